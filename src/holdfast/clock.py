@@ -1,0 +1,78 @@
+"""The one reader of time and randomness; everything else takes a `Clock`.
+
+`SystemClock` is the real one. Tests and the simulation bring clocks that jump.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+# Crockford's base 32, as ULIDs spell it: no I, L, O, U.
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class Clock(Protocol):
+    """What the system may know of time and chance."""
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards; deadlines of live generations are told in them."""
+
+    def now(self) -> datetime:
+        """The wall clock, UTC; for records and for signatures."""
+
+    def random(self) -> float:
+        """A uniform sample in [0, 1)."""
+
+    def token(self, bytes_: int) -> bytes:
+        """Unpredictable bytes, for secrets."""
+
+    def new_id(self, prefix: str) -> str:
+        """`gen_01J…`: a prefix and a ULID, which sorts by its time of making."""
+
+
+def ulid(unix_ms: int, entropy: bytes) -> str:
+    """Spell 48 bits of milliseconds and 80 bits of entropy as 26 characters.
+
+    Source: the ULID specification, https://github.com/ulid/spec.
+    """
+    assert len(entropy) == 10
+    value = (unix_ms << 80) | int.from_bytes(entropy)
+    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+class SystemClock:
+    """The machine's own clocks and the kernel's randomness."""
+
+    def monotonic(self) -> float:
+        """Seconds since an arbitrary start."""
+        return time.monotonic()
+
+    def now(self) -> datetime:
+        """The wall clock, UTC."""
+        return datetime.now(UTC)
+
+    def random(self) -> float:
+        """A uniform sample; jitter only, never a secret."""
+        return random.random()
+
+    def token(self, bytes_: int) -> bytes:
+        """Bytes from the kernel."""
+        return os.urandom(bytes_)
+
+    def new_id(self, prefix: str) -> str:
+        """A prefix, an underscore and a ULID."""
+        return f"{prefix}_{ulid(time.time_ns() // 1_000_000, os.urandom(10))}"
+
+
+def rfc3339(moment: datetime) -> str:
+    """Spell a moment as every record and every answer has it: UTC, milliseconds, `Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def from_rfc3339(text: str) -> datetime:
+    """Read what `rfc3339` wrote."""
+    return datetime.fromisoformat(text)

@@ -1,0 +1,1 @@
+"""Drives generations: submit, attempt, settle, wait, recover."""

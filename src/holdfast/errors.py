@@ -1,0 +1,97 @@
+"""The exceptions that cross the public boundary, each carrying what its reader needs as attributes.
+
+    HoldfastError
+    ├─ ConfigError          the operator's settings; raised at start, never later
+    ├─ RequestError         the caller asked for something impossible; nothing was sent, nothing paid
+    ├─ GenerationError      no image; `failure` tells the story
+    │  ├─ Refused           the upstream declined the content
+    │  ├─ DeadlineExceeded  the time given was not enough
+    │  └─ UpstreamsExhausted every upstream of the route failed
+    ├─ InsufficientFunds    the hold could not be placed
+    ├─ StorageError         the data folder cannot be used: locked, full, read-only
+    └─ TransportError       the gateway itself could not be reached (client library)
+
+Inside the system a failure is data (`holdfast.types.Failure`), never one of these.
+"""
+
+from __future__ import annotations
+
+from holdfast.types import Failure
+
+
+class HoldfastError(Exception):
+    """The root of every exception that holdfast raises on purpose."""
+
+
+class ConfigError(HoldfastError):
+    """A setting is unknown, malformed or contradicts another one."""
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        """Dotted name of the setting, `server.port`, when one is to blame."""
+
+
+class RequestError(HoldfastError):
+    """The caller asked for something impossible; nothing was sent upstream and nothing is held."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "invalid_request",
+        status: int = 400,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        """What went wrong and what to do, safe to show to the caller."""
+        self.code = code
+        """A code of `wire.failures.CODES`."""
+        self.status = status
+        self.param = param
+        """The field to blame, in the caller's own spelling."""
+        self.retry_after_s = retry_after_s
+
+
+class GenerationError(HoldfastError):
+    """A generation ended without an image."""
+
+    def __init__(self, message: str, *, failure: Failure | None = None, generation_id: str | None = None) -> None:
+        super().__init__(message)
+        self.failure = failure
+        self.generation_id = generation_id
+
+
+class Refused(GenerationError):
+    """The upstream declined the content."""
+
+
+class DeadlineExceeded(GenerationError):
+    """The time given was not enough."""
+
+
+class UpstreamsExhausted(GenerationError):
+    """Every upstream of the route failed."""
+
+
+class InsufficientFunds(HoldfastError):
+    """The hold could not be placed."""
+
+
+class StorageError(HoldfastError):
+    """The data folder cannot be used."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """One of `locked`, `full`, `read_only`, `network_file_system`, `owner_changed`, `newer_schema`."""
+
+
+class TransportError(HoldfastError):
+    """The gateway itself could not be reached."""
+
+    def __init__(self, message: str, *, failure: Failure | None = None) -> None:
+        super().__init__(message)
+        self.failure = failure

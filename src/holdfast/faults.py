@@ -1,0 +1,70 @@
+"""Named points at which tests make the process fail; nothing happens unless `HOLDFAST_FAULT` asks for it.
+
+`HOLDFAST_FAULT=settle.before_commit:kill:2` kills the process (SIGKILL) the second time that point is passed. Actions:
+`kill`, `error` (raises `InjectedFault`), `sleep=SECONDS`. Several are separated by commas. The names are literals, so
+that a test can list them from the source.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+
+class InjectedFault(OSError):
+    """The failure that a fault point was asked for."""
+
+
+@dataclass(slots=True)
+class _Armed:
+    action: str
+    countdown: int
+
+
+def parse(spec: str) -> dict[str, tuple[str, int]]:
+    """Read `name:action[:nth],…` into name → (action, nth)."""
+    armed: dict[str, tuple[str, int]] = {}
+    for entry in filter(None, (part.strip() for part in spec.split(","))):
+        name, _, rest = entry.partition(":")
+        action, _, nth = rest.partition(":")
+        if not action:
+            raise ValueError(f"HOLDFAST_FAULT: {entry!r} lacks an action; write NAME:ACTION[:NTH]")
+        armed[name] = (action, int(nth or 1))
+    return armed
+
+
+_armed = {name: _Armed(action, nth) for name, (action, nth) in parse(os.environ.get("HOLDFAST_FAULT", "")).items()}
+
+
+def _due(name: str) -> str | None:
+    armed = _armed.get(name)
+    if armed is None:
+        return None
+    armed.countdown -= 1
+    return armed.action if armed.countdown == 0 else None
+
+
+def _act(name: str, action: str) -> float:
+    """Kill or raise; otherwise give the seconds to sleep."""
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "error":
+        raise InjectedFault(f"injected at {name}")
+    if action.startswith("sleep="):
+        return float(action.removeprefix("sleep="))
+    raise ValueError(f"HOLDFAST_FAULT: unknown action {action!r}; known: kill, error, sleep=SECONDS")
+
+
+async def point(name: str) -> None:
+    """Pass a named point on the loop."""
+    if _armed and (action := _due(name)) is not None:
+        await asyncio.sleep(_act(name, action))
+
+
+def point_sync(name: str) -> None:
+    """Pass a named point in a worker thread."""
+    if _armed and (action := _due(name)) is not None:
+        time.sleep(_act(name, action))

@@ -1,0 +1,1 @@
+"""Double-entry postings. Pure: no I/O, clock or randomness."""

@@ -1,0 +1,1 @@
+"""Decisions as values. Pure: no I/O, clock or randomness."""

@@ -1,0 +1,1 @@
+"""Rows, blobs and spool behind plain functions."""

@@ -1,0 +1,177 @@
+"""Frozen values that every part shares.
+
+Pure: no I/O, clock or randomness. Seconds are floats, sizes are bytes or pixels, money is integer micro-units
+(`holdfast.money`). Ids are a prefix and a 26-character ULID (`gen_…`, `att_…`, `img_…`), made by `holdfast.clock`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Tier(StrEnum):
+    """A size class; latency, price and deadlines go by it."""
+
+    K1 = "1K"
+    K2 = "2K"
+    K4 = "4K"
+
+
+class Surface(StrEnum):
+    """Whose API the caller speaks."""
+
+    OPENAI = "openai"
+    GEMINI = "gemini"
+    GENERATIONS = "generations"
+
+
+class Charge(StrEnum):
+    """What an upstream may have charged for an attempt; told on the wire as `paid`, never guessed."""
+
+    NO = "no"
+    YES = "yes"
+    UNKNOWN = "unknown"
+
+
+class Phase(StrEnum):
+    """Where in an exchange something happened."""
+
+    CONNECT = "connect"
+    SEND = "send"
+    WAIT = "wait"
+    RECEIVE = "receive"
+    DECODE = "decode"
+
+
+class FailureKind(StrEnum):
+    """Why an attempt brought no image; `policy.failures` gives each its charge, reaction and rendering."""
+
+    BAD_REQUEST = "bad_request"
+    CREDENTIAL = "credential"
+    QUOTA_SPENT = "quota_spent"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    UNREACHABLE = "unreachable"
+    SERVER_FAULT = "server_fault"
+    REFUSED_INPUT = "refused_input"
+    REFUSED_OUTPUT = "refused_output"
+    NO_IMAGE = "no_image"
+    MALFORMED = "malformed"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    LOST_REPLY = "lost_reply"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How one attempt ended without an image. Data, never raised."""
+
+    kind: FailureKind
+    phase: Phase
+    charge: Charge
+    detail: str
+    """For the operator and the caller: what happened, without secrets, prompts or bodies."""
+    retry_after_s: float | None = None
+    """The upstream's own hint, seconds from the moment it was read."""
+    status: int | None = None
+    """HTTP status, when a head had arrived."""
+    reason: str | None = None
+    """The upstream's own word: Gemini's finishReason or blockReason, OpenAI's error code."""
+
+    def __post_init__(self) -> None:
+        assert self.retry_after_s is None or self.retry_after_s >= 0.0
+        assert len(self.detail) <= 2000, "a detail is a sentence, not a body"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """The picture that a caller asked for, resolved: `policy.sizes.resolve`."""
+
+    tier: Tier
+    aspect_ratio: str
+    """`16:9`; one of the table in `policy.sizes`."""
+    width_px: int
+    height_px: int
+
+    def __post_init__(self) -> None:
+        assert self.width_px > 0
+        assert self.height_px > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputImage:
+    """A reference image of the caller, already in the blob store."""
+
+    sha256: str
+    """Hex digest of the decoded bytes."""
+    mime: str
+    bytes: int
+    store_key: str
+    """Key in the blob store; the engine opens it when an attempt is sent."""
+    width_px: int = 0
+    height_px: int = 0
+    """0 when the header tells none (heic)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a caller asked for, in no dialect: the row `generation.request` keeps it as JSON."""
+
+    surface: Surface
+    model: str
+    """Public model name, aliases resolved: `nano-banana-pro`."""
+    prompt: str
+    geometry: Geometry
+    n: int = 1
+    inputs: tuple[InputImage, ...] = ()
+    output_format: str | None = None
+    """`png`, `jpeg`, `webp` when the caller named one."""
+    quality: str | None = None
+    background: str | None = None
+    moderation: str | None = None
+    output_compression: int | None = None
+    response_format: str = "b64_json"
+    stream: bool = False
+    partial_images: int = 0
+    size_as_asked: str | None = None
+    """The caller's own words, for relays that get them unchanged."""
+    end_user: str | None = None
+    dialect_body: str | None = None
+    """Gemini surface: the caller's JSON skeleton, images replaced by slot numbers (`wire.scan`), sent on verbatim."""
+
+    def __post_init__(self) -> None:
+        assert 1 <= self.n <= 10
+        assert 0 <= self.partial_images <= 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """What the bytes themselves say of an image; never decoded (`wire.image`)."""
+
+    mime: str
+    width_px: int
+    height_px: int
+    bytes: int
+    sha256: str
+
+    @property
+    def size(self) -> str:
+        """`4096x4096`, as `data[].size` has it."""
+        return f"{self.width_px}x{self.height_px}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens as the upstream counted them; 0 where it said nothing."""
+
+    input_tokens: int = 0
+    input_image_tokens: int = 0
+    output_tokens: int = 0
+    """Candidates and thoughts together."""
+    output_image_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens

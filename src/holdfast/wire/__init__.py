@@ -1,0 +1,1 @@
+"""HTTP and JSON codecs. Pure: no I/O, clock or randomness."""
