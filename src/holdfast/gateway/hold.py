@@ -1,0 +1,105 @@
+"""Holding a caller: silence first, then 200 and a byte every few seconds, until its generation ends.
+
+Silence costs nothing and keeps the true status free; the first beat spends it. See http-contract §1 and
+docs/discussions/why-heartbeats.md for why a line feed is the only beat that every client and every SDK accepts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from holdfast.gateway.beats import BeatWheel, Ticket
+from holdfast.gateway.call import Call, Headers
+from holdfast.policy.heartbeats import Schedule
+
+BEAT = b"\n"
+
+
+class Hold:
+    """One caller waiting for one generation.
+
+    It owns no task and no timer of its own: the shared wheel ticks it, the connection's loss and the generation's end
+    wake it. What it costs is this object and one future.
+    """
+
+    __slots__ = ("_call", "_head", "_schedule", "_ticket", "_wake", "_wheel", "_woken", "committed", "left", "on_commit")
+
+    def __init__(
+        self,
+        call: Call,
+        wheel: BeatWheel,
+        schedule: Schedule,
+        *,
+        head: Callable[[], Headers],
+        on_commit: Callable[[], None] | None = None,
+    ) -> None:
+        self._call = call
+        self._wheel = wheel
+        self._schedule = schedule
+        self._head = head
+        self._ticket: Ticket | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._woken = False
+        self.committed = False
+        """Whether 200 is out: from then on a failure can no longer be told by its status."""
+        self.left = False
+        """Whether the caller's connection is gone."""
+        self.on_commit = on_commit
+
+    def __enter__(self) -> Hold:
+        call = self._call
+        loop = asyncio.get_running_loop()
+        call.protocol.on_lost = self._on_lost
+        self.left = call.has_left
+        if self._schedule.first_beat_s is not None:
+            # The silence is counted from the head of the request: that is when the caller's idle timers began.
+            waited_s = loop.time() - call.received_at
+            self._ticket = self._wheel.add(max(0.0, self._schedule.first_beat_s - waited_s), self._tick)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call.protocol.on_lost = None
+        self.quiet()
+
+    def quiet(self) -> None:
+        """Stop beating: the answer itself is about to flow."""
+        if self._ticket is not None:
+            self._ticket.cancel()
+            self._ticket = None
+
+    def wake(self) -> None:
+        """Let `sleep` return: something happened to the generation."""
+        self._woken = True
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def sleep(self) -> None:
+        """Wait until `wake` is called or the caller leaves."""
+        if not self._woken and not self.left:
+            self._wake = asyncio.get_running_loop().create_future()
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+        self._woken = False
+
+    def commit(self) -> None:
+        """Spend the status: 200 and the first beat, in one segment."""
+        if not self.committed and self._call.start_now(self._head(), BEAT):
+            self.committed = True
+            if self.on_commit is not None:
+                self.on_commit()
+
+    def _tick(self) -> float | None:
+        if self.committed:
+            self._call.write_now(BEAT)
+        else:
+            self.commit()
+        return None if self.left else self._schedule.beat_s
+
+    def _on_lost(self) -> None:
+        self.left = True
+        self.quiet()
+        self.wake()
+

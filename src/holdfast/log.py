@@ -1,0 +1,67 @@
+"""Structured log lines: an event name and fields, once per transition, never a prompt, a key, an image or a query.
+
+On a terminal they are text, elsewhere JSON, one object a line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+import orjson
+
+_logger = logging.getLogger("holdfast")
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def emit(event: str, *, level: str = "info", exc: BaseException | None = None, **fields: Any) -> None:
+    """Write one event of `tables.md` I; fields that are None are left out."""
+    number = _LEVELS[level]
+    if _logger.isEnabledFor(number):
+        _logger.log(number, event, extra={"fields": fields}, exc_info=exc)
+
+
+class _Fields(logging.Formatter):
+    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        fields = getattr(record, "fields", {})
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class JsonLines(_Fields):
+    """`{"time", "level", "event", …}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Spell one record as one JSON object."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **self.fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+class TextLines(_Fields):
+    """`12:03:04.123 generation.finished generation_id=gen_… elapsed_s=12.3`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Spell one record for a person."""
+        moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
+        parts = [moment, "" if record.levelno <= logging.INFO else record.levelname, record.getMessage()]
+        parts += [f"{name}={value}" for name, value in self.fields(record).items()]
+        text = " ".join(part for part in parts if part)
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def setup(level: str, format_: str, stream: TextIO = sys.stderr) -> None:
+    """Send holdfast's events to `stream`, as `log.level` and `log.format` say."""
+    handler = logging.StreamHandler(stream)
+    text = format_ == "text" or (format_ == "auto" and stream.isatty())
+    handler.setFormatter(TextLines() if text else JsonLines())
+    _logger.handlers[:] = [handler]
+    _logger.setLevel(_LEVELS[level])
+    _logger.propagate = False

@@ -1,0 +1,22 @@
+"""Loops for the tests: the gateway's own (uvloop) on real sockets, plain asyncio elsewhere, both for the protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import pytest
+import uvloop
+
+REAL_SOCKETS = {"integration", "acceptance", "crash"}
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Choose by folder."""
+    if item.path.name == "test_protocol.py":
+        return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+    if REAL_SOCKETS & set(item.path.parts):
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
