@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 # Crockford's base 32, as ULIDs spell it: no I, L, O, U.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -42,6 +43,16 @@ def ulid(unix_ms: int, entropy: bytes) -> str:
     assert len(entropy) == 10
     value = (unix_ms << 80) | int.from_bytes(entropy)
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def ulid_moment(id_: str) -> datetime:
+    """Read when an id was made from the id itself: the first 10 of its ULID's characters are the milliseconds."""
+    spelled = id_.rpartition("_")[2]
+    assert len(spelled) == 26, f"{id_} is no id of ours"
+    unix_ms = 0
+    for character in spelled[:10]:
+        unix_ms = unix_ms << 5 | _ALPHABET.index(character)
+    return _EPOCH + timedelta(milliseconds=unix_ms)
 
 
 class SystemClock:

@@ -86,7 +86,8 @@ class StorageError(HoldfastError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """One of `locked`, `full`, `read_only`, `network_file_system`, `owner_changed`, `newer_schema`."""
+        """One of `locked`, `full`, `read_only`, `network_file_system`, `owner_changed`, `newer_schema`, `closed`,
+        `overloaded`, `broken`."""
 
 
 class TransportError(HoldfastError):

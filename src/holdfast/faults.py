@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass
+
+_ACTION = re.compile(r"kill|error|sleep=\d+(\.\d+)?")
+_NTH = re.compile(r"[1-9]\d*")
 
 
 class InjectedFault(OSError):
@@ -25,13 +29,20 @@ class _Armed:
 
 
 def parse(spec: str) -> dict[str, tuple[str, int]]:
-    """Read `name:action[:nth],…` into name → (action, nth)."""
+    """Read `name:action[:nth],…` into name → (action, nth).
+
+    Raises:
+        ValueError: It says something else; a fault that is spelled wrongly must not look like a fault survived.
+    """
     armed: dict[str, tuple[str, int]] = {}
     for entry in filter(None, (part.strip() for part in spec.split(","))):
         name, _, rest = entry.partition(":")
         action, _, nth = rest.partition(":")
-        if not action:
-            raise ValueError(f"HOLDFAST_FAULT: {entry!r} lacks an action; write NAME:ACTION[:NTH]")
+        if not name or _ACTION.fullmatch(action) is None or _NTH.fullmatch(nth or "1") is None:
+            raise ValueError(
+                f"HOLDFAST_FAULT: cannot read {entry!r}; write NAME:ACTION[:NTH], "
+                "where ACTION is kill, error or sleep=SECONDS"
+            )
         armed[name] = (action, int(nth or 1))
     return armed
 
@@ -53,9 +64,7 @@ def _act(name: str, action: str) -> float:
         os.kill(os.getpid(), signal.SIGKILL)
     if action == "error":
         raise InjectedFault(f"injected at {name}")
-    if action.startswith("sleep="):
-        return float(action.removeprefix("sleep="))
-    raise ValueError(f"HOLDFAST_FAULT: unknown action {action!r}; known: kill, error, sleep=SECONDS")
+    return float(action.removeprefix("sleep="))
 
 
 async def point(name: str) -> None:

@@ -5,6 +5,7 @@ On a terminal they are text, elsewhere JSON, one object a line.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -34,15 +35,20 @@ class JsonLines(_Fields):
 
     def format(self, record: logging.LogRecord) -> str:
         """Spell one record as one JSON object."""
+        moment = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
         line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": f"{moment.isoformat(timespec='milliseconds')}Z",
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **self.fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(line, default=str).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except orjson.JSONEncodeError:
+            # A lone surrogate, or a number beyond 64 bits: ASCII and Python's own integers take both.
+            return json.dumps(line, default=str)
 
 
 class TextLines(_Fields):
@@ -52,9 +58,16 @@ class TextLines(_Fields):
         """Spell one record for a person."""
         moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
         parts = [moment, "" if record.levelno <= logging.INFO else record.levelname, record.getMessage()]
-        parts += [f"{name}={value}" for name, value in self.fields(record).items()]
+        parts += [f"{name}={_spell(value)}" for name, value in self.fields(record).items()]
         text = " ".join(part for part in parts if part)
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def _spell(value: Any) -> str:
+    """Spell a value as one word: what an upstream says cannot look like another field, nor like another line."""
+    text = str(value)
+    is_one_word = text.isprintable() and " " not in text and '"' not in text and text
+    return text if is_one_word else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def setup(level: str, format_: str, stream: TextIO = sys.stderr) -> None:

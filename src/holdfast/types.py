@@ -6,6 +6,7 @@ Pure: no I/O, clock or randomness. Seconds are floats, sizes are bytes or pixels
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,6 +33,12 @@ class Charge(StrEnum):
     NO = "no"
     YES = "yes"
     UNKNOWN = "unknown"
+
+
+def worst_charge(charges: Iterable[Charge]) -> Charge:
+    """Say what several attempts together may have cost: yes over unknown over no."""
+    seen = set(charges)
+    return next((charge for charge in (Charge.YES, Charge.UNKNOWN) if charge in seen), Charge.NO)
 
 
 class Phase(StrEnum):

@@ -1,0 +1,38 @@
+# Everything a person types here; each target says what it does in one line of `make help`.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PINS := pyproject.toml constraints.txt scripts/venv
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check fix bench constraints clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 - \2/p' Makefile
+
+run: $(VENV)/.installed-demo ## show the same 4K call failing and arriving, then serve (ONCE=1: end after the image)
+	@$(BIN)/holdfast demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(HOLDFAST_PORT),--port $(HOLDFAST_PORT))
+
+test: $(VENV)/.installed-dev ## check the sources and run every suite
+	@$(BIN)/python scripts/test
+
+check: $(VENV)/.installed-dev ## ruff, mypy, import directions and house rules
+	@scripts/check
+
+fix: $(VENV)/.installed-dev ## format, repair what ruff can, rewrite the generated reference pages
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/python scripts/docs-reference
+
+bench: $(VENV)/.installed-dev $(VENV)/.installed-bench ## compare speed and memory side by side with nginx and LiteLLM
+	@$(BIN)/python lab/bench/run.py
+
+constraints: ## pin the newest packages that fit pyproject.toml
+	@scripts/constraints
+
+clean: ## remove .venv and every cache; data folders stay
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@find src tests lab -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed-%: $(PINS)
+	@scripts/venv $*
