@@ -1,0 +1,87 @@
+"""Looking into decoded JSON that others wrote: every field may be missing, null or of another type.
+
+Pure: no I/O, clock or randomness.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from holdfast.errors import RequestError
+from holdfast.wire.errors import WireError
+
+_COUNT_MAX = 1 << 53
+_AT = re.compile(r" - at `\$\.?([^`]*)`\Z")
+_MISSING = re.compile(r"missing required field `([^`]*)`")
+
+
+def document_of(skeleton: bytes) -> Any:
+    """Decode a skeleton.
+
+    Raises:
+        WireError: It is not JSON (only if it did not come from a reader), or holds a number no double can hold.
+    """
+    try:
+        return msgspec.json.decode(skeleton)
+    except UnicodeDecodeError as exc:
+        raise WireError("encoding", "the document is not UTF-8") from exc
+    except msgspec.DecodeError as exc:
+        raise WireError("json", "the document is not valid JSON") from exc
+
+
+def mapping_of(value: object) -> Mapping[str, Any]:
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: object) -> list[Any]:
+    """The value if it is an array; in one if it is an object (some encoders unwrap single items); else an empty one."""
+    if isinstance(value, list):
+        return value
+    return [value] if isinstance(value, dict) else []
+
+
+def text_of(value: object) -> str | None:
+    """The value if it is a non-empty string: an empty one means absent."""
+    return value if isinstance(value, str) and value else None
+
+
+def word_of(value: object) -> str | None:
+    """A code, which may be a word or (relays) a number."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text_of(value)
+
+
+def count_of(value: object) -> int:
+    """A count of tokens; 0 for whatever is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _COUNT_MAX else 0
+
+
+def slot_of(value: object) -> int | None:
+    """The number of the image that stood here, None where none did."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else None
+
+
+def request_error_of(error: msgspec.MsgspecError | WireError) -> RequestError:
+    """Tell a caller what is wrong with the request: which field, what was expected."""
+    if isinstance(error, WireError):
+        if error.code == "too_large":
+            return RequestError(error.message, code="input_too_large", status=413)
+        return RequestError(error.message)
+    text = str(error)
+    if not isinstance(error, msgspec.ValidationError):
+        return RequestError("The body is not valid JSON.")
+    at = _AT.search(text)
+    missing = _MISSING.search(text)
+    where = at.group(1) if at else ""
+    if missing:
+        where = f"{where}.{missing.group(1)}".lstrip(".")
+    what = text[: at.start()] if at else text
+    return RequestError(f"{where}: {what}" if where else what, param=where or None)

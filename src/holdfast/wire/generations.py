@@ -1,0 +1,114 @@
+"""The status resource: a generation as `GET /v1/generations/{id}` tells it.
+
+Pure: no I/O, clock or randomness. Times are RFC 3339 in UTC with milliseconds, given as text. The definitions are the
+source of the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Paid = Literal["no", "yes", "unknown"]
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """Honest arithmetic: how many generations of this model and size had finished by now."""
+
+    elapsed_s: float
+    expected_s: float
+    p95_s: float
+    fraction: float
+    """In [0, 1]."""
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """The customer's side, in millionths of the currency."""
+
+    held_micros: int
+    charged_micros: int
+    compensated_micros: int
+    currency: str
+
+
+class AttemptResource(msgspec.Struct, frozen=True, kw_only=True):
+    """One try at one upstream."""
+
+    number: int
+    """From 1."""
+    upstream: str
+    model: str
+    status: str
+    """`sent`, `polling`, `settled`, `rejected`, `charged_failed` or `unknown`."""
+    charge: Paid
+    started_at: str
+    ended_at: str | None = None
+    part: int = 0
+    """Which of the images wanted it was for."""
+
+
+class ImageResource(msgspec.Struct, frozen=True, kw_only=True):
+    """One stored image."""
+
+    index: int
+    """From 0, as in `data[]`."""
+    url: str | None
+    """Signed link; None once the image has been deleted."""
+    mime: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+    expires_at: str | None = None
+    size_differs: bool = False
+    """The upstream drew another size than was asked for."""
+
+
+class ErrorResource(msgspec.Struct, frozen=True, kw_only=True):
+    """Why there is no image."""
+
+    code: str
+    """One of `failures.CODES`."""
+    message: str
+    paid: Paid
+    retryable: bool
+
+
+class GenerationResource(msgspec.Struct, frozen=True, kw_only=True):
+    """A generation: what was asked for, how it stands, what came of it."""
+
+    id: str
+    object: Literal["generation"] = "generation"
+    status: Status
+    sequence_number: int
+    """Of its last event."""
+    model: str
+    size: str
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    queue_position: int | None = None
+    progress: Progress | None = None
+    paid: Paid
+    cost: Cost
+    attempts: tuple[AttemptResource, ...] = ()
+    images: tuple[ImageResource, ...] = ()
+    drafts: tuple[ImageResource, ...] = ()
+    """Pictures the model drew on its way; billed by the upstream, never to the customer."""
+    error: ErrorResource | None = None
+    partial_result: bool = False
+    """Fewer images came than were asked for."""
+    late: bool = False
+    """The image came after the generation had been given up."""
+
+
+def render_generation(generation: GenerationResource) -> bytes:
+    """Write the resource."""
+    return msgspec.json.encode(generation)
+
+
+def decode_generation(body: bytes) -> GenerationResource:
+    """Read the resource, as a client does; members it does not know are passed over."""
+    return msgspec.json.decode(body, type=GenerationResource)
