@@ -1,0 +1,69 @@
+"""Settings: a mapping parsed once into one frozen tree.
+
+`parse`, `from_environment`, `with_provider_keys` and `upstream_keys` are pure: they take mappings. `load` is the one
+function here that reads a file. An unknown key is an error that names the near one.
+"""
+
+from __future__ import annotations
+
+from holdfast.config.describe import SettingDoc, describe
+from holdfast.config.environment import from_environment, upstream_keys, with_provider_keys
+from holdfast.config.keys import ByTier
+from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
+from holdfast.config.load import load
+from holdfast.config.parse import check, merged, parse
+from holdfast.config.tree import (
+    Deadlines,
+    Drain,
+    Flavor,
+    Heartbeat,
+    LatencySettings,
+    Log,
+    LogFormat,
+    LogLevel,
+    Money,
+    Network,
+    Price,
+    Provider,
+    Route,
+    RouteUpstream,
+    Server,
+    Settings,
+    Store,
+    Upstream,
+    UpstreamStream,
+)
+
+__all__ = [
+    "LIST_CURRENCY",
+    "LIST_PRICES",
+    "ByTier",
+    "Deadlines",
+    "Drain",
+    "Flavor",
+    "Heartbeat",
+    "LatencySettings",
+    "Log",
+    "LogFormat",
+    "LogLevel",
+    "Money",
+    "Network",
+    "Price",
+    "Provider",
+    "Route",
+    "RouteUpstream",
+    "Server",
+    "SettingDoc",
+    "Settings",
+    "Store",
+    "Upstream",
+    "UpstreamStream",
+    "check",
+    "describe",
+    "from_environment",
+    "load",
+    "merged",
+    "parse",
+    "upstream_keys",
+    "with_provider_keys",
+]

@@ -1,0 +1,406 @@
+"""Every setting that has an effect, as one frozen tree.
+
+A default shows its unit, its meaning and its reason beside it; `holdfast.config.describe` hands them to the reference
+page. Sizes are bytes, times are seconds, money is micro-units of `money.currency`.
+"""
+
+# ruff: noqa: RUF009 - `key` and `required` give a dataclass field, not a shared value.
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+
+from holdfast.config.keys import ByTier, key, required
+from holdfast.types import Tier
+
+MIB = 1 << 20
+
+
+class Network(StrEnum):
+    """The path between this gateway and its upstreams; slower ones get more time. Source: published, January 2026."""
+
+    INTRANET = "intranet"
+    HOME = "home"
+    INTERNATIONAL = "international"
+    PEAK = "peak"
+
+
+class LogLevel(StrEnum):
+    """From which weight on a line is written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """How a line of the log looks."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
+class Provider(StrEnum):
+    """An API family that we can speak."""
+
+    GEMINI = "gemini"
+    OPENAI = "openai"
+
+
+class Flavor(StrEnum):
+    """Whether an upstream is the vendor itself or a reseller, which takes sizes and bills by its own rules."""
+
+    VENDOR = "vendor"
+    RELAY = "relay"
+
+
+class UpstreamStream(StrEnum):
+    """When an upstream is asked to stream its answer."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """The listeners and what one caller's connection may cost."""
+
+    host: str = key("127.0.0.1", "Address to listen on", source="nothing leaves this machine unless asked to")
+    port: int = key(
+        16888,
+        "Port of plain HTTP/1.1; 0 takes a free one",
+        source="the port published relays use",
+        at_least=0,
+        at_most=65535,
+    )
+    tls_port: int = key(
+        16889,
+        "Port of the TLS listener, open when `tls_cert` is set",
+        source="beside `port`",
+        at_least=0,
+        at_most=65535,
+    )
+    tls_cert: str = key(
+        "", "PEM file of the certificate chain; empty: no TLS listener", source="plain HTTP needs no setup"
+    )
+    tls_key: str = key("", "PEM file of the certificate's private key", source="beside `tls_cert`")
+    public_url: str = key(
+        "",
+        "Address under which callers reach this gateway, put before signed image URLs; empty: the request's own Host",
+        source="right without a proxy in front",
+    )
+    trusted_proxies: tuple[str, ...] = key(
+        (),
+        "Networks (CIDR) whose `X-Forwarded-*` headers are believed",
+        source="a header anyone can send proves nothing",
+    )
+    request_bytes_max: int = key(
+        128 * MIB,
+        "Largest request body",
+        unit="bytes",
+        source="Gemini takes 100 MB inline; some room above",
+        at_least=1024,
+    )
+    header_bytes_max: int = key(
+        32768, "Largest request line and header block", unit="bytes", source="nginx allows 4 x 8 KiB", at_least=1024
+    )
+    header_timeout_s: float = key(
+        10.0,
+        "Longest time for a request's headers to arrive",
+        unit="seconds",
+        source="stops slow-header floods",
+        at_least=0.1,
+    )
+    body_gap_s: float = key(
+        30.0,
+        "Longest silence inside a request's body",
+        unit="seconds",
+        source="a mobile hand-over takes 10-20 s",
+        at_least=0.1,
+    )
+    idle_timeout_s: float = key(
+        75.0,
+        "How long a connection with nothing asked stays open",
+        unit="seconds",
+        source="above the 60 s of AWS ALB",
+        at_least=1,
+    )
+    body_stall_s: float = key(
+        120.0,
+        "How long a caller may leave an answer's bytes unacknowledged",
+        unit="seconds",
+        source="a live reader that pauses 60 s must get its image",
+        at_least=1,
+    )
+    congestion: str = key(
+        "bbr",
+        "TCP congestion control of callers' connections, where the kernel offers it; empty: the kernel's own",
+        source="at 1 % loss a loss-based sender took 25-162 s for what BBR delivered in 4-5 s (measured)",
+    )
+    held_max: int = key(
+        9800,
+        "Most requests held at once; one more is told 503",
+        source="two descriptors a request of 20,000",
+        at_least=1,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """The bytes that keep a waiting caller's connection alive."""
+
+    first_beat_s: float = key(
+        20.0,
+        "Silence before the status is committed to 200 and the first beat is sent",
+        unit="seconds",
+        source="below Heroku's 30 s; fast failures keep their true status",
+        at_least=0.02,
+    )
+    beat_s: float = key(
+        10.0, "Time between two beats", unit="seconds", source="a sixth of the 60 s of ALB and nginx", at_least=0.02
+    )
+    impatient_first_beat_s: float = key(
+        4.0,
+        "`first_beat_s` for callers known to give up early",
+        unit="seconds",
+        source="plain httpx gives up at 5 s",
+        at_least=0.02,
+    )
+    impatient_beat_s: float = key(
+        4.0,
+        "`beat_s` for callers known to give up early",
+        unit="seconds",
+        source="plain httpx gives up at 5 s",
+        at_least=0.02,
+    )
+    caller_dead_s: float = key(
+        20.0,
+        "How long a beat may stay unacknowledged before the caller counts as gone",
+        unit="seconds",
+        source="two beats; TCP_USER_TIMEOUT",
+        at_least=1,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """The data folder and what may be written to it."""
+
+    data: Path = key(
+        Path("holdfast-data"), "The data folder; made if it is missing", source="beside where it was started"
+    )
+    image_bytes_max: int = key(
+        64 * MIB, "Largest image taken from an upstream", unit="bytes", source="a 4K PNG weighs 15-22 MB", at_least=1024
+    )
+    response_bytes_max: int = key(
+        512 * MIB,
+        "Largest answer read from an upstream",
+        unit="bytes",
+        source="ten 4K drafts in one Gemini answer exceed 200 MB; a paid answer is taken",
+        at_least=1024,
+    )
+    bodies_bytes_in_flight_max: int = key(
+        32 * MIB,
+        "Most bytes of upstream answers held in memory at once, all calls together",
+        unit="bytes",
+        source="2,000 answers falling due at once must not fill the memory (measured)",
+        at_least=MIB,
+    )
+    free_bytes_margin: int = key(
+        512 * MIB, "Free space below which paid work is refused", unit="bytes", source="25 images of 20 MB", at_least=0
+    )
+    keep_after_finish_s: float = key(
+        86400.0,
+        "How long images are kept after their generation ended",
+        unit="seconds",
+        source="a day, as idempotency keys",
+        at_least=60,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long things may take. A deadline stops new attempts; one in flight is awaited up to its own timeout."""
+
+    generation_s: ByTier = key(
+        ByTier(k1=300.0, k2=300.0, k4=600.0),
+        "From acceptance to the last moment at which an attempt may begin, by size",
+        unit="seconds",
+        source="published timeouts, January 2026: 300 s, 600 s for 4K",
+        at_least=0.1,
+    )
+    slow_network_s: float = key(
+        600.0,
+        "The same for every size when `network` is not intranet",
+        unit="seconds",
+        source="published timeouts by network, January 2026",
+        at_least=0.1,
+    )
+    attempt_s: ByTier = key(
+        ByTier(k1=180.0, k2=216.0, k4=300.0),
+        "Least time that one attempt is given, by size",
+        unit="seconds",
+        source="1.2 x the published P99 of 150, 180 and 250 s",
+        at_least=0.1,
+    )
+    connect_s: float = key(
+        10.0, "Connecting to an upstream, TLS included", unit="seconds", source="published, January 2026", at_least=0.1
+    )
+    write_s: float = key(
+        30.0, "Sending a request without images", unit="seconds", source="published, January 2026", at_least=0.1
+    )
+    network: Network = key(
+        Network.INTRANET,
+        "The path between gateway and upstreams",
+        source="a gateway in a data centre is the usual case",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Stopping without losing anything."""
+
+    grace_s: float = key(
+        300.0,
+        "After SIGTERM, how long calls in flight are awaited",
+        unit="seconds",
+        source="the longest attempt; give your supervisor 30 s more",
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencySettings:
+    """What is expected of an upstream before anything is learnt."""
+
+    scale: float = key(
+        1.0,
+        "Multiplies the published latencies in estimates; for demo and tests",
+        source="1: real time",
+        at_least=0.0001,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Money:
+    """What callers are charged."""
+
+    currency: str = key("USD", "ISO 4217 code of all prices", source="list prices are in it")
+    margin: float = key(1.0, "Customer's price as a multiple of the list price", source="1: at cost", at_least=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The log on standard error."""
+
+    level: LogLevel = key(LogLevel.INFO, "From which weight on lines are written", source="one line per transition")
+    format: LogFormat = key(LogFormat.AUTO, "How lines look", source="text on a terminal, JSON otherwise")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """A configured endpoint with its credentials."""
+
+    name: str = required("Your name for it; routes refer to it", source="shown in records and logs")
+    provider: Provider = required("The API it speaks", source="one adapter each")
+    base_url: str = required(
+        "Its address; for openai with the version: `https://api.openai.com/v1`", source="as its SDK takes it"
+    )
+    keys: tuple[str, ...] = key(
+        (),
+        "Credentials; `env:NAME` reads the environment, which keeps them out of the file",
+        source="a secret does not belong in a file that is shared",
+        secret=True,
+    )
+    stream: UpstreamStream = key(
+        UpstreamStream.AUTO,
+        "Whether to ask it for a stream; auto: when the caller streams",
+        source="a plain call costs less; a stream carries thoughts and partial images",
+    )
+    flavor: Flavor = key(
+        Flavor.VENDOR,
+        "`relay` for a reseller: it gets `size` as the caller wrote it",
+        source="resellers have sizes of their own",
+    )
+    ca_file: str = key(
+        "",
+        "PEM file of the authorities to trust; empty: the system's",
+        source="the system's are right for public hosts",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteUpstream:
+    """One entry of a route's list: which upstream, and what the model is called there."""
+
+    upstream: str = required("Name of an entry of `upstreams`", source="checked at start")
+    model: str = required("The model's name there", source="as the vendor spells it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A public model name and the upstreams that can serve it, first choice first."""
+
+    model: str = required("The public model name", source="what callers write; needs a price")
+    aliases: tuple[str, ...] = key(
+        (), "Other names callers may write", source="vendors rename models, programs keep the old name"
+    )
+    upstreams: tuple[RouteUpstream, ...] = required("Who serves it, first choice first", source="at least one")
+    size_default: Tier = key(Tier.K1, "Size when the caller names none", source="Gemini's own default")
+    tls_required: bool = key(False, "Refuse callers who come without TLS", source="plain HTTP on loopback is safe")
+    default: bool = key(
+        False, "Serves requests that name no model", source="else nano-banana-pro, else the first route"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What one image of a model costs, by size and quality, from a day on."""
+
+    model: str = required("The public model name", source="matches `routes.model`")
+    micros: Mapping[str, int] = required(
+        'Micro-units an image: by size, quality and ratio as far as they matter: `"4K"`, `"1K/low"`, `"1K/low@3:2"`',
+        source="240000 is 0.24 of the currency",
+    )
+    source: str = required("Where the figure comes from", source="a price without a source is a guess")
+    valid_from: date = required("First day (UTC) on which it holds", source="a later entry takes over on its day")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration. Made by `parse`, `load` or, in tests, by hand."""
+
+    server: Server = field(default_factory=Server)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    store: Store = field(default_factory=Store)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+    drain: Drain = field(default_factory=Drain)
+    latency: LatencySettings = field(default_factory=LatencySettings)
+    money: Money = field(default_factory=Money)
+    log: Log = field(default_factory=Log)
+    upstreams: tuple[Upstream, ...] = ()
+    routes: tuple[Route, ...] = ()
+    prices: tuple[Price, ...] = ()
+
+    def route_for(self, name: str | None) -> Route | None:
+        """Find the route of a model or alias; None asks for the default one."""
+        if name is None:
+            return self.default_route
+        return next((route for route in self.routes if name == route.model or name in route.aliases), None)
+
+    @property
+    def default_route(self) -> Route | None:
+        """The route for requests that name no model: the one so marked, else nano-banana-pro, else the first."""
+        marked = [route for route in self.routes if route.default]
+        usual = [route for route in self.routes if route.model == "nano-banana-pro"]
+        return next(iter((*marked, *usual, *self.routes)), None)
+
+    def upstream(self, name: str) -> Upstream:
+        """Find an upstream by its name; `check` has made sure that routes name real ones."""
+        return next(upstream for upstream in self.upstreams if upstream.name == name)

@@ -1,0 +1,307 @@
+"""From a mapping to the tree: what is taken, and what every complaint says."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.config import (
+    LIST_PRICES,
+    ByTier,
+    Flavor,
+    LogLevel,
+    Network,
+    Provider,
+    RouteUpstream,
+    Settings,
+    UpstreamStream,
+    check,
+    merged,
+    parse,
+)
+from holdfast.errors import ConfigError
+from holdfast.types import Tier
+
+FULL = """
+[server]
+port = 8080
+public_url = "https://images.example"
+trusted_proxies = ["10.0.0.0/8"]
+[heartbeat]
+first_beat_s = 2
+beat_s = 0.5
+[store]
+data = "/var/lib/holdfast"
+[deadlines]
+generation_s = { "1K" = 100, "2K" = 200, "4K" = 400.5 }
+attempt_s = 90
+network = "home"
+[drain]
+grace_s = 0
+[latency]
+scale = 0.125
+[money]
+currency = "USD"
+margin = 1.2
+[log]
+level = "debug"
+format = "json"
+[[upstreams]]
+name = "relay"
+provider = "openai"
+base_url = "https://relay.example/v1"
+keys = ["env:RELAY_KEY"]
+stream = "never"
+flavor = "relay"
+ca_file = "/etc/ca.pem"
+[[routes]]
+model = "nano-banana-pro"
+aliases = ["gemini-3-pro-image"]
+upstreams = [{ upstream = "relay", model = "gemini-3-pro-image-preview" }]
+size_default = "4K"
+[[routes]]
+model = "my-model"
+upstreams = [{ upstream = "relay", model = "m" }]
+default = true
+[[prices]]
+model = "my-model"
+micros = { "1K" = 5, "1K/low@3:2" = 4 }
+source = "our contract"
+valid_from = 2026-01-01
+[[prices]]
+model = "nano-banana"
+micros = { "1K" = 1 }
+source = "our contract"
+valid_from = "2026-02-01"
+"""
+
+
+def an_upstream(**overrides: Any) -> dict[str, Any]:
+    return {"name": "u", "provider": "gemini", "base_url": "http://127.0.0.1:1", "keys": ["k"], **overrides}
+
+
+def a_route(**overrides: Any) -> dict[str, Any]:
+    return {"model": "nano-banana-pro", "upstreams": [{"upstream": "u", "model": "m"}], **overrides}
+
+
+def a_mapping(**overrides: Any) -> dict[str, Any]:
+    return {"upstreams": [an_upstream()], "routes": [a_route()], **overrides}
+
+
+def complaint(mapping: dict[str, Any]) -> ConfigError:
+    with pytest.raises(ConfigError) as told:
+        parse(mapping)
+    return told.value
+
+
+def test_nothing_written_gives_the_defaults_and_the_list_prices() -> None:
+    """It runs without a file."""
+    settings = parse({})
+    assert settings == Settings(prices=LIST_PRICES)
+    assert (settings.server.port, settings.server.host) == (16888, "127.0.0.1")
+    assert settings.default_route is None
+
+
+def test_every_section_is_read() -> None:
+    """A whole file arrives in the tree, each value in its own type."""
+    settings = parse(tomllib.loads(FULL))
+    assert (settings.server.port, settings.server.trusted_proxies) == (8080, ("10.0.0.0/8",))
+    assert (settings.heartbeat.first_beat_s, settings.heartbeat.beat_s) == (2.0, 0.5)
+    assert settings.store.data == Path("/var/lib/holdfast")
+    assert settings.deadlines.generation_s == ByTier(k1=100.0, k2=200.0, k4=400.5)
+    assert {settings.deadlines.attempt_s[tier] for tier in Tier} == {90.0}
+    assert settings.deadlines.network is Network.HOME
+    assert (settings.drain.grace_s, settings.latency.scale, settings.log.level) == (0.0, 0.125, LogLevel.DEBUG)
+    assert (settings.money.currency, settings.money.margin) == ("USD", 1.2)
+    relay = settings.upstream("relay")
+    assert (relay.provider, relay.stream, relay.flavor) == (Provider.OPENAI, UpstreamStream.NEVER, Flavor.RELAY)
+    assert settings.routes[0].upstreams == (RouteUpstream(upstream="relay", model="gemini-3-pro-image-preview"),)
+    assert settings.routes[0].size_default is Tier.K4
+    assert settings.prices[0].valid_from == date(2026, 1, 1)
+
+
+def test_an_own_price_replaces_the_shipped_ones_of_its_model_alone() -> None:
+    """Pricing one model oneself does not unprice the others."""
+    settings = parse(tomllib.loads(FULL))
+    by_model = {model: [p for p in settings.prices if p.model == model] for model in ("nano-banana", "nano-banana-2")}
+    assert [price.source for price in by_model["nano-banana"]] == ["our contract"]
+    assert by_model["nano-banana-2"] == [price for price in LIST_PRICES if price.model == "nano-banana-2"]
+
+
+def test_list_prices_hold_in_their_own_currency_only() -> None:
+    """134000 micro-dollars are not 134000 micro-yen."""
+    assert parse({"money": {"currency": "JPY"}}).prices == ()
+    told = complaint(a_mapping(money={"currency": "JPY"}))
+    assert "'nano-banana-pro' has no price (list prices are in USD)" in str(told)
+
+
+def test_a_route_is_found_by_model_alias_or_default() -> None:
+    """Programs keep the name they have; those that name none get the marked route."""
+    settings = parse(tomllib.loads(FULL))
+    assert settings.route_for("gemini-3-pro-image") is settings.routes[0]
+    assert settings.route_for("nano-banana-pro") is settings.routes[0]
+    assert settings.route_for("unheard-of") is None
+    assert settings.route_for(None) is settings.default_route is settings.routes[1]
+
+
+def test_the_default_route_is_nano_banana_pro_then_the_first() -> None:
+    """Without a mark the usual model serves, wherever it stands."""
+    two = [a_route(model="nano-banana"), a_route()]
+    assert parse(a_mapping(routes=two)).route_for(None).model == "nano-banana-pro"  # type: ignore[union-attr]
+    assert parse(a_mapping(routes=two[:1])).route_for(None).model == "nano-banana"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "key", "says"),
+    [
+        ({"sever": {}}, "sever", "Did you mean 'server'?"),
+        ({"server": {"prot": 1}}, "server.prot", "Did you mean 'port'?"),
+        ({"heartbeat": {"zzz": 1}}, "heartbeat.zzz", "Known here: beat_s, caller_dead_s"),
+        ({"joining": {"join": "all"}}, "joining", "Unknown setting joining"),
+        ({"upstreams": [{"nam": "x"}]}, "upstreams[0].nam", "Did you mean 'name'?"),
+        ({"deadlines": {"generation_s": {"3K": 1}}}, "deadlines.generation_s.3K", "Unknown size"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_near_one(mapping: dict[str, Any], key: str, says: str) -> None:
+    """A typing error never silently leaves a default in force."""
+    told = complaint(mapping)
+    assert told.key == key
+    assert says in str(told)
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        ({"server": {"port": "80"}}, "server.port must be a whole number, not text."),
+        ({"server": {"port": True}}, "server.port must be a whole number, not true or false."),
+        ({"server": {"port": 80.5}}, "server.port must be a whole number, not the number 80.5."),
+        ({"server": {"port": 70000}}, "server.port is 70000; it must be at most 65535."),
+        ({"server": {"host": 5}}, "server.host must be text, not the number 5."),
+        ({"server": {"trusted_proxies": "10.0.0.0/8"}}, "must be a list, not text; put it in [ ]."),
+        ({"server": {"trusted_proxies": [1]}}, "server.trusted_proxies[0] must be text"),
+        ({"server": []}, "server must be a table, not a list."),
+        ({"heartbeat": {"beat_s": float("nan")}}, "heartbeat.beat_s must be a number"),
+        ({"heartbeat": {"beat_s": 0}}, "heartbeat.beat_s is 0; it must be at least 0.02."),
+        ({"store": {"data": ""}}, "store.data must be a path as text"),
+        ({"deadlines": {"network": "lan"}}, "must be one of intranet, home, international, peak, not 'lan'."),
+        ({"deadlines": {"network": "hom"}}, "Did you mean 'home'?"),
+        ({"deadlines": {"attempt_s": {"1K": 1, "2K": 1}}}, 'deadlines.attempt_s lacks "4K"'),
+        ({"deadlines": {"attempt_s": "long"}}, 'must be { "1K" = …'),
+        ({"deadlines": {"attempt_s": 0}}, "deadlines.attempt_s is 0; it must be at least 0.1."),
+        ({"deadlines": {"attempt_s": {"1K": 1, "2K": 1, "4K": "x"}}}, "deadlines.attempt_s.4K must be a number"),
+        ({"routes": [a_route(tls_required="yes")]}, "routes[0].tls_required must be true or false"),
+        ({"upstreams": {"name": "x"}}, "upstreams must be a list, not a table"),
+        ({"prices": [{"model": "m"}]}, "prices[0].micros is missing: Micro-units an image"),
+        ({"upstreams": [an_upstream(provider="goggle")]}, "must be one of gemini, openai"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_with_what_to_write(mapping: dict[str, Any], says: str) -> None:
+    """The operator reads the key and the kind, and never a traceback."""
+    assert says in str(complaint(mapping))
+
+
+@pytest.mark.parametrize(
+    ("price", "says"),
+    [
+        ({"micros": {}}, 'must be a table such as { "1K" = 134000 }'),
+        ({"micros": {"3K": 1}}, 'prices[0].micros."3K" is no size'),
+        ({"micros": {"1K/best": 1}}, "is no size"),
+        ({"micros": {"1K@wide": 1}}, "is no size"),
+        ({"micros": {"1K": -1}}, "whole number of micro-units, 0 or more"),
+        ({"micros": {"1K": 0.5}}, "whole number of micro-units"),
+        ({"valid_from": "soon"}, "must be a day such as 2026-05-28"),
+        ({"valid_from": 5}, "must be a day such as 2026-05-28"),
+    ],
+)
+def test_a_price_is_checked_where_it_is_written(price: dict[str, Any], says: str) -> None:
+    """A price that cannot be looked up is found at start, not at the first request."""
+    whole = {"model": "m", "micros": {"1K": 1}, "source": "s", "valid_from": "2026-01-01", **price}
+    assert says in str(complaint({"prices": [whole]}))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "says"),
+    [
+        ({"server": {"tls_cert": "c.pem"}}, "server.tls_key", "needs a certificate and its key"),
+        ({"server": {"tls_key": "k.pem"}}, "server.tls_cert", "needs a certificate and its key"),
+        (
+            {"server": {"tls_cert": "c", "tls_key": "k", "tls_port": 16888}},
+            "server.tls_port",
+            "give TLS a port of its own",
+        ),
+        ({"server": {"public_url": "images.example"}}, "server.public_url", "whole address"),
+        ({"server": {"public_url": "https://h/?q=1"}}, "server.public_url", "no query"),
+        ({"server": {"public_url": "http://[::1"}}, "server.public_url", "no address"),
+        ({"server": {"trusted_proxies": ["10.0.0.1/8"]}}, "server.trusted_proxies[0]", "network such as 10.0.0.0/8"),
+        ({"store": {"image_bytes_max": 600 << 20}}, "store.image_bytes_max", "above store.response_bytes_max"),
+        ({"money": {"currency": "dollars"}}, "money.currency", 'such as "USD"'),
+        ({"upstreams": [an_upstream(), an_upstream()]}, "upstreams[0].name", "two upstreams are called 'u'"),
+        ({"upstreams": [an_upstream(name="")]}, "upstreams[0].name", "is empty"),
+        ({"upstreams": [an_upstream(keys=[])]}, "upstreams[0].keys", 'keys = ["env:NAME"]'),
+        ({"upstreams": [an_upstream(base_url="ftp://x")]}, "upstreams[0].base_url", "whole address"),
+        ({"upstreams": [an_upstream(base_url="https://a:b@x")]}, "upstreams[0].base_url", "credential"),
+        ({"routes": [a_route(), a_route()]}, "routes[1]", "already leads to 'nano-banana-pro'"),
+        ({"routes": [a_route(), a_route(model="nano-banana", aliases=["nano-banana-pro"])]}, "routes[1]", "one route"),
+        ({"routes": [a_route(upstreams=[])]}, "routes[0].upstreams", "name at least one"),
+        ({"routes": [a_route(model="")]}, "routes[0].model", "is empty"),
+        (
+            {"routes": [a_route(upstreams=[{"upstream": "v", "model": "m"}])]},
+            "routes[0].upstreams[0].upstream",
+            "there is no upstream 'v'. Known here: u.",
+        ),
+        ({"upstreams": []}, "routes[0].upstreams[0].upstream", "Add it under [[upstreams]]."),
+        ({"routes": [a_route(model="unheard-of")]}, "prices", "has no price. Add [[prices]]"),
+        ({"routes": [a_route(tls_required=True)]}, "routes[0].tls_required", "set server.tls_cert"),
+        (
+            {"routes": [a_route(default=True), a_route(model="nano-banana", default=True)]},
+            "routes.default",
+            "keep one",
+        ),
+    ],
+)
+def test_settings_that_contradict_are_refused_at_start(overrides: dict[str, Any], key: str, says: str) -> None:
+    """What cannot work is told before the first caller meets it, with the key to change."""
+    told = complaint(a_mapping(**overrides))
+    assert told.key == key
+    assert says in str(told)
+
+
+def test_tls_may_be_demanded_where_a_proxy_ends_it() -> None:
+    """A trusted proxy's X-Forwarded-Proto is as good as our own listener."""
+    behind = a_mapping(server={"trusted_proxies": ["127.0.0.0/8"]}, routes=[a_route(tls_required=True)])
+    assert parse(behind).routes[0].tls_required
+
+
+def test_a_wrong_value_is_never_repeated_in_a_complaint() -> None:
+    """A credential in the wrong place stays out of terminal and log."""
+    assert "sk-secret" not in str(complaint({"upstreams": [an_upstream(keys="sk-secret")]}))
+    assert "sk-secret" not in str(complaint({"server": {"port": "sk-secret"}}))
+
+
+def test_credentials_stay_out_of_the_trees_repr() -> None:
+    """A settings object in a traceback or log gives no key away."""
+    settings = parse(a_mapping(upstreams=[an_upstream(keys=["sk-secret"])]))
+    assert settings.upstreams[0].keys == ("sk-secret",)
+    assert "sk-secret" not in repr(settings)
+
+
+def test_a_tree_made_by_hand_can_be_checked() -> None:
+    """Tests and the demo build theirs without a file."""
+    check(parse(a_mapping()))
+    check(Settings())
+
+
+def test_merging_lays_one_mapping_over_another_key_by_key() -> None:
+    """The environment changes one key of a section and leaves its neighbours; neither input is changed."""
+    below, above = {"a": {"x": 1, "y": 2}, "b": [1]}, {"a": {"y": 3}, "b": [2], "c": 4}
+    assert merged(below, above) == {"a": {"x": 1, "y": 3}, "b": [2], "c": 4}
+    assert below == {"a": {"x": 1, "y": 2}, "b": [1]}
+
+
+def test_a_number_for_each_size_prints_as_toml() -> None:
+    """The reference page shows what can be copied into a file."""
+    assert str(ByTier(k1=300.0, k2=300.0, k4=600.0)) == '{ "1K" = 300, "2K" = 300, "4K" = 600 }'
