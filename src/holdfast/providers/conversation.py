@@ -1,0 +1,97 @@
+"""What every provider is: a conversation that says what to do next and never does it.
+
+Pure. The engine performs each `Step` and reports back: the head as soon as it is there (the conversation chooses who
+reads the body), then the whole answer, or the failure. Submit-and-poll providers need nothing more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.types import Charge, Failure, FailureKind, Phase
+
+if TYPE_CHECKING:
+    from holdfast.providers.http import Head, HttpRequest
+    from holdfast.wire.answers import Answer, Reader
+    from holdfast.wire.scan import WireError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Perform this exchange, then call `head`, and `received` or `failed`."""
+
+    request: HttpRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Let this many seconds pass, then ask again with `start`: how a provider that is polled paces itself."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The images are there."""
+
+    results: tuple[int, ...]
+    """Indices of the images that were asked for, in order."""
+    drafts: tuple[int, ...]
+    """Indices of images made on the way: kept and paid for, not delivered as results."""
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The attempt ended without an image."""
+
+    failure: Failure
+
+
+Step = Send | Wait | Done | Failed
+
+
+class Conversation(Protocol):
+    """One attempt at one upstream."""
+
+    def start(self) -> Step:
+        """Give the first step."""
+
+    def head(self, head: Head) -> Reader:
+        """Choose who reads the body that follows this head."""
+
+    def received(self, head: Head, answer: Answer) -> Step:
+        """Judge an answer that was read to its end."""
+
+    def failed(self, failure: Failure) -> Step:
+        """Judge an exchange that broke, or a body that could not be read (`malformed`, `unfinished`)."""
+
+
+def unfinished(error: WireError, head: Head) -> Failure:
+    """Say that a reader's `finish` found the answer wanting.
+
+    A document was made before it was sent, so it is paid for. A stream that ends early may have ended before its image.
+    """
+    if not head.is_event_stream:
+        return malformed(error, status=head.status)
+    return Failure(
+        kind=FailureKind.LOST_REPLY,
+        phase=Phase.RECEIVE,
+        charge=Charge.UNKNOWN,
+        detail=f"the event stream ended early: {error.message}"[:2000],
+        status=head.status,
+        reason=error.code,
+    )
+
+
+def malformed(error: WireError, *, status: int | None = None) -> Failure:
+    """Say that an answer came and could not be read: it is paid for, and never bought again."""
+    return Failure(
+        kind=FailureKind.MALFORMED,
+        phase=Phase.DECODE,
+        charge=Charge.YES,
+        detail=f"the answer could not be read: {error.message}"[:2000],
+        status=status,
+        reason=error.code,
+    )

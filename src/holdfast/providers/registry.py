@@ -1,0 +1,103 @@
+"""Which conversation speaks to an upstream, and how many images one call of it can make.
+
+Pure: no I/O, clock or randomness. A new provider is one file, one line in each function here, one folder of recordings
+and one page of docs.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
+from holdfast.providers import gemini, openai
+from holdfast.providers.conversation import Conversation
+from holdfast.providers.gemini import GeminiConversation
+from holdfast.providers.openai import OpenAIConversation
+from holdfast.types import Request
+
+
+def images_per_call(upstream: Upstream, *, stream: bool = False) -> int:
+    """Say how many images one call can make; a generation of more is split into parts.
+
+    Several images in one stream are undocumented, and relays ignore `n` as often as not: one by one there.
+    """
+    match upstream.provider:
+        case Provider.GEMINI:
+            return gemini.IMAGES_PER_CALL
+        case Provider.OPENAI:
+            is_plain = upstream.flavor is Flavor.VENDOR and not streams(upstream, stream=stream)
+            return openai.IMAGES_PER_CALL if is_plain else 1
+        case _:
+            assert_never(upstream.provider)
+
+
+def streams(upstream: Upstream, *, stream: bool) -> bool:
+    """Say whether the upstream is asked for a stream, given whether the caller streams."""
+    match upstream.stream:
+        case UpstreamStream.AUTO:
+            return stream
+        case UpstreamStream.ALWAYS:
+            return True
+        case UpstreamStream.NEVER:
+            return False
+        case _:
+            assert_never(upstream.stream)
+
+
+def conversation_for(
+    upstream: Upstream,
+    request: Request,
+    *,
+    model: str,
+    key: str,
+    generation_id: str,
+    part: int = 0,
+    drive: int = 0,
+    timeout_s: float,
+    n: int = 1,
+) -> Conversation:
+    """Make the conversation of one attempt.
+
+    Args:
+        upstream: Where to ask.
+        request: What the caller asked for.
+        model: The model's name there.
+        key: The credential, resolved.
+        generation_id: With `part` and `drive` it makes the idempotency key: an upstream that honours it turns a second
+            asking after a lost reply into a resume.
+        part: Which of the generation's parts this is.
+        drive: How often the generation was driven again.
+        timeout_s: How long the attempt may take.
+        n: Images to ask for, at most `images_per_call`.
+    """
+    assert 1 <= n <= images_per_call(upstream, stream=request.stream)
+    idempotency_key = f"{generation_id}.{part}.{drive}"
+    stream = streams(upstream, stream=request.stream)
+    is_relay = upstream.flavor is Flavor.RELAY
+    match upstream.provider:
+        case Provider.GEMINI:
+            return GeminiConversation(
+                upstream=upstream.name,
+                base_url=upstream.base_url,
+                model=model,
+                key=key,
+                request=request,
+                idempotency_key=idempotency_key,
+                timeout_s=timeout_s,
+                stream=stream,
+                is_relay=is_relay,
+            )
+        case Provider.OPENAI:
+            return OpenAIConversation(
+                upstream=upstream.name,
+                base_url=upstream.base_url,
+                model=model,
+                key=key,
+                request=request,
+                idempotency_key=idempotency_key,
+                n=n,
+                stream=stream,
+                is_relay=is_relay,
+            )
+        case _:
+            assert_never(upstream.provider)

@@ -1,0 +1,72 @@
+"""Bytes of bodies in flight: who may read next.
+
+A thousand answers that fall due at once would otherwise fill the process, or, left unread, the kernel: finished bodies
+waiting in socket buffers once passed `net.ipv4.tcp_mem`, after which the bodies being read could no longer receive and
+no place was ever freed. So bodies are admitted by bytes, first come first served, and the rest wait behind their small
+receive windows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+
+class ByteBudget:
+    """A counter of bytes with a queue. One event loop only."""
+
+    __slots__ = ("_bytes_free", "_bytes_max", "_waiting")
+
+    def __init__(self, bytes_max: int) -> None:
+        assert bytes_max > 0
+        self._bytes_max = bytes_max
+        self._bytes_free = bytes_max
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def __repr__(self) -> str:
+        used_bytes = self._bytes_max - self._bytes_free
+        return f"<ByteBudget {used_bytes} of {self._bytes_max} bytes used, {len(self._waiting)} waiting>"
+
+    def clamp(self, bytes_: int) -> int:
+        """Cut a wish down to what the whole budget holds, so that it can be granted at all."""
+        return max(1, min(bytes_, self._bytes_max))
+
+    def has_room(self, bytes_: int) -> bool:
+        """Whether `acquire` would return at once."""
+        return not self._waiting and self._bytes_free >= bytes_
+
+    async def acquire(self, bytes_: int) -> None:
+        """Wait until these bytes are granted. Whoever acquires, releases the same number."""
+        assert bytes_ <= self._bytes_max
+        if self.has_room(bytes_):
+            self._bytes_free -= bytes_
+            return
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (bytes_, granted)
+        self._waiting.append(entry)
+        try:
+            await granted
+        except asyncio.CancelledError:
+            # Granted and cancelled in the same turn of the loop: the bytes are ours and go back.
+            if granted.done() and not granted.cancelled():
+                self.release(bytes_)
+            else:
+                # A release in the same turn of the loop may have passed over it already.
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
+                self._grant()
+            raise
+
+    def release(self, bytes_: int) -> None:
+        """Give bytes back."""
+        self._bytes_free += bytes_
+        assert self._bytes_free <= self._bytes_max, "released more than was acquired"
+        self._grant()
+
+    def _grant(self) -> None:
+        # Strictly in order: a large body is never starved by small ones that would still fit.
+        while self._waiting and self._waiting[0][0] <= self._bytes_free:
+            bytes_, granted = self._waiting.popleft()
+            if not granted.done():
+                self._bytes_free -= bytes_
+                granted.set_result(None)

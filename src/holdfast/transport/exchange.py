@@ -1,0 +1,77 @@
+"""One HTTP exchange as values: what is sent, under which timeouts, and what came of it.
+
+The transport decides nothing. It gives an `Exchange` when the body was handed to the sink whole, and a `Failure`
+(`holdfast.types`) otherwise, created from the phase in which the exchange broke.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from holdfast.providers.http import Head, HttpRequest
+from holdfast.types import Failure
+
+__all__ = ["Exchange", "Head", "HttpRequest", "Sink", "Timeouts", "Timings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds granted to each phase of one exchange."""
+
+    connect_s: float
+    """Name, TCP and TLS together."""
+    write_s: float
+    """From the first byte of the request to the last one handed to the kernel."""
+    read_idle_s: float
+    """The longest silence accepted, before the head and inside the body."""
+    total_s: float
+    """From the start to the head of the answer; our own waiting for memory and disk does not count."""
+    body_s: float = 120.0
+    """Granted to the body from its head on, even past `total_s`: an answer that begins just before its deadline is
+    paid for and is taken in. Published responses take 1-5 s, 50-100 s over poor international paths."""
+
+    def __post_init__(self) -> None:
+        assert min(self.connect_s, self.write_s, self.read_idle_s, self.total_s, self.body_s) > 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Seconds since the exchange began at which its phases ended."""
+
+    connected_s: float
+    """The request began to be written."""
+    sent_s: float | None
+    """The last byte of the request was handed over; None when the answer came before that."""
+    head_s: float
+    first_byte_s: float | None
+    """First byte of the document, leading white space not counted; None when the body held none."""
+    body_s: float
+    """Last byte handed to the sink."""
+    admission_s: float
+    """Spent waiting for memory and for the sink: our own time, none of the upstream's."""
+    body_bytes: int
+    """Bytes of the body, as decoded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """An answer whose body was read to its end and handed to the sink."""
+
+    head: Head
+    timings: Timings
+    cut: Failure | None = None
+    """How the body of an error answer broke off. Its status still tells what happened, so it is no failure."""
+
+
+class Sink(Protocol):
+    """Where the body goes, in pieces, as it comes. Called in a worker thread, one call at a time."""
+
+    def feed(self, pieces: list[bytes]) -> bool:
+        """Take the next pieces; True says that the document is complete and that nothing more is needed.
+
+        A `WireError` ends the exchange as `malformed`; any other exception comes out of `exchange` unchanged.
+        """
+
+    def close(self) -> None:
+        """Drop what was kept: the exchange ended without an `Exchange`."""

@@ -1,0 +1,138 @@
+"""Every recorded answer, replayed through its provider's conversation: what it means must not depend on how it is cut.
+
+The recordings are in `tests/recorded/<provider>`: source, date, the options of the attempt, the answer, the verdict.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
+from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, malformed, unfinished
+from holdfast.providers.http import Head
+from holdfast.providers.registry import conversation_for
+from holdfast.types import Charge, Failure, FailureKind, Geometry, Phase, Request, Surface, Tier
+from holdfast.wire.scan import ImageBytes, WireError
+
+RECORDED = Path(__file__).parents[1] / "recorded"
+FILES = sorted(RECORDED.glob("*/*.json"))
+KEY = "sk-test-key"
+BASE_URLS = {"gemini": "https://generativelanguage.googleapis.com", "openai": "https://api.openai.com/v1"}
+
+
+def conversation_of(recording: dict[str, Any], provider: str) -> Conversation:
+    """Make the attempt that the recording answers."""
+    options = recording["options"]
+    n = options.get("n", 1)
+    return conversation_for(
+        Upstream(
+            name="the-upstream",
+            provider=Provider(provider),
+            base_url=BASE_URLS[provider],
+            flavor=Flavor.RELAY if options.get("is_relay") else Flavor.VENDOR,
+            stream=UpstreamStream.ALWAYS if options.get("stream") else UpstreamStream.NEVER,
+        ),
+        Request(
+            surface=Surface.OPENAI,
+            model="nano-banana-pro",
+            prompt="a lighthouse",
+            geometry=Geometry(tier=Tier.K1, aspect_ratio="1:1", width_px=1024, height_px=1024),
+            n=n,
+        ),
+        model="gemini-3-pro-image",
+        key=KEY,
+        generation_id="gen_1",
+        timeout_s=300.0,
+        n=n,
+    )
+
+
+def replay(path: Path, *, piece_bytes: int) -> tuple[dict[str, Any], Step | Failure, str | None, dict[int, bytes]]:
+    """Feed a recording; give it, what it came to, the code of a wire error, and the images."""
+    recording = json.loads(path.read_text())
+    conversation = conversation_of(recording, path.parent.name)
+    assert isinstance(conversation.start(), Send)
+    head = Head(
+        status=recording["status"],
+        headers=MappingProxyType({name: (value,) for name, value in recording["headers"].items()}),
+    )
+    body = (json.dumps(recording["body"]) if "body" in recording else recording["text"]).encode()
+    images: dict[int, bytes] = {}
+    reader = conversation.head(head)
+    try:
+        for at in range(0, len(body), piece_bytes):
+            for event in reader.feed(body[at : at + piece_bytes]):
+                if isinstance(event, ImageBytes):
+                    images[event.index] = images.get(event.index, b"") + event.data
+    except WireError as error:
+        return recording, malformed(error, status=head.status), error.code, images
+    try:
+        answer = reader.finish()
+    except WireError as error:
+        return recording, unfinished(error, head), error.code, images
+    return recording, conversation.received(head, answer), None, images
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 1 << 20])
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_recording_comes_to_its_verdict(path: Path, piece_bytes: int) -> None:
+    """Results and drafts, or kind, phase and charge, exactly as the recording says."""
+    recording, outcome, wire_error, images = replay(path, piece_bytes=piece_bytes)
+    expect = recording["expect"]
+    match outcome:
+        case Done():
+            assert expect == {"done": {"results": list(outcome.results), "drafts": list(outcome.drafts)}}
+            for index in (*outcome.results, *outcome.drafts):
+                assert images[index].startswith(b"\x89PNG")
+                assert images[index].endswith(b"IEND\xaeB`\x82")
+        case Failed(failure=failure) | (Failure() as failure):
+            assert wire_error == expect.get("wire_error")
+            wanted = dict(expect.get("then") or expect.get("failed") or {})
+            assert wanted, f"expected images, got {failure}"
+            has = wanted.pop("detail_has", None)
+            told = {name: getattr(failure, name) for name in wanted}
+            assert told == wanted
+            assert has is None or has in failure.detail
+            assert "sk-test-key" not in failure.detail
+            assert "lighthouse" not in failure.detail
+        case _:
+            pytest.fail(f"unexpected step {outcome!r}")
+
+
+def test_recordings_cover_the_taxonomy() -> None:
+    """Each kind that an upstream can bring about is shown by at least one answer of each provider, or is named here."""
+    seen: dict[str, set[str]] = {"gemini": set(), "openai": set()}
+    for path in FILES:
+        expect = json.loads(path.read_text())["expect"]
+        kind = (expect.get("failed") or expect.get("then") or {}).get("kind")
+        seen[path.parent.name].add(kind or "done")
+    by_transport = {FailureKind.UNREACHABLE.value}
+    assert {kind.value for kind in FailureKind} - seen["gemini"] == set()
+    assert {kind.value for kind in FailureKind} - seen["openai"] == by_transport | {FailureKind.CANCELLED.value}
+
+
+def test_recordings_say_where_they_come_from_and_hold_no_secret() -> None:
+    """A recording without source is a rumour; one with a key is a leak."""
+    assert Counter(path.parent.name for path in FILES).keys() == {"gemini", "openai"}
+    for path in FILES:
+        text = path.read_text()
+        recording = json.loads(text)
+        assert recording["source"], path
+        assert recording["date"], path
+        assert recording.keys() <= {"source", "date", "options", "status", "headers", "body", "text", "expect"}, path
+        assert "AIza" not in text, path
+        assert "sk-" not in text.replace(KEY, ""), path
+
+
+@pytest.mark.parametrize("provider", ["gemini", "openai"])
+def test_broken_exchange_ends_the_attempt_as_it_is(provider: str) -> None:
+    """The conversation adds nothing to a failure of the transport: retries are decided elsewhere."""
+    conversation = conversation_of({"options": {}}, provider)
+    failure = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="…")
+    assert conversation.failed(failure) == Failed(failure=failure)
