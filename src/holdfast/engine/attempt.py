@@ -1,0 +1,229 @@
+"""One attempt of one part: send commit, exchange, judgement; the settle commit is `engine.settle`'s.
+
+An attempt belongs to the engine, not to the caller: whoever leaves, it goes on. It is a task of its own, and what it
+keeps while it waits is this frame, the transport's, and the conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast import faults
+from holdfast.engine.core import Core, Live, Target
+from holdfast.engine.watchers import PartialImage
+from holdfast.log import emit
+from holdfast.policy.deadlines import attempt_timeouts
+from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, malformed
+from holdfast.providers.registry import conversation_for
+from holdfast.store.attempts import begin_attempt
+from holdfast.store.records import NewAttempt
+from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
+from holdfast.transport.exchange import Head, Sink, Timeouts
+from holdfast.types import Charge, Failure, FailureKind, Phase
+from holdfast.wire.scan import WireError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempted:
+    """How an attempt went, before anything of it is settled."""
+
+    attempt_id: str
+    done: Done | None
+    failure: Failure | None
+    spooled: Spooled | None
+    http_status: int | None
+
+    def __post_init__(self) -> None:
+        assert (self.done is None) != (self.failure is None), "an attempt either brought images or failed"
+        assert self.done is None or self.spooled is not None
+
+
+class SpoolSink(Sink):
+    """Hands the pieces of a body to the spool, in the transport's worker thread."""
+
+    def __init__(self, writer: SpoolWriter, on_partial: Callable[[PartialReady], None]) -> None:
+        self.writer = writer
+        self._on_partial = on_partial
+
+    def feed(self, pieces: list[bytes]) -> bool:
+        """Decode, write, hash; previews are announced as they are finished."""
+        for partial in self.writer.feed(pieces):
+            self._on_partial(partial)
+        return self.writer.complete
+
+    def close(self) -> None:
+        """Drop what was written: the exchange broke."""
+        self.writer.discard()
+
+
+async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt | None:
+    """Make the send commit; None when the generation is no longer to be sent for."""
+    new = NewAttempt(
+        id=core.clock.new_id("att"),
+        generation_id=live.id,
+        part=part,
+        drive=live.drive,
+        upstream=target.upstream.name,
+        provider=target.upstream.provider.value,
+        model=target.model,
+        idempotency_key=f"{live.id}.{part}.{live.drive}",
+        estimated_micros=live.unit_micros,
+        owner=core.owner,
+        sent_at=core.now_text(),
+    )
+    epoch = await core.store.write(begin_attempt, new)
+    await faults.point("send.after_commit")
+    return None if epoch is None else new
+
+
+async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | None:
+    """Try one part at one upstream; None when there was nothing left to do.
+
+    Never raises for what an upstream, the network or our own disk does: that is a `Failure`.
+    """
+    new = await begin(core, live, part, target)
+    if new is None:
+        return None
+    emit(
+        "attempt.sent",
+        generation_id=live.id,
+        attempt_id=new.id,
+        upstream=new.upstream,
+        model=new.model,
+        size=live.tier.value,
+        elapsed_s=round(core.clock.monotonic() - live.accepted_at, 4),
+    )
+    talk = _Talk(core, live, new.id, target)
+    try:
+        done, failure = await talk.perform(talk.open(part))
+    except OSError as exc:
+        done, failure = None, not_stored(exc)
+    return Attempted(attempt_id=new.id, done=done, failure=failure, spooled=talk.spooled, http_status=talk.status)
+
+
+class _Talk:
+    """Performs a conversation's steps."""
+
+    __slots__ = (
+        "_attempt_id",
+        "_conversation",
+        "_core",
+        "_generation_id",
+        "_inputs",
+        "_live",
+        "_sink",
+        "_target",
+        "_timeouts",
+        "spooled",
+        "status",
+    )
+
+    def __init__(self, core: Core, live: Live, attempt_id: str, target: Target) -> None:
+        self._core = core
+        self._live: Live | None = live
+        self._generation_id = live.id
+        self._attempt_id = attempt_id
+        self._target = target
+        self._conversation: Conversation | None = None
+        self._inputs: tuple[Path, ...] = ()
+        self._sink: SpoolSink | None = None
+        self.spooled: Spooled | None = None
+        self.status: int | None = None
+
+    def open(self, part: int) -> Step:
+        """Begin the conversation; the request itself is let go of when every part has it."""
+        live, core = self._live, self._core
+        assert live is not None
+        assert live.request is not None, "a live generation keeps its request until every part has been sent"
+        request = live.request
+        self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.inputs)
+        input_bytes = sum(image.bytes for image in request.inputs)
+        limits = attempt_timeouts(live.tier, core.settings.deadlines, body_bytes=input_bytes * 4 // 3)
+        self._timeouts = Timeouts(
+            connect_s=limits.connect_s,
+            write_s=limits.write_s,
+            read_idle_s=limits.read_idle_s,
+            total_s=limits.total_s,
+        )
+        self._conversation = conversation_for(
+            self._target.upstream,
+            request,
+            model=self._target.model,
+            key=self._target.key,
+            generation_id=live.id,
+            part=part,
+            drive=live.drive,
+            timeout_s=limits.total_s,
+            n=min(live.images_per_call, live.n - part * live.images_per_call),
+        )
+        live.parts_to_send -= 1
+        if live.parts_to_send == 0:
+            live.request = None
+        self._live = None
+        return self._conversation.start()
+
+    async def perform(self, step: Step) -> tuple[Done | None, Failure | None]:
+        """Go on until the conversation ends."""
+        assert self._conversation is not None
+        while True:
+            match step:
+                case Done():
+                    return step, None
+                case Failed(failure=failure):
+                    return None, failure
+                case Wait(delay_s=delay_s):
+                    await asyncio.sleep(delay_s)
+                    step = self._conversation.start()
+                case Send():
+                    step = await self._send(step)
+
+    async def _send(self, step: Send) -> Step:
+        core, conversation = self._core, self._conversation
+        assert conversation is not None
+        outcome = await core.transport.exchange(
+            step.request,
+            inputs=self._inputs,
+            timeouts=self._timeouts,
+            on_head=self._on_head,
+            ca_file=self._target.upstream.ca_file,
+        )
+        if isinstance(outcome, Failure):
+            return conversation.failed(outcome)
+        assert self._sink is not None, "an exchange always had a head"
+        await faults.point("receive.after_body")
+        try:
+            self.spooled = await core.in_thread(self._sink.writer.finish)
+        except WireError as exc:
+            await core.in_thread(self._sink.close)
+            return Failed(failure=malformed(exc, status=outcome.head.status))
+        await faults.point("receive.after_spool")
+        return conversation.received(outcome.head, self.spooled.answer)
+
+    def _on_head(self, head: Head) -> Sink:
+        assert self._conversation is not None
+        self.status = head.status
+        loop = asyncio.get_running_loop()
+
+        def announce(partial: PartialReady) -> None:
+            loop.call_soon_threadsafe(self._announce, partial)
+
+        writer = SpoolWriter(self._core.spool, self._attempt_id, self._conversation.head(head))
+        self._sink = SpoolSink(writer, announce)
+        return self._sink
+
+    def _announce(self, partial: PartialReady) -> None:
+        notice = PartialImage(index=partial.index, path=partial.path, info=partial.info)
+        self._core.watchers.notify(self._generation_id, notice)
+
+
+def not_stored(error: OSError) -> Failure:
+    """Say that an answer came and our own disk could not take it."""
+    return Failure(
+        kind=FailureKind.LOST_REPLY,
+        phase=Phase.RECEIVE,
+        charge=Charge.YES,
+        detail=f"the answer could not be stored: {error.strerror or type(error).__name__}",
+    )

@@ -1,0 +1,104 @@
+"""What every part of the engine is given: settings, clock, store, blobs, spool and transport, by injection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from holdfast.clock import Clock, rfc3339
+from holdfast.config import Settings, Upstream
+from holdfast.engine.watchers import Watchers
+from holdfast.store.blobs import LocalBlobs
+from holdfast.store.sqlite import SqliteStore
+from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts
+from holdfast.types import Failure, Request, Tier
+
+T = TypeVar("T")
+
+
+class Transport(Protocol):
+    """One HTTP exchange; `transport.aio` in production, a simulated upstream in tests."""
+
+    def exchange(
+        self,
+        request: HttpRequest,
+        *,
+        inputs: Sequence[Path],
+        timeouts: Timeouts,
+        on_head: Callable[[Head], Sink],
+        ca_file: str,
+    ) -> Awaitable[Exchange | Failure]:
+        """Send a request and hand the body of the answer to a sink."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a route sends an attempt: an upstream, its name for the model, and the credential."""
+
+    upstream: Upstream
+    model: str
+    key: str = field(repr=False)
+
+
+@dataclass(slots=True, kw_only=True)
+class Live:
+    """A generation that this process drives, as long as it is open."""
+
+    id: str
+    key_id: str
+    request: Request | None
+    """Let go of once every part has been sent: a prompt is not kept in memory while its caller is held."""
+    model: str
+    tier: Tier
+    n: int
+    drive: int
+    parts: int
+    images_per_call: int
+    unit_micros: int
+    accepted_at: float
+    """Monotonic seconds."""
+    deadline_at: float
+    """Monotonic seconds; stops new attempts."""
+    hard_deadline: bool
+    """The caller named its budget: it is told at that instant, even while an attempt is in flight."""
+    parts_to_send: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The engine's dependencies."""
+
+    settings: Settings
+    clock: Clock
+    store: SqliteStore
+    blobs: LocalBlobs
+    spool: Path
+    transport: Transport
+    owner: str
+    """This process's name in the owner row."""
+    targets: Mapping[str, tuple[Target, ...]]
+    """Public model name -> upstreams of its route, in order."""
+    threads: Executor
+    """Where files are moved and hashed."""
+    watchers: Watchers = field(default_factory=Watchers)
+
+    async def in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Run file work off the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *args)
+
+    def monotonic_of(self, moment: datetime) -> float:
+        """The instant on the monotonic clock at which the wall clock will show `moment`."""
+        return self.clock.monotonic() + (moment - self.clock.now()).total_seconds()
+
+    def now_text(self) -> str:
+        """The wall clock, as records have it."""
+        return rfc3339(self.clock.now())
+
+    def purge_text(self) -> str:
+        """When an image that is stored now may be deleted, at the earliest."""
+        return rfc3339(self.clock.now() + timedelta(seconds=self.settings.store.keep_after_finish_s))

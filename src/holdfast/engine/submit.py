@@ -1,0 +1,130 @@
+"""Accepting a generation: price, deadline, storage, then the first of the three commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import msgspec
+
+from holdfast.clock import from_rfc3339, rfc3339
+from holdfast.engine.core import Core, Live, Target
+from holdfast.errors import RequestError
+from holdfast.money import times, with_margin
+from holdfast.policy.deadlines import generation_s
+from holdfast.policy.prices import unit_price_micros
+from holdfast.providers.registry import images_per_call
+from holdfast.store.records import GenerationRow, NewGeneration
+from holdfast.types import Request, Tier
+
+EXPECTED_BYTES_MAX = {Tier.K1: 3_000_000, Tier.K2: 9_000_000, Tier.K4: 26_000_000}
+"""99 of 100 images are smaller; what an attempt in flight may still write."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """A validated request and who asks."""
+
+    key_id: str
+    request: Request
+    asked_s: float | None = None
+    """The caller's own budget, `Holdfast-Timeout`."""
+    traceparent: str | None = None
+
+
+def live_of(core: Core, new: NewGeneration, request: Request, deadline_s: float) -> Live:
+    """What the engine keeps of a generation that it has just accepted."""
+    now = core.clock.monotonic()
+    target = first_target(core, request.model)
+    return Live(
+        id=new.id,
+        key_id=new.key_id,
+        request=request,
+        model=new.model,
+        tier=request.geometry.tier,
+        n=new.n,
+        drive=0,
+        parts=new.parts,
+        images_per_call=images_per_call(target.upstream, stream=request.stream),
+        unit_micros=new.unit_micros,
+        accepted_at=now,
+        deadline_at=now + deadline_s,
+        hard_deadline=new.hard_deadline,
+        parts_to_send=new.parts,
+    )
+
+
+def live_of_row(core: Core, row: GenerationRow) -> Live:
+    """What the engine keeps of a generation that an earlier process had accepted."""
+    assert row.request is not None, "a request is purged with its images, never before its end"
+    request = msgspec.json.decode(row.request, type=Request)
+    target = first_target(core, row.model)
+    return Live(
+        id=row.id,
+        key_id=row.key_id,
+        request=request,
+        model=row.model,
+        tier=request.geometry.tier,
+        n=row.n,
+        drive=row.drive,
+        parts=row.parts,
+        images_per_call=images_per_call(target.upstream, stream=request.stream),
+        unit_micros=row.unit_micros,
+        accepted_at=core.clock.monotonic(),
+        deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
+        hard_deadline=bool(row.hard_deadline),
+        parts_to_send=row.parts,
+    )
+
+
+def first_target(core: Core, model: str) -> Target:
+    """The upstream that a route asks first.
+
+    Raises:
+        RequestError: The route is gone, as when settings changed between two starts.
+    """
+    targets = core.targets.get(model)
+    if not targets:
+        raise RequestError(f"The model {model} is not served here.", code="model_not_found", status=404, param="model")
+    return targets[0]
+
+
+def price(core: Core, submission: Submission) -> NewGeneration:
+    """Work out everything that the accepting commit writes.
+
+    Raises:
+        RequestError: `price_missing`, 503, or no such route.
+    """
+    request, settings = submission.request, core.settings
+    now = core.clock.now()
+    unit = with_margin(
+        unit_price_micros(
+            settings.prices,
+            model=request.model,
+            tier=request.geometry.tier,
+            quality=request.quality,
+            geometry=request.geometry,
+            today=now.date(),
+        ),
+        settings.money.margin,
+    )
+    per_call = images_per_call(first_target(core, request.model).upstream, stream=request.stream)
+    deadline_s = generation_s(request.geometry.tier, settings.deadlines, asked_s=submission.asked_s)
+    return NewGeneration(
+        id=core.clock.new_id("gen"),
+        key_id=submission.key_id,
+        surface=request.surface.value,
+        model=request.model,
+        tier=request.geometry.tier.value,
+        size=f"{request.geometry.width_px}x{request.geometry.height_px}",
+        n=request.n,
+        parts=-(-request.n // per_call),
+        request=msgspec.json.encode(request),
+        deadline_at=rfc3339(now + timedelta(seconds=deadline_s)),
+        hard_deadline=submission.asked_s is not None,
+        created_at=rfc3339(now),
+        currency=settings.money.currency,
+        unit_micros=unit,
+        held_micros=times(unit, request.n),
+        traceparent=submission.traceparent,
+    )

@@ -1,0 +1,175 @@
+"""Rows of generations: accepting, ending, reading. Plain functions; the caller's transaction is theirs."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import asdict
+from typing import Any
+
+from holdfast import faults, generation
+from holdfast.generation import Effect, State, Transition
+from holdfast.ledger import postings
+from holdfast.money import times
+from holdfast.store.bookkeeping import post
+from holdfast.store.queries import queries
+from holdfast.store.records import (
+    AttemptRow,
+    BlobRow,
+    EventRow,
+    GenerationRow,
+    NewGeneration,
+    Record,
+    Told,
+    to_json,
+)
+
+_Q = queries("generations")
+_A = queries("attempts")
+
+
+def accept(conn: sqlite3.Connection, new: NewGeneration) -> None:
+    """Write the first of the three commits: the generation, the hold on its price, its first event."""
+    faults.point_sync("accept.before_rows")
+    transition = generation.apply(None, generation.Accepted())
+    assert Effect.HOLD in transition.effects
+    conn.execute(_Q["insert_generation"], {**asdict(new), "state": transition.state.value})
+    post(conn, postings.hold(new.key_id, new.held_micros), generation_id=new.id, drive=0, at=new.created_at)
+    record_event(conn, new.id, "queued", at=new.created_at)
+    faults.point_sync("accept.after_rows")
+
+
+def record_event(
+    conn: sqlite3.Connection, generation_id: str, type_: str, *, at: str, data: dict[str, Any] | None = None
+) -> None:
+    """Append to a generation's log."""
+    (number,) = conn.execute(_Q["next_sequence"], {"id": generation_id}).fetchone()
+    conn.execute(
+        _Q["insert_event"],
+        {
+            "id": generation_id,
+            "sequence_number": number,
+            "at": at,
+            "type": type_,
+            "data": None if data is None else to_json(data),
+        },
+    )
+
+
+def get_generation(conn: sqlite3.Connection, generation_id: str) -> GenerationRow | None:
+    """Read one generation."""
+    row = conn.execute(_Q["get_generation"], {"id": generation_id}).fetchone()
+    return None if row is None else GenerationRow.of(row)
+
+
+def get_record(conn: sqlite3.Connection, generation_id: str) -> Record | None:
+    """Read a generation with its attempts and images, all of one moment."""
+    row = get_generation(conn, generation_id)
+    if row is None:
+        return None
+    return Record(generation=row, attempts=attempts_of(conn, generation_id), blobs=blobs_of(conn, generation_id))
+
+
+def attempts_of(conn: sqlite3.Connection, generation_id: str) -> tuple[AttemptRow, ...]:
+    """Read its attempts, oldest first."""
+    return tuple(AttemptRow.of(row) for row in conn.execute(_A["attempts_of"], {"id": generation_id}))
+
+
+def blobs_of(conn: sqlite3.Connection, generation_id: str) -> tuple[BlobRow, ...]:
+    """Read its images, by part and position."""
+    return tuple(BlobRow.of(row) for row in conn.execute(_A["blobs_of"], {"id": generation_id}))
+
+
+def events_of(conn: sqlite3.Connection, generation_id: str) -> tuple[EventRow, ...]:
+    """Read its log."""
+    return tuple(EventRow.of(row) for row in conn.execute(_Q["events_of"], {"id": generation_id}))
+
+
+def open_records(conn: sqlite3.Connection) -> tuple[Record, ...]:
+    """Read every generation that has not ended, oldest first."""
+    rows = [GenerationRow.of(row) for row in conn.execute(_Q["open_generations"])]
+    return tuple(
+        Record(generation=row, attempts=attempts_of(conn, row.id), blobs=blobs_of(conn, row.id)) for row in rows
+    )
+
+
+def take_over(conn: sqlite3.Connection, owner: str) -> int:
+    """Bump the epoch of everything open, so that no earlier owner can send; return how many."""
+    return conn.execute(_Q["bump_open_epochs"], {"owner": owner}).rowcount
+
+
+def end_generation(
+    conn: sqlite3.Connection,
+    row: GenerationRow,
+    transition: Transition,
+    *,
+    at: str,
+    purge_after: str,
+    delivered: int = 0,
+    told: Told | None = None,
+) -> GenerationRow:
+    """Write a final state and its money, in one transaction."""
+    assert transition.state.is_final
+    charged = 0
+    if Effect.CAPTURE_DELIVERED in transition.effects:
+        charged = times(row.unit_micros, min(delivered, row.n))
+        move = postings.capture(row.key_id, held_micros=row.held_micros, micros=charged)
+    else:
+        assert Effect.VOID in transition.effects
+        move = postings.void(row.key_id, row.held_micros)
+    written = conn.execute(
+        _Q["finish_generation"],
+        {
+            "id": row.id,
+            "state": transition.state.value,
+            "at": at,
+            "purge_after": purge_after,
+            "charged_micros": charged,
+            "partial_result": int(transition.state is State.SUCCEEDED and delivered < row.n),
+            "failure": None if told is None else to_json(told),
+        },
+    ).rowcount
+    assert written == 1, "a generation ends once"
+    post(conn, move, generation_id=row.id, drive=row.drive, at=at)
+    record_event(conn, row.id, transition.state.value, at=at)
+    ended = get_generation(conn, row.id)
+    assert ended is not None
+    return ended
+
+
+def pass_deadline(
+    conn: sqlite3.Connection, generation_id: str, told: Told, at: str, purge_after: str, caller_waits: bool
+) -> GenerationRow | None:
+    """End a generation whose time is over; None where an attempt in flight is awaited, or it had ended before."""
+    row = get_generation(conn, generation_id)
+    if row is None:
+        return None
+    attempts = attempts_of(conn, generation_id)
+    delivered = sum(blob.kind == "result" for blob in blobs_of(conn, generation_id))
+    event = generation.DeadlinePassed(
+        delivered=delivered,
+        open_attempts=sum(attempt.state in generation.OPEN_ATTEMPT_STATES for attempt in attempts),
+        caller_waits=caller_waits,
+    )
+    transition = generation.apply(State(row.state), event)
+    if not transition.state.is_final or State(row.state).is_final:
+        return None
+    failed = transition.state is State.FAILED
+    return end_generation(
+        conn,
+        row,
+        transition,
+        at=at,
+        purge_after=purge_after,
+        delivered=delivered,
+        told=told if failed else None,
+    )
+
+
+def mark_answered(conn: sqlite3.Connection, generation_id: str, at: str) -> None:
+    """Note that an answer's last byte arrived."""
+    conn.execute(_Q["mark_answered"], {"id": generation_id, "at": at})
+
+
+def mark_collected(conn: sqlite3.Connection, generation_id: str, at: str) -> None:
+    """Note that an image's last byte arrived."""
+    conn.execute(_Q["mark_collected"], {"id": generation_id, "at": at})

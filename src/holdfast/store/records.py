@@ -1,0 +1,262 @@
+"""Rows as values: what the store's functions take and give. Times are RFC 3339 text, as they are at rest."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import msgspec
+
+from holdfast.types import Charge, Failure, ImageInfo, Usage
+
+
+class _FromRow:
+    """Reads a row by the names of the dataclass's fields; columns it does not name are left aside."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> Self:
+        """Make the value of one row."""
+        return cls(**{field.name: row[field.name] for field in fields(cls)})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow(_FromRow):
+    """An API key, without its secret."""
+
+    id: str
+    label: str
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGeneration:
+    """What the accepting commit writes."""
+
+    id: str
+    key_id: str
+    surface: str
+    model: str
+    tier: str
+    size: str
+    """As asked for: `4096x4096`."""
+    n: int
+    parts: int
+    request: bytes
+    """`types.Request` as JSON."""
+    deadline_at: str
+    hard_deadline: bool
+    created_at: str
+    currency: str
+    unit_micros: int
+    held_micros: int
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the caller of a failed generation is told."""
+
+    code: str
+    message: str
+    charge: Charge
+    kind: str | None = None
+    reason: str | None = None
+    """The upstream's own word, such as Gemini's finishReason."""
+    status: int | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationRow(_FromRow):
+    """A generation as it stands."""
+
+    id: str
+    key_id: str
+    surface: str
+    model: str
+    tier: str
+    size: str
+    n: int
+    request: bytes | None
+    state: str
+    epoch: int
+    drive: int
+    parts: int
+    parts_open: int
+    cancel_requested: int
+    deadline_at: str
+    hard_deadline: int
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    answered_at: str | None
+    collected_at: str | None
+    purge_after: str | None
+    currency: str
+    unit_micros: int
+    held_micros: int
+    charged_micros: int
+    partial_result: int
+    late: int
+    failure: str | None
+    sequence_number: int
+
+    @property
+    def told(self) -> Told | None:
+        """What its callers are told, if it failed."""
+        return None if self.failure is None else msgspec.json.decode(self.failure, type=Told)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAttempt:
+    """What the sending commit writes."""
+
+    id: str
+    generation_id: str
+    part: int
+    drive: int
+    upstream: str
+    provider: str
+    model: str
+    idempotency_key: str
+    estimated_micros: int
+    owner: str
+    sent_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow(_FromRow):
+    """An attempt as it stands."""
+
+    id: str
+    generation_id: str
+    part: int
+    drive: int
+    number: int
+    epoch: int
+    upstream: str
+    provider: str
+    model: str
+    state: str
+    charge: str
+    sent_at: str
+    received_at: str | None
+    ended_at: str | None
+    http_status: int | None
+    failure: str | None
+    usage: str | None
+    answer: bytes | None
+
+    @property
+    def failed(self) -> Failure | None:
+        """How it failed, if it did."""
+        return None if self.failure is None else msgspec.json.decode(self.failure, type=Failure)
+
+    @property
+    def used(self) -> Usage | None:
+        """Tokens, as the upstream counted them."""
+        return None if self.usage is None else msgspec.json.decode(self.usage, type=Usage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBlob:
+    """One image that is in the blob store already."""
+
+    id: str
+    kind: str
+    """`result` or `draft`; a result that comes after the end becomes `late` by itself."""
+    position: int
+    store_key: str
+    info: ImageInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobRow(_FromRow):
+    """A stored image."""
+
+    id: str
+    generation_id: str
+    attempt_id: str
+    part: int
+    position: int
+    kind: str
+    store_key: str
+    sha256: str
+    bytes: int
+    mime: str
+    width_px: int
+    height_px: int
+    state: str
+    delete_after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEnd:
+    """What the settling commit writes: images, or a failure."""
+
+    attempt_id: str
+    at: str
+    purge_after: str
+    """When what is never collected may be deleted."""
+    blobs: tuple[NewBlob, ...] = ()
+    failure: Failure | None = None
+    http_status: int | None = None
+    usage: Usage | None = None
+    answer: bytes | None = None
+    received_at: str | None = None
+    """When the whole answer was in the spool; None where none came."""
+
+    def __post_init__(self) -> None:
+        has_results = any(blob.kind == "result" for blob in self.blobs)
+        assert has_results is (self.failure is None), "an attempt ends with a result or with a failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What the settling commit did."""
+
+    was_open: bool
+    """False: somebody had ended this attempt before, and nothing was written."""
+    finished: GenerationRow | None = None
+    """The generation, if this ended it (or turned its failure into a late success)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow(_FromRow):
+    """One entry of a generation's log."""
+
+    generation_id: str
+    sequence_number: int
+    at: str
+    type: str
+    data: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A generation with everything that belongs to it."""
+
+    generation: GenerationRow
+    attempts: tuple[AttemptRow, ...]
+    blobs: tuple[BlobRow, ...]
+
+    @property
+    def results(self) -> tuple[BlobRow, ...]:
+        """Images in the order of `data[]`; after a late success, the late ones."""
+        return tuple(blob for blob in self.blobs if blob.kind == "result")
+
+    def drafts(self) -> tuple[BlobRow, ...]:
+        """Pictures made on the way, and extras."""
+        return tuple(blob for blob in self.blobs if blob.kind != "result")
+
+    def attempt_of(self, blob: BlobRow) -> AttemptRow:
+        """The attempt that brought an image."""
+        return next(attempt for attempt in self.attempts if attempt.id == blob.attempt_id)
+
+
+def to_json(value: Any) -> str:
+    """Spell a value for a text column."""
+    return msgspec.json.encode(value).decode()

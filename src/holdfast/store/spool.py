@@ -1,0 +1,284 @@
+"""From an upstream's body to durable files, in one pass and in bounded memory.
+
+    spool/<attempt_id>-<i>.part      an image on its way
+    spool/<attempt_id>-<i>.done      an image that came to its end, synced
+    spool/<attempt_id>-<i>.preview   a preview: shown, never kept
+    spool/<attempt_id>.answer        what else the answer said: written last, so that it means "all of it is here"
+
+A crash leaves some of these; `recover` finds what can be settled. Everything here runs in a worker thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from holdfast import faults
+from holdfast.store.lock import fsync_folder
+from holdfast.types import ImageInfo
+from holdfast.wire.answers import Answer, Reader, Role
+from holdfast.wire.image import ImageProbe
+from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded
+
+ANSWER_BYTES_MAX = 4 << 20
+READ_BYTES = 1 << 20
+_WITH_END_MARK = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpooledImage:
+    """One image in the spool."""
+
+    index: int
+    role: Role
+    path: Path
+    info: ImageInfo | None
+    """None: the bytes are no image that we know."""
+    complete: bool
+    """Whether its end mark is there."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it may be delivered."""
+        return self.info is not None and self.complete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """A whole answer, durable."""
+
+    answer: Answer
+    images: tuple[SpooledImage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartialReady:
+    """A preview that can be shown; its file lives until the attempt ends."""
+
+    index: int
+    path: Path
+    info: ImageInfo
+
+
+@dataclass(slots=True)
+class _Open:
+    index: int
+    partial: bool
+    path: Path
+    file: BinaryIO
+    digest: hashlib._Hash
+    probe: ImageProbe
+    size: int = 0
+
+
+@dataclass(slots=True)
+class _Closed:
+    index: int
+    path: Path
+    info: ImageInfo | None
+    complete: bool
+
+
+class SpoolWriter:
+    """Takes one answer in."""
+
+    def __init__(self, folder: Path, attempt_id: str, reader: Reader) -> None:
+        self._folder = folder
+        self._attempt_id = attempt_id
+        self._reader = reader
+        self._open: _Open | None = None
+        self._closed: list[_Closed] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether the document has closed, even if the transfer has not."""
+        return self._reader.complete
+
+    def feed(self, pieces: list[bytes]) -> list[PartialReady]:
+        """Decode and write the next pieces; return the previews that became whole.
+
+        Raises:
+            WireError: The answer is malformed or too large.
+            OSError: The disk is full or broken.
+        """
+        ready: list[PartialReady] = []
+        for piece in pieces:
+            for event in self._reader.feed(piece):
+                partial = self._take(event)
+                if partial is not None:
+                    ready.append(partial)
+        return ready
+
+    def _take(self, event: Event) -> PartialReady | None:
+        match event:
+            case ImageBegan(index=index, partial=partial):
+                assert self._open is None
+                path = self._folder / f"{self._attempt_id}-{index}.{'preview' if partial else 'part'}"
+                file = path.open("wb", buffering=0)
+                self._open = _Open(index, partial, path, file, hashlib.sha256(), ImageProbe())
+                faults.point_sync("spool.image_began")
+            case ImageBytes(data=data):
+                assert self._open is not None
+                _write_all(self._open.file, data)
+                self._open.digest.update(data)
+                self._open.probe.feed(data)
+                self._open.size += len(data)
+            case ImageEnded():
+                assert self._open is not None
+                return self._close(self._open)
+        return None
+
+    def _close(self, image: _Open) -> PartialReady | None:
+        self._open = None
+        if not image.partial:
+            os.fsync(image.file.fileno())
+        image.file.close()
+        info, complete = _read_probe(image.probe, image.size, image.digest)
+        if image.partial:
+            return PartialReady(index=image.index, path=image.path, info=info) if info and complete else None
+        faults.point_sync("spool.image_synced")
+        done = image.path.rename(image.path.with_suffix(".done"))
+        faults.point_sync("spool.renamed")
+        self._closed.append(_Closed(image.index, done, info, complete))
+        return None
+
+    def finish(self) -> Spooled:
+        """Say that the body has ended; make what was received durable.
+
+        Raises:
+            WireError: The body ended early.
+        """
+        answer = self._reader.finish()
+        roles = {image.index: image.role for image in answer.images}
+        images = tuple(
+            SpooledImage(
+                index=closed.index,
+                role=roles.get(closed.index, Role.DRAFT),
+                path=closed.path,
+                info=closed.info,
+                complete=closed.complete,
+            )
+            for closed in self._closed
+        )
+        if images:
+            if len(answer.document) <= ANSWER_BYTES_MAX:
+                self._write_answer(answer)
+            fsync_folder(self._folder)
+            faults.point_sync("spool.finished")
+        return Spooled(answer=answer, images=images)
+
+    def _write_answer(self, answer: Answer) -> None:
+        path = self._folder / f"{self._attempt_id}.answer"
+        temporary = path.with_suffix(".new")
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.encode(answer))
+            file.flush()
+            os.fsync(file.fileno())
+        faults.point_sync("spool.answer_synced")
+        temporary.rename(path)
+
+    def discard(self) -> None:
+        """Let go of an answer that broke off; nothing of it is whole."""
+        if self._open is not None:
+            self._open.file.close()
+            self._open = None
+        remove(self._folder, self._attempt_id)
+
+
+def _read_probe(probe: ImageProbe, size: int, digest: hashlib._Hash) -> tuple[ImageInfo | None, bool]:
+    """Read what an image's bytes told, and whether its end was among them."""
+    probed = probe.finish()
+    if probed is None:
+        return None, False
+    info = ImageInfo(
+        mime=probed.mime,
+        width_px=probed.width_px,
+        height_px=probed.height_px,
+        bytes=size,
+        sha256=digest.hexdigest(),
+    )
+    return info, probed.complete
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def remove(folder: Path, attempt_id: str) -> None:
+    """Remove an attempt's files from the spool: it is settled, or nothing of it is whole."""
+    for path in folder.glob(f"{attempt_id}[-.]*"):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+def remove_inputs(folder: Path) -> int:
+    """Remove what request bodies left in the spool when the process died while it read them; return how many.
+
+    Nothing refers to them: an image of a request gets its place in the blob store before the request is accepted. To
+    be called before any request is read.
+    """
+    left = list(folder.glob("input-*.part"))
+    for path in left:
+        path.unlink()
+    return len(left)
+
+
+def attempts_in(folder: Path) -> set[str]:
+    """The attempts that left files in the spool."""
+    names = (path.name for path in folder.iterdir() if path.name.startswith("att_"))
+    return {name.partition("-")[0].partition(".")[0] for name in names}
+
+
+def recover(folder: Path, attempt_id: str) -> Spooled | None:
+    """Find what a process that died had received whole; None if that is nothing.
+
+    With the answer's file all of it is here. Without it the images that came to their end are whole all the same, and
+    paid for: the last one is the result, as it is in a plain answer.
+    """
+    images = [_probe(path) for path in folder.glob(f"{attempt_id}-*.done")]
+    # The crash may have come between the sync and the rename: an image that shows its end is whole under either name.
+    ending = [_probe(path) for path in folder.glob(f"{attempt_id}-*.part")]
+    images += [image for image in ending if image.info is not None and image.info.mime in _WITH_END_MARK]
+    whole = sorted((image for image in images if image.is_whole), key=lambda image: image.index)
+    if not whole:
+        return None
+    answer = _read_answer(folder / f"{attempt_id}.answer")
+    if answer is None:
+        last = whole[-1].index
+        roles = {image.index: Role.RESULT if image.index == last else Role.DRAFT for image in whole}
+        answer = Answer(images=(), document=b"{}")
+    else:
+        roles = {image.index: image.role for image in answer.images}
+    return Spooled(
+        answer=answer,
+        images=tuple(dataclasses.replace(image, role=roles.get(image.index, Role.DRAFT)) for image in whole),
+    )
+
+
+def _read_answer(path: Path) -> Answer | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Answer)
+    except (FileNotFoundError, msgspec.DecodeError):
+        # A torn answer is the crash's doing; the images speak for themselves.
+        return None
+
+
+def _probe(path: Path) -> SpooledImage:
+    digest, probe, size = hashlib.sha256(), ImageProbe(), 0
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            digest.update(piece)
+            probe.feed(piece)
+            size += len(piece)
+    info, complete = _read_probe(probe, size, digest)
+    index = int(path.stem.rpartition("-")[2])
+    return SpooledImage(index=index, role=Role.DRAFT, path=path, info=info, complete=complete)

@@ -1,0 +1,49 @@
+-- name: insert_generation
+INSERT INTO generation (id, key_id, surface, model, tier, size, n, request, state, parts, parts_open, deadline_at,
+  hard_deadline, created_at, traceparent, currency, unit_micros, held_micros)
+VALUES (:id, :key_id, :surface, :model, :tier, :size, :n, :request, :state, :parts, :parts, :deadline_at,
+  :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros);
+
+-- name: get_generation
+SELECT * FROM generation WHERE id = :id;
+
+-- name: open_generations
+-- Oldest first: who waited longest is taken up first.
+SELECT * FROM generation WHERE state IN ('queued', 'running') ORDER BY created_at, id;
+
+-- name: claim_generation
+-- Whoever claims bumps the epoch: an older owner's claim can no longer succeed.
+UPDATE generation SET epoch = epoch + 1, owner = :owner, state = :state, started_at = coalesce(started_at, :at)
+WHERE id = :id AND state IN ('queued', 'running') AND NOT cancel_requested RETURNING epoch;
+
+-- name: bump_open_epochs
+UPDATE generation SET epoch = epoch + 1, owner = :owner WHERE state IN ('queued', 'running');
+
+-- name: end_part
+UPDATE generation SET parts_open = parts_open - 1 WHERE id = :id AND parts_open > 0 RETURNING parts_open;
+
+-- name: finish_generation
+UPDATE generation SET state = :state, finished_at = :at, purge_after = :purge_after, charged_micros = :charged_micros,
+  partial_result = :partial_result, failure = :failure
+WHERE id = :id AND state IN ('queued', 'running');
+
+-- name: mark_late
+UPDATE generation SET state = :state, late = 1, partial_result = :partial_result, failure = NULL,
+  purge_after = :purge_after
+WHERE id = :id;
+
+-- name: mark_answered
+UPDATE generation SET answered_at = coalesce(answered_at, :at) WHERE id = :id;
+
+-- name: mark_collected
+UPDATE generation SET collected_at = coalesce(collected_at, :at), answered_at = coalesce(answered_at, :at)
+WHERE id = :id;
+
+-- name: next_sequence
+UPDATE generation SET sequence_number = sequence_number + 1 WHERE id = :id RETURNING sequence_number;
+
+-- name: insert_event
+INSERT INTO event (generation_id, sequence_number, at, type, data) VALUES (:id, :sequence_number, :at, :type, :data);
+
+-- name: events_of
+SELECT * FROM event WHERE generation_id = :id ORDER BY sequence_number;

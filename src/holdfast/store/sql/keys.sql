@@ -1,0 +1,8 @@
+-- name: insert_key
+INSERT INTO api_key (id, digest, label, created_at) VALUES (:id, :digest, :label, :created_at);
+
+-- name: find_key
+SELECT * FROM api_key WHERE digest = :digest AND revoked_at IS NULL;
+
+-- name: count_keys
+SELECT count(*) FROM api_key;

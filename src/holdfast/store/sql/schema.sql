@@ -1,0 +1,135 @@
+-- The whole schema, as all migrations leave it. Times are RFC 3339 text in UTC with milliseconds, money is integer
+-- micro-units, documents are JSON. Written so that PostgreSQL takes it with other column types only.
+
+CREATE TABLE meta (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+);
+
+CREATE TABLE api_key (
+  id         TEXT PRIMARY KEY,
+  digest     BLOB NOT NULL UNIQUE,   -- HMAC-SHA256 of the key, keyed by the data folder's secret
+  label      TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  revoked_at TEXT
+);
+
+CREATE TABLE generation (
+  id                  TEXT PRIMARY KEY,
+  key_id              TEXT NOT NULL,
+  surface             TEXT NOT NULL,
+  model               TEXT NOT NULL,
+  tier                TEXT NOT NULL,
+  size                TEXT NOT NULL,
+  n                   INTEGER NOT NULL,
+  request             BLOB,              -- purged with the images
+  fingerprint         BLOB,
+  fingerprint_version INTEGER,
+  idempotency_key     TEXT,
+  state               TEXT NOT NULL,
+  epoch               INTEGER NOT NULL DEFAULT 0,
+  drive               INTEGER NOT NULL DEFAULT 0,
+  parts               INTEGER NOT NULL,
+  parts_open          INTEGER NOT NULL,
+  owner               TEXT,
+  priority            INTEGER NOT NULL DEFAULT 0,
+  cancel_requested    INTEGER NOT NULL DEFAULT 0,
+  deadline_at         TEXT NOT NULL,
+  hard_deadline       INTEGER NOT NULL DEFAULT 0,
+  created_at          TEXT NOT NULL,
+  started_at          TEXT,
+  finished_at         TEXT,
+  answered_at         TEXT,              -- last byte of an answer acknowledged
+  collected_at        TEXT,              -- image bytes acknowledged
+  purge_after         TEXT,
+  traceparent         TEXT,
+  currency            TEXT NOT NULL,
+  unit_micros         INTEGER NOT NULL,
+  held_micros         INTEGER NOT NULL,
+  charged_micros      INTEGER NOT NULL DEFAULT 0,
+  partial_result      INTEGER NOT NULL DEFAULT 0,
+  late                INTEGER NOT NULL DEFAULT 0,
+  failure             TEXT,              -- what the caller was told: {"code","message","charge","kind","reason"}
+  sequence_number     INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
+  WHERE idempotency_key IS NOT NULL;
+CREATE INDEX generation_open ON generation (created_at) WHERE state IN ('queued', 'running');
+CREATE INDEX generation_by_key ON generation (key_id, created_at);
+
+CREATE TABLE attempt (
+  id               TEXT PRIMARY KEY,
+  generation_id    TEXT NOT NULL REFERENCES generation (id),
+  part             INTEGER NOT NULL,
+  hedge            INTEGER NOT NULL DEFAULT 0,
+  drive            INTEGER NOT NULL,
+  number           INTEGER NOT NULL,     -- from 1, over all parts
+  epoch            INTEGER NOT NULL,
+  upstream         TEXT NOT NULL,
+  provider         TEXT NOT NULL,
+  model            TEXT NOT NULL,
+  idempotency_key  TEXT NOT NULL,
+  upstream_handle  TEXT,
+  state            TEXT NOT NULL,
+  charge           TEXT NOT NULL DEFAULT 'unknown' CHECK (charge IN ('no', 'yes', 'unknown')),
+  sent_at          TEXT NOT NULL,
+  received_at      TEXT,                 -- when the whole answer was in the spool
+  ended_at         TEXT,
+  http_status      INTEGER,
+  failure          TEXT,                 -- {"kind","phase","charge","detail",…}
+  usage            TEXT,
+  estimated_micros INTEGER NOT NULL,
+  answer           BLOB,                 -- the upstream's document, images replaced by their numbers
+  UNIQUE (generation_id, number)
+);
+-- One payer at a time.
+CREATE UNIQUE INDEX attempt_open ON attempt (generation_id, part, hedge) WHERE state IN ('sent', 'polling');
+
+CREATE TABLE blob (
+  id            TEXT PRIMARY KEY,
+  generation_id TEXT NOT NULL REFERENCES generation (id),
+  attempt_id    TEXT NOT NULL REFERENCES attempt (id),
+  part          INTEGER NOT NULL,
+  position      INTEGER NOT NULL,        -- the image's number in its answer
+  kind          TEXT NOT NULL CHECK (kind IN ('result', 'draft', 'late')),
+  store_key     TEXT NOT NULL UNIQUE,
+  sha256        TEXT NOT NULL,
+  bytes         INTEGER NOT NULL,
+  mime          TEXT NOT NULL,
+  width_px      INTEGER NOT NULL,
+  height_px     INTEGER NOT NULL,
+  state         TEXT NOT NULL DEFAULT 'stored',
+  delete_after  TEXT,
+  UNIQUE (attempt_id, position)
+);
+CREATE INDEX blob_by_generation ON blob (generation_id);
+
+CREATE TABLE ledger_txn (
+  id            INTEGER PRIMARY KEY,
+  kind          TEXT NOT NULL,
+  generation_id TEXT NOT NULL,
+  drive         INTEGER NOT NULL,
+  at            TEXT NOT NULL,
+  UNIQUE (generation_id, drive, kind)
+);
+-- A hold resolves once.
+CREATE UNIQUE INDEX ledger_txn_resolved ON ledger_txn (generation_id, drive) WHERE kind IN ('capture', 'void');
+CREATE TABLE ledger_entry (
+  txn_id  INTEGER NOT NULL REFERENCES ledger_txn (id),
+  account TEXT NOT NULL,
+  micros  INTEGER NOT NULL
+);
+CREATE INDEX ledger_entry_by_txn ON ledger_entry (txn_id);
+CREATE TABLE account (
+  id      TEXT PRIMARY KEY,
+  balance INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE TABLE event (
+  generation_id   TEXT NOT NULL REFERENCES generation (id),
+  sequence_number INTEGER NOT NULL,
+  at              TEXT NOT NULL,
+  type            TEXT NOT NULL,
+  data            TEXT,
+  PRIMARY KEY (generation_id, sequence_number)
+);
