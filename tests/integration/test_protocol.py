@@ -141,7 +141,8 @@ async def test_websocket_upgrade_of_a_get_is_answered_as_a_plain_get() -> None:
     """Any upgrade is ignored, as HTTP allows."""
     seen = Seen()
     async with serving(echo(seen)) as port:
-        answer = await exchange(port, b"GET /w HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        head = b"GET /w HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        answer = await exchange(port, head)
     assert b"200 OK" in answer
     assert seen.paths == ["/w"]
 
@@ -347,9 +348,7 @@ async def test_trailers_never_become_headers() -> None:
     """What follows the last chunk is read and forgotten."""
     seen = Seen()
     async with serving(echo(seen)) as port:
-        answer = await exchange(
-            port, POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n0\r\nX-Evil: 1\r\n\r\n"
-        )
+        answer = await exchange(port, POST + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n0\r\nX-Evil: 1\r\n\r\n")
     assert b"got 1" in answer
     assert b"x-evil" not in seen.headers[0]
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from holdfast.log import emit
+
 SLOT_S = 0.05
+_NEVER = 1 << 62
 
 
 class Ticket:
@@ -33,7 +36,8 @@ class BeatWheel:
         self._loop = loop
         self._slots: dict[int, list[Ticket]] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._next_slot = 0
+        self._next_slot = _NEVER
+        """For which the timer is set."""
         self.ticks = 0
         """Callbacks made, for tests and metrics."""
 
@@ -50,7 +54,7 @@ class BeatWheel:
     def _place(self, after_s: float, ticket: Ticket) -> None:
         slot = int((self._loop.time() + after_s) / SLOT_S) + 1
         self._slots.setdefault(slot, []).append(ticket)
-        if self._timer is None or slot < self._next_slot:
+        if slot < self._next_slot:
             self._schedule(slot)
 
     def _schedule(self, slot: int) -> None:
@@ -61,15 +65,25 @@ class BeatWheel:
 
     def _turn(self) -> None:
         self._timer = None
+        self._next_slot = _NEVER
         now_slot = int(self._loop.time() / SLOT_S + 1e-6)
         for slot in sorted(slot for slot in self._slots if slot <= now_slot):
             for ticket in self._slots.pop(slot):
-                tick = ticket.tick
-                if tick is None:
-                    continue
-                self.ticks += 1
-                again_s = tick()
+                again_s = self._call(ticket)
                 if again_s is not None and ticket.tick is not None:
                     self._place(again_s, ticket)
-        if self._slots and self._timer is None:
-            self._schedule(min(self._slots))
+        # `_place` has set the timer for the earliest of the new places; those who waited before may be due earlier.
+        first = min(self._slots, default=_NEVER)
+        if first < self._next_slot:
+            self._schedule(first)
+
+    def _call(self, ticket: Ticket) -> float | None:
+        if ticket.tick is None:
+            return None
+        self.ticks += 1
+        try:
+            return ticket.tick()
+        except Exception as exc:  # noqa: BLE001 - one caller's fault must not silence all the others of its slot
+            emit("fault.internal", level="error", exc=exc)
+            ticket.cancel()
+            return None

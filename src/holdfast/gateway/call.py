@@ -149,7 +149,9 @@ class Call:
             return False
         return _step(self.write(data))
 
-    async def respond(self, status: int, body: bytes, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    async def respond(
+        self, status: int, body: bytes, content_type: bytes, headers: Iterable[tuple[bytes, bytes]]
+    ) -> None:
         """Send a whole, small answer."""
         head: Headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
         head.extend(headers)

@@ -7,7 +7,8 @@ docs/discussions/why-heartbeats.md for why a line feed is the only beat that eve
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from holdfast.gateway.beats import BeatWheel, Ticket
 from holdfast.gateway.call import Call, Headers
@@ -23,7 +24,19 @@ class Hold:
     wake it. What it costs is this object and one future.
     """
 
-    __slots__ = ("_call", "_head", "_schedule", "_ticket", "_wake", "_wheel", "_woken", "committed", "left", "on_commit")
+    __slots__ = (
+        "_call",
+        "_head",
+        "_is_paused",
+        "_schedule",
+        "_ticket",
+        "_wake",
+        "_wheel",
+        "_woken",
+        "committed",
+        "left",
+        "on_commit",
+    )
 
     def __init__(
         self,
@@ -41,6 +54,7 @@ class Hold:
         self._ticket: Ticket | None = None
         self._wake: asyncio.Future[None] | None = None
         self._woken = False
+        self._is_paused = False
         self.committed = False
         """Whether 200 is out: from then on a failure can no longer be told by its status."""
         self.left = False
@@ -68,6 +82,15 @@ class Hold:
             self._ticket.cancel()
             self._ticket = None
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Send no beat meanwhile: something else is being written, in pieces."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
     def wake(self) -> None:
         """Let `sleep` return: something happened to the generation."""
         self._woken = True
@@ -92,6 +115,8 @@ class Hold:
                 self.on_commit()
 
     def _tick(self) -> float | None:
+        if self._is_paused:
+            return self._schedule.beat_s
         if self.committed:
             self._call.write_now(BEAT)
         else:
@@ -102,4 +127,3 @@ class Hold:
         self.left = True
         self.quiet()
         self.wake()
-

@@ -2,10 +2,10 @@
 
 What stock uvicorn lacks and a holding gateway needs (each measured, see docs/discussions/server.md):
 
-1. Timers: a connection that asks nothing, a head that never ends, a body that stalls. One `call_later` handle serves all.
+1. Timers: a connection that asks nothing, a head that never ends, a body that stalls. One handle serves all.
 2. Limits: header block, chunk overhead, bytes discarded after an early answer.
-3. `Upgrade: h2c`, which Java's HttpClient sends by default: stock drops the body or, worse, lets it be parsed as a second
-   request. Here the upgrade is ignored (RFC 9110 §7.8 allows it) and the body is read.
+3. `Upgrade: h2c`, which Java's HttpClient sends by default: stock drops the body or, worse, lets it be parsed as a
+   second request. Here the upgrade is ignored (RFC 9110 §7.8 allows it) and the body is read.
 4. Framing: exactly one Host, no unknown transfer coding, no request parsed behind a running answer.
 5. Half-closed callers still get their answer; a caller that has gone is reported at once, through `on_lost`.
 6. Head and first body byte in one segment, since nginx forwards no head before the first body byte.
@@ -204,7 +204,8 @@ class HoldProtocol(HttpToolsProtocol):
             return
         if not self._in_head:
             self._begin_head()
-        self.scope.setdefault("extensions", {})["holdfast"] = self  # type: ignore[typeddict-item]
+        extensions = cast(dict[str, Any], self.scope.setdefault("extensions", {}))
+        extensions["holdfast"] = self
 
     def on_url(self, url: bytes) -> None:
         """Bound the target as the headers are bounded."""
@@ -356,7 +357,10 @@ class HoldProtocol(HttpToolsProtocol):
             kind.encode(),
             code.encode(),
         )
-        head = [STATUS_LINE[status], b"content-type: application/json\r\nconnection: close\r\ncache-control: no-store\r\n"]
+        head = [
+            STATUS_LINE[status],
+            b"content-type: application/json\r\nconnection: close\r\ncache-control: no-store\r\n",
+        ]
         self.transport.write(b"".join(head) + b"content-length: %d\r\n\r\n" % len(body) + body)
         self.transport.close()
 

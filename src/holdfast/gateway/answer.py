@@ -1,0 +1,103 @@
+"""Writing a Template to a caller: text as it is, images encoded from their files while they are sent.
+
+Memory is one piece (192 KiB raw, 256 KiB encoded) a caller, whatever the image weighs. A piece that the page cache
+holds is read on the loop, without a hop to a thread; one that would wait for the disk is not (`RWF_NOWAIT`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pybase64
+
+from holdfast.gateway.call import Call
+from holdfast.wire.template import PIECE_BYTES, Slot, Template
+
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+
+
+class FilePieces:
+    """A file read in order, in pieces."""
+
+    __slots__ = ("_buffer", "_fd", "_offset", "_size")
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._offset = 0
+        self._size = os.fstat(self._fd).st_size
+        self._buffer = bytearray(PIECE_BYTES)
+
+    def __enter__(self) -> FilePieces:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def seek(self, offset: int) -> None:
+        """Go on reading from here."""
+        self._offset = offset
+
+    async def read(self, size: int = PIECE_BYTES) -> memoryview:
+        """Give the next piece, at most `size` bytes; empty at the end. Valid until the next call."""
+        wanted = max(0, min(size, PIECE_BYTES, self._size - self._offset))
+        filled = self._read_cached(wanted)
+        if filled < wanted:
+            loop = asyncio.get_running_loop()
+            filled += await loop.run_in_executor(None, self._read_waiting, filled, wanted)
+        self._offset += filled
+        return memoryview(self._buffer)[:filled]
+
+    def _read_cached(self, wanted: int) -> int:
+        if not _NOWAIT:
+            return 0
+        try:
+            return os.preadv(self._fd, [memoryview(self._buffer)[:wanted]], self._offset, _NOWAIT)
+        except OSError:
+            # EAGAIN: not in the page cache. EOPNOTSUPP: not on this file system. Both mean: ask a thread.
+            return 0
+
+    def _read_waiting(self, filled: int, wanted: int) -> int:
+        """Fill the rest of the piece, waiting for the disk; short only at the end of the file."""
+        start = filled
+        while filled < wanted:
+            count = os.preadv(self._fd, [memoryview(self._buffer)[filled:wanted]], self._offset + filled)
+            if count == 0:
+                break
+            filled += count
+        return filled - start
+
+
+def prefix_and_rest(template: Template) -> tuple[bytes, Iterator[bytes | Slot]]:
+    """Split off the text before the first image, which travels with the head."""
+    parts = iter(template)
+    prefix: list[bytes] = []
+    for part in parts:
+        if isinstance(part, Slot):
+            return b"".join(prefix), iter((part, *parts))
+        prefix.append(part)
+    return b"".join(prefix), iter(())
+
+
+async def write_parts(call: Call, template: Template, files: Mapping[int, Path]) -> None:
+    """Write the whole template as body pieces; the last piece is left to the caller of this function."""
+    prefix, rest = prefix_and_rest(template)
+    if prefix:
+        await call.write(prefix)
+    for part in rest:
+        if call.has_left:
+            return
+        if isinstance(part, Slot):
+            await _write_image(call, files[part.index])
+        else:
+            await call.write(part)
+
+
+async def _write_image(call: Call, path: Path) -> None:
+    with FilePieces(path) as pieces:
+        while piece := await pieces.read():
+            await call.write(pybase64.b64encode(piece))
+            if call.has_left:
+                return

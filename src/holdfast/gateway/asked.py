@@ -1,0 +1,176 @@
+"""From a caller's words to a `Request`: which route, which picture, which fields have no effect here. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.config import Flavor, Provider, Route, Settings, Upstream
+from holdfast.errors import RequestError
+from holdfast.policy import sizes
+from holdfast.types import InputImage, Request, Surface, Tier
+from holdfast.wire.gemini import GenerateView
+from holdfast.wire.openai import ImagesRequest
+
+DEFAULT_MODEL = "nano-banana-pro"
+INPUTS_MAX = 14
+"""Reference images of one request; Gemini 3 Pro's limit, the smallest of the documented ones that all models bear."""
+
+# What each provider does nothing with; the caller is told in `Holdfast-Ignored`.
+_IGNORED_BY = {
+    Provider.GEMINI: ("quality", "output_format", "output_compression", "background", "moderation", "partial_images"),
+    Provider.OPENAI: (),
+}
+
+
+# How the Gemini surface spells what `policy.sizes` may refuse.
+_GEMINI_FIELDS = {
+    "size": "generationConfig.imageConfig.imageSize",
+    "aspect_ratio": "generationConfig.imageConfig.aspectRatio",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A caller's request, understood."""
+
+    request: Request
+    route: Route
+    ignored: tuple[str, ...] = ()
+
+
+class Routes:
+    """Finds the route of a model name, aliases included."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.all = settings.routes
+        self._by_name = {name: route for route in settings.routes for name in (route.model, *route.aliases)}
+        self._upstreams = {upstream.name: upstream for upstream in settings.upstreams}
+
+    def names(self) -> list[str]:
+        """Every name a caller may write, models before their aliases."""
+        return [name for route in self.all for name in (route.model, *route.aliases)]
+
+    def find(self, model: str | None) -> Route:
+        """Give the route of a model; without one, the default route's.
+
+        Raises:
+            RequestError: 404 `model_not_found`, naming those that exist.
+        """
+        if model is None:
+            return self._default()
+        route = self._by_name.get(model.removeprefix("models/"))
+        if route is None:
+            known = ", ".join(route.model for route in self.all) or "none: configure [[routes]] or set GEMINI_API_KEY"
+            raise RequestError(
+                f"The model {model[:80]!r} is not served here. Served: {known}.",
+                code="model_not_found",
+                status=404,
+                param="model",
+            )
+        return route
+
+    def _default(self) -> Route:
+        chosen = next((route for route in self.all if route.default), None) or self._by_name.get(DEFAULT_MODEL)
+        if chosen is not None:
+            return chosen
+        if self.all:
+            return self.all[0]
+        return self.find("")
+
+    def first_upstream(self, route: Route) -> Upstream:
+        """The upstream that is asked first."""
+        return self._upstreams[route.upstreams[0].upstream]
+
+
+def from_openai(
+    asked: ImagesRequest, unknown: tuple[str, ...], inputs: tuple[InputImage, ...], routes: Routes
+) -> Asked:
+    """Understand a request of the OpenAI surface.
+
+    Raises:
+        RequestError: No such model, or no such size.
+    """
+    route = routes.find(asked.model)
+    upstream = routes.first_upstream(route)
+    geometry = sizes.resolve(
+        asked.size,
+        aspect_ratio=asked.aspect_ratio,
+        last_input_px=_last_px(inputs),
+        size_default=route.size_default,
+        flavor=upstream.flavor,
+    )
+    ignored = [name for name in _IGNORED_BY[upstream.provider] if _is_stated(name, getattr(asked, name))]
+    return Asked(
+        request=Request(
+            surface=Surface.OPENAI,
+            model=route.model,
+            prompt=asked.prompt,
+            geometry=geometry,
+            n=asked.n or 1,
+            inputs=inputs,
+            output_format=asked.output_format,
+            quality=asked.quality,
+            background=asked.background,
+            moderation=asked.moderation,
+            output_compression=asked.output_compression,
+            response_format=asked.response_format or "b64_json",
+            stream=bool(asked.stream),
+            partial_images=asked.partial_images or 0,
+            size_as_asked=_own_words(asked) if upstream.flavor is Flavor.RELAY else None,
+            end_user=asked.safety_identifier or asked.user,
+        ),
+        route=route,
+        ignored=(*ignored, *unknown),
+    )
+
+
+def from_gemini(
+    view: GenerateView, model: str, inputs: tuple[InputImage, ...], routes: Routes, *, stream: bool
+) -> Asked:
+    """Understand a request of the Gemini surface; the body itself travels on unchanged.
+
+    Raises:
+        RequestError: No such model, no such size, or too many images.
+    """
+    route = routes.find(model)
+    if len(inputs) > INPUTS_MAX:
+        raise RequestError(f"At most {INPUTS_MAX} input images are taken; {len(inputs)} were sent.", param="contents")
+    try:
+        geometry = sizes.resolve(
+            view.image_size,
+            aspect_ratio=view.aspect_ratio,
+            last_input_px=_last_px(inputs),
+            size_default=route.size_default,
+            flavor=Flavor.VENDOR,
+        )
+    except RequestError as exc:
+        param = _GEMINI_FIELDS.get(exc.param or "", exc.param)
+        raise RequestError(exc.message, code=exc.code, status=exc.status, param=param) from exc
+    return Asked(
+        request=Request(
+            surface=Surface.GEMINI,
+            model=route.model,
+            prompt=view.prompt,
+            geometry=geometry,
+            n=view.candidate_count,
+            inputs=inputs,
+            stream=stream,
+            dialect_body=view.body_normalised.decode(),
+        ),
+        route=route,
+    )
+
+
+def _is_stated(name: str, value: object) -> bool:
+    """Whether a caller asked for something with this field, and not for what happens anyway."""
+    return value not in (None, "auto") and not (name == "partial_images" and value == 0)
+
+
+def _own_words(asked: ImagesRequest) -> str | None:
+    """The size as a relay gets it; None where it would lose the ratio stated beside it: pixels say both."""
+    is_pixels = (asked.size or "")[:1].isdigit() and (asked.size or "").upper() not in set(Tier)
+    return asked.size if is_pixels or not asked.aspect_ratio else None
+
+
+def _last_px(inputs: tuple[InputImage, ...]) -> tuple[int, int] | None:
+    return (inputs[-1].width_px, inputs[-1].height_px) if inputs else None

@@ -1,0 +1,180 @@
+"""Request bodies in bounded memory: reference images are cut out of the JSON and written to files as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from holdfast.errors import RequestError
+from holdfast.gateway.call import Call
+from holdfast.store.blobs import LocalBlobs
+from holdfast.types import InputImage
+from holdfast.wire.image import ImageProbe
+from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded, JsonReader, WireError
+
+INLINE_BYTES_MAX = 64 * 1024
+"""Bodies up to this size are read on the loop; a hop to a thread would cost more than the work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonBody:
+    """A request body, read whole."""
+
+    skeleton: bytes
+    """The JSON with each image replaced by its index in `inputs`."""
+    inputs: tuple[InputImage, ...]
+
+
+@dataclass(slots=True)
+class _Open:
+    path: Path
+    file: BinaryIO
+    probe: ImageProbe
+    digest: hashlib._Hash
+    size: int = 0
+
+
+class _InputSink:
+    """Writes the images of one request; runs in one thread at a time."""
+
+    def __init__(self, reader: JsonReader, blobs: LocalBlobs, spool: Path, name: str) -> None:
+        self._reader = reader
+        self._blobs = blobs
+        self._spool = spool
+        self._name = name
+        self._open: _Open | None = None
+        self._ended: list[tuple[int, _Open]] = []
+        self.inputs: list[InputImage] = []
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there are images to `keep`."""
+        return bool(self._ended)
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece of the body."""
+        for event in self._reader.feed(piece):
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case ImageBegan(index=index):
+                path = self._spool / f"input-{self._name}-{index}.part"
+                self._open = _Open(path, path.open("wb"), ImageProbe(), hashlib.sha256())
+            case ImageBytes(data=data):
+                assert self._open is not None
+                self._open.file.write(data)
+                self._open.digest.update(data)
+                self._open.probe.feed(data)
+                self._open.size += len(data)
+            case ImageEnded(index=index):
+                assert self._open is not None
+                self._ended.append((index, self._open))
+                self._open = None
+
+    def keep(self) -> None:
+        """Make the images that have ended durable. Waits for the disk: never on the loop."""
+        while self._ended:
+            self._keep(*self._ended[0])
+            del self._ended[0]
+
+    def _keep(self, index: int, image: _Open) -> None:
+        image.file.flush()
+        os.fsync(image.file.fileno())
+        image.file.close()
+        probed = image.probe.finish()
+        if probed is None or not probed.complete:
+            image.path.unlink()
+            raise RequestError(
+                f"Input image {index} is not a whole PNG, JPEG, WebP, GIF, HEIC or HEIF file.",
+                param="image",
+            )
+        sha256 = image.digest.hexdigest()
+        key = f"inputs/{sha256}"
+        self._blobs.put_file(key, image.path)
+        image.path.unlink()
+        self.inputs.append(
+            InputImage(
+                sha256=sha256,
+                mime=probed.mime,
+                bytes=image.size,
+                store_key=key,
+                width_px=probed.width_px,
+                height_px=probed.height_px,
+            )
+        )
+
+    def discard(self) -> None:
+        """Remove what a request that failed half-way left open."""
+        left = [image for _, image in self._ended]
+        if self._open is not None:
+            left.append(self._open)
+        for image in left:
+            image.file.close()
+            with contextlib.suppress(FileNotFoundError):
+                image.path.unlink()
+        self._ended.clear()
+        self._open = None
+
+
+class BodyReader:
+    """Reads JSON bodies for every surface."""
+
+    def __init__(self, *, blobs: LocalBlobs, spool: Path, threads: Executor, image_bytes_max: int) -> None:
+        self._blobs = blobs
+        self._spool = spool
+        self._threads = threads
+        self._image_bytes_max = image_bytes_max
+
+    async def read_json(self, call: Call, is_image: Callable[[tuple[str, ...]], bool]) -> JsonBody:
+        """Read a body; images at the paths of `is_image` are stored by their digest.
+
+        Raises:
+            RequestError: 415, 400 or 413, saying what to change; 503 `storage_low`.
+            CallerLeft: The connection ended first.
+        """
+        if call.content_type() not in ("application/json", "text/json"):
+            raise RequestError(
+                "Send the body as `Content-Type: application/json`.", code="unsupported_media_type", status=415
+            )
+        reader = JsonReader(is_image, image_bytes_max=self._image_bytes_max)
+        sink = _InputSink(reader, self._blobs, self._spool, call.request_id)
+        loop = asyncio.get_running_loop()
+        try:
+            seen = 0
+            async for piece in call.body():
+                seen += len(piece)
+                if seen <= INLINE_BYTES_MAX:
+                    sink.feed(piece)
+                else:
+                    await loop.run_in_executor(self._threads, sink.feed, piece)
+                if sink.has_ended:
+                    await loop.run_in_executor(self._threads, sink.keep)
+            return JsonBody(skeleton=reader.finish(), inputs=tuple(sink.inputs))
+        except WireError as exc:
+            raise _told(exc) from exc
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RequestError(
+                "The gateway's disk is too full to take in this request's images; nothing was bought.",
+                code="storage_low",
+                status=503,
+                retry_after_s=60.0,
+            ) from exc
+        finally:
+            sink.discard()
+
+
+def _told(error: WireError) -> RequestError:
+    if error.code == "too_large":
+        return RequestError(error.message, code="input_too_large", status=413)
+    return RequestError(f"The request body cannot be read: {error.message}")

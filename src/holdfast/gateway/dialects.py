@@ -1,0 +1,283 @@
+"""How an ended generation is told in each dialect: plain, as a stream, early or late.
+
+Nothing here touches a socket: a dialect gives a `Rendered`, whoever holds the caller writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from holdfast.clock import from_rfc3339
+from holdfast.gateway.links import Links
+from holdfast.policy.callers import LateFailure
+from holdfast.store.records import AttemptRow, BlobRow, Record, Told
+from holdfast.types import Charge, FailureKind, ImageInfo, Request, Surface, Usage
+from holdfast.wire import gemini, openai
+from holdfast.wire.failures import content_type_of, error_headers, late_text, render_error, status_of
+from holdfast.wire.template import Slot, Template
+
+_FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/gif": "gif"}
+_REFUSED = {FailureKind.REFUSED_INPUT.value, FailureKind.REFUSED_OUTPUT.value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """An answer, ready to be written."""
+
+    status: int
+    template: Template
+    files: dict[int, Path] = field(default_factory=dict)
+    content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+    @property
+    def has_images(self) -> bool:
+        """Whether image bytes are part of it."""
+        return any(isinstance(part, Slot) for part in self.template)
+
+
+class Dialect(Protocol):
+    """One caller's way of being told."""
+
+    request: Request
+
+    @property
+    def content_type(self) -> bytes:
+        """Of a success."""
+
+    def success(self, record: Record, links: Links) -> Rendered:
+        """Tell the images."""
+
+    def failure(self, record: Record, told: Told) -> Rendered:
+        """Tell a failure while the status is still free."""
+
+    def late_failure(self, record: Record, told: Told, form: LateFailure) -> Template:
+        """Tell a failure after 200 was sent."""
+
+    def partial(self, index: int, info: ImageInfo, created: int) -> Template | None:
+        """Tell a preview, slot 0; None where the dialect has none."""
+
+
+class _Base:
+    """What the dialects share."""
+
+    surface: Surface
+
+    def __init__(self, request: Request, root: Path) -> None:
+        self.request = request
+        self._root = root
+
+    @property
+    def content_type(self) -> bytes:
+        return b"text/event-stream" if self.request.stream else b"application/json"
+
+    def _path(self, blob: BlobRow) -> Path:
+        return self._root / blob.store_key
+
+    def _error(self, record: Record, told: Told) -> bytes:
+        return render_error(
+            self.surface,
+            code=told.code,
+            message=told.message,
+            paid=told.charge,
+            generation_id=record.generation.id,
+            retry_after_s=told.retry_after_s,
+        )
+
+    def failure(self, record: Record, told: Told) -> Rendered:
+        return Rendered(
+            status=status_of(self.surface, told.code, told.charge),
+            template=(self._error(record, told),),
+            content_type=content_type_of(self.surface),
+            headers=tuple(error_headers(code=told.code, paid=told.charge, retry_after_s=told.retry_after_s)),
+        )
+
+
+class OpenAIDialect(_Base):
+    """`/v1/images/generations`."""
+
+    surface = Surface.OPENAI
+
+    def success(self, record: Record, links: Links) -> Rendered:
+        results = record.results[: record.generation.n]
+        embed = self.request.response_format != "url" or self.request.stream
+        views = [
+            openai.ImageView(
+                slot=index if embed else None,
+                url=links.of(record.generation.id, index, blob),
+                size=f"{blob.width_px}x{blob.height_px}",
+            )
+            for index, blob in enumerate(results)
+        ]
+        served_by = record.attempt_of(results[0])
+        created = _unix(record)
+        usage = _usage(record.attempts)
+        if self.request.stream:
+            # Readers of a stream add up what its events tell: the whole is told once, with the last image.
+            last = len(results) - 1
+            template = tuple(
+                part
+                for index, (view, blob) in enumerate(zip(views, results, strict=True))
+                for part in openai.render_completed_event(
+                    image=view,
+                    created_at=created,
+                    usage=usage if index == last else None,
+                    model=served_by.model,
+                    generation_id=record.generation.id,
+                    output_format=_FORMATS.get(blob.mime),
+                    background=self.request.background,
+                    quality=self.request.quality,
+                )
+            )
+        else:
+            template = openai.render_images(
+                created=created,
+                images=views,
+                usage=usage,
+                model=served_by.model,
+                generation_id=record.generation.id,
+                output_format=_FORMATS.get(results[0].mime),
+                background=self.request.background,
+                quality=self.request.quality,
+                size=views[0].size,
+            )
+        return Rendered(
+            status=200,
+            template=template,
+            files={index: self._path(blob) for index, blob in enumerate(results)} if embed else {},
+            content_type=self.content_type,
+        )
+
+    def late_failure(self, record: Record, told: Told, form: LateFailure) -> Template:
+        document = self._error(record, told)
+        if self.request.stream:
+            return openai.render_error_event(document)
+        if form is LateFailure.TEXT:
+            return (late_text(code=told.code, message=told.message, generation_id=record.generation.id),)
+        return (document,)
+
+    def partial(self, index: int, info: ImageInfo, created: int) -> Template | None:
+        return openai.render_partial_event(
+            slot=0,
+            partial_image_index=index,
+            created_at=created,
+            size=info.size,
+            output_format=_FORMATS.get(info.mime),
+            background=self.request.background,
+            quality=self.request.quality,
+        )
+
+
+class GeminiDialect(_Base):
+    """`:generateContent` and `:streamGenerateContent`."""
+
+    surface = Surface.GEMINI
+
+    def success(self, record: Record, links: Links) -> Rendered:
+        document, files = self._document(record)
+        return Rendered(
+            status=200,
+            template=self._spell(document),
+            files=files,
+            content_type=self.content_type,
+        )
+
+    def _spell(self, document: bytes) -> Template:
+        if self.request.stream:
+            return tuple(part for event in gemini.render_answer_events(document) for part in event)
+        return gemini.render_answer(document)
+
+    def _document(self, record: Record) -> tuple[bytes, dict[int, Path]]:
+        """The upstream's own document where it spoke Gemini and made one answer; else one of our making."""
+        results = record.results
+        attempt = record.attempt_of(results[0])
+        if attempt.provider == "gemini" and attempt.answer is not None and record.generation.parts == 1:
+            files = {blob.position: self._path(blob) for blob in record.blobs if blob.attempt_id == attempt.id}
+            slots = {part.index for part in gemini.render_answer(attempt.answer) if isinstance(part, Slot)}
+            # A document recovered without its text names no images; a cut draft has a number and no file.
+            if slots and slots <= files.keys():
+                return attempt.answer, {index: files[index] for index in slots}
+        plain = [gemini.PlainImage(slot=index, mime=blob.mime) for index, blob in enumerate(results)]
+        document = gemini.plain_document(
+            plain, usage=_usage(record.attempts), model=attempt.model, response_id=record.generation.id
+        )
+        return document, {index: self._path(blob) for index, blob in enumerate(results)}
+
+    def failure(self, record: Record, told: Told) -> Rendered:
+        refusal = self._refusal(record, told)
+        if refusal is None:
+            return super().failure(record, told)
+        return Rendered(status=200, template=self._spell(refusal), content_type=self.content_type)
+
+    def late_failure(self, record: Record, told: Told, form: LateFailure) -> Template:
+        refusal = self._refusal(record, told)
+        if refusal is not None:
+            return self._spell(refusal)
+        document = self._error(record, told)
+        if self.request.stream:
+            return gemini.render_error_event(document)
+        if form is LateFailure.TEXT:
+            return (late_text(code=told.code, message=told.message, generation_id=record.generation.id),)
+        return (document,)
+
+    def _refusal(self, record: Record, told: Told) -> bytes | None:
+        """A refusal is a 200 in this dialect, and says why there is no image."""
+        if told.kind not in _REFUSED and told.kind != FailureKind.NO_IMAGE.value:
+            return None
+        ended = _attempt_of(record, told)
+        if ended.provider == "gemini" and ended.answer and ended.http_status == 200:
+            spelled = gemini.render_answer(ended.answer)
+            if not any(isinstance(part, Slot) for part in spelled):
+                return ended.answer
+        is_input = told.kind == FailureKind.REFUSED_INPUT.value
+        return gemini.render_refusal(
+            block_reason="PROHIBITED_CONTENT" if is_input else None,
+            finish_reason="IMAGE_SAFETY" if told.kind == FailureKind.REFUSED_OUTPUT.value else "NO_IMAGE",
+            message=told.message,
+            usage=ended.used,
+            model=ended.model,
+            response_id=record.generation.id,
+        )
+
+    def partial(self, index: int, info: ImageInfo, created: int) -> Template | None:
+        return None
+
+
+def dialect_for(request: Request, root: Path) -> Dialect:
+    """The dialect of a request's surface; `root` is the data folder.
+
+    It lives as long as its caller is held, so it keeps what shapes an answer, and neither prompt nor body.
+    """
+    shape = replace(request, prompt="", inputs=(), dialect_body=None)
+    return GeminiDialect(shape, root) if request.surface is Surface.GEMINI else OpenAIDialect(shape, root)
+
+
+def _attempt_of(record: Record, told: Told) -> AttemptRow:
+    """The attempt whose end is told: where there are several parts, not always the last one."""
+    for attempt in reversed(record.attempts):
+        failure = attempt.failed
+        if failure is not None and failure.kind == told.kind and failure.reason == told.reason:
+            return attempt
+    return record.attempts[-1]
+
+
+def _unix(record: Record) -> int:
+    return int(from_rfc3339(record.generation.created_at).timestamp())
+
+
+def _usage(attempts: Sequence[AttemptRow]) -> Usage | None:
+    """Tokens of every attempt that brought images, together."""
+    used: list[Usage] = [
+        attempt.used for attempt in attempts if attempt.used is not None and attempt.charge == Charge.YES
+    ]
+    if not used:
+        return None
+    return Usage(
+        input_tokens=sum(each.input_tokens for each in used),
+        input_image_tokens=sum(each.input_image_tokens for each in used),
+        output_tokens=sum(each.output_tokens for each in used),
+        output_image_tokens=sum(each.output_image_tokens for each in used),
+    )

@@ -1,0 +1,246 @@
+"""One POST, one generation: accept, hold, answer. Every surface goes through here."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.clock import Clock, from_rfc3339
+from holdfast.config import Settings
+from holdfast.engine.engine import Engine
+from holdfast.engine.submit import Submission
+from holdfast.engine.watchers import Notice, PartialImage
+from holdfast.errors import RequestError
+from holdfast.gateway.answer import write_parts
+from holdfast.gateway.asked import Asked
+from holdfast.gateway.beats import BeatWheel
+from holdfast.gateway.call import Call, Headers, effective_scheme
+from holdfast.gateway.delivery import finish_and_confirm
+from holdfast.gateway.dialects import Dialect, Rendered, dialect_for
+from holdfast.gateway.hold import Hold
+from holdfast.gateway.links import LinkMaker
+from holdfast.log import emit
+from holdfast.policy.callers import CallerClass, classify, late_form_without_joining
+from holdfast.policy.heartbeats import Schedule, schedule_for
+from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
+from holdfast.store.records import KeyRow, Record
+from holdfast.wire.template import Slot, length_of
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What the engine has told one caller so far."""
+
+    hold: Hold | None = None
+    ended: bool = False
+    previews: deque[PartialImage] | None = None
+
+    def __call__(self, notice: Notice) -> None:
+        if isinstance(notice, PartialImage):
+            if self.previews is not None:
+                self.previews.append(notice)
+        else:
+            self.ended = True
+        if self.hold is not None:
+            self.hold.wake()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A caller whose generation was accepted: all that is kept of it while it waits."""
+
+    generation_id: str
+    dialect: Dialect
+    caller: CallerClass
+    schedule: Schedule
+    headers: Headers
+    base_url: str
+    """Where this caller reached us; links are made of it."""
+    waiting: _Waiting
+
+    def head(self) -> Headers:
+        """The headers of an early 200."""
+        return [(b"content-type", self.dialect.content_type), *self.headers]
+
+    def note_commit(self) -> None:
+        """Record that the status is spent."""
+        emit("beat.committed", generation_id=self.generation_id, caller=self.caller.name)
+
+
+class Generator:
+    """Serves generation POSTs."""
+
+    def __init__(
+        self, *, engine: Engine, settings: Settings, clock: Clock, wheel: BeatWheel, links: LinkMaker, root: Path
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._clock = clock
+        self._wheel = wheel
+        self._links = links
+        self._root = root
+
+    async def accept(self, call: Call, key: KeyRow, asked: Asked) -> Held:
+        """Accept one POST durably, and begin.
+
+        What was asked ends with this call: `hold` knows nothing of it, so no prompt is in memory while a caller waits.
+
+        Raises:
+            RequestError: Refused before it was accepted: nothing was paid.
+        """
+        if asked.route.tls_required and effective_scheme(call, self._links.trusted) != "https":
+            raise RequestError(
+                f"The model {asked.route.model} is served over HTTPS only (routes.tls_required).",
+                code="tls_required",
+                status=403,
+            )
+        caller = classify(call.headers)
+        preferences = parse_prefer(call.headers.get("prefer"))
+        submission = Submission(
+            key_id=key.id,
+            request=asked.request,
+            asked_s=asked_timeout_s(call.headers),
+            traceparent=call.headers.get("traceparent"),
+        )
+        waiting = _Waiting(previews=deque() if asked.request.partial_images and asked.request.stream else None)
+        generation_id = await self._engine.submit(submission, waiting)
+        held = Held(
+            generation_id=generation_id,
+            dialect=dialect_for(asked.request, self._root),
+            caller=caller,
+            schedule=schedule_for(caller, self._settings.heartbeat, asked_beat_s=preferences.heartbeat_s),
+            headers=_headers(generation_id, preferences, asked.ignored),
+            base_url=self._links.base_of(call),
+            waiting=waiting,
+        )
+        # From here on the store keeps what was asked; the caller waits with nothing but this.
+        call.headers = {}
+        return held
+
+    async def hold(self, call: Call, held: Held) -> None:
+        """Keep the caller's connection alive until its generation has ended, then answer."""
+        try:
+            await self._hold(call, held)
+        finally:
+            self._engine.unwatch(held.generation_id, held.waiting)
+
+    async def _hold(self, call: Call, held: Held) -> None:
+        waiting = held.waiting
+        with Hold(call, self._wheel, held.schedule, head=held.head, on_commit=held.note_commit) as hold:
+            waiting.hold = hold
+            while not waiting.ended and not hold.left:
+                if waiting.previews:
+                    await self._preview(call, held.dialect, waiting.previews.popleft(), hold)
+                else:
+                    await hold.sleep()
+            hold.quiet()
+            if hold.left:
+                emit("caller.left", generation_id=held.generation_id, held=hold.committed)
+                return
+            record = await self._engine.record(held.generation_id)
+            assert record is not None, "a generation is never forgotten while it is held"
+            # A body is not a beat: a reader that pauses inside 27 MB is alive (http-contract §7).
+            call.protocol.set_user_timeout(self._settings.server.body_stall_s)
+            if hold.committed:
+                with_image = await self._answer_late(call, record, held)
+            else:
+                with_image = await self._answer(call, record, held)
+        await self._confirm(call, held.generation_id, with_image=with_image)
+
+    async def _preview(self, call: Call, dialect: Dialect, preview: PartialImage, hold: Hold) -> None:
+        template = dialect.partial(preview.index, preview.info, int(self._clock.now().timestamp()))
+        if template is None:
+            return
+        hold.commit()
+        if hold.committed:
+            # A beat inside an event's data would be part of it.
+            with hold.paused():
+                await write_parts(call, template, {0: preview.path})
+
+    async def _answer(self, call: Call, record: Record, held: Held) -> bool:
+        """Answer with the true status and the length."""
+        told = record.generation.told
+        if told is None:
+            rendered = held.dialect.success(record, self._links.at(held.base_url))
+        else:
+            rendered = held.dialect.failure(record, told)
+        headers = [
+            *held.headers,
+            *rendered.headers,
+            (b"server-timing", _server_timing(record)),
+            *_served_by(record),
+        ]
+        await _start(call, rendered, headers)
+        await write_parts(call, rendered.template, rendered.files)
+        return told is None and rendered.has_images
+
+    async def _answer_late(self, call: Call, record: Record, held: Held) -> bool:
+        """Answer inside the 200 that the first beat committed."""
+        told = record.generation.told
+        if told is not None:
+            form = late_form_without_joining(held.caller)
+            await write_parts(call, held.dialect.late_failure(record, told, form), {})
+            return False
+        rendered = held.dialect.success(record, self._links.at(held.base_url))
+        await write_parts(call, rendered.template, rendered.files)
+        return rendered.has_images
+
+    async def _confirm(self, call: Call, generation_id: str, *, with_image: bool) -> None:
+        """End the answer, and note whether it arrived."""
+        if call.has_left:
+            emit("caller.left", generation_id=generation_id, held=True)
+            return
+        arrived = await finish_and_confirm(call, within_s=self._settings.server.body_stall_s)
+        if arrived:
+            call.protocol.set_user_timeout(self._settings.heartbeat.caller_dead_s)
+            await self._engine.answered(generation_id, with_image=with_image)
+        else:
+            emit("caller.left", generation_id=generation_id, held=True)
+
+
+async def _start(call: Call, rendered: Rendered, headers: Headers) -> None:
+    sizes = {index: path.stat().st_size for index, path in rendered.files.items()}
+    wanted = {part.index for part in rendered.template if isinstance(part, Slot)}
+    length = length_of(rendered.template, {index: sizes[index] for index in wanted})
+    await call.start(
+        rendered.status,
+        [(b"content-type", rendered.content_type), (b"content-length", b"%d" % length), *headers],
+    )
+
+
+def _headers(generation_id: str, preferences: Preferences, ignored: tuple[str, ...]) -> Headers:
+    headers: Headers = [
+        (b"generation-id", generation_id.encode()),
+        (b"location", f"/v1/generations/{generation_id}".encode()),
+        (b"cache-control", b"no-store, no-transform"),
+        (b"x-accel-buffering", b"no"),
+    ]
+    if preferences.applied:
+        headers.append((b"preference-applied", ", ".join(preferences.applied).encode()))
+    if ignored:
+        headers.append((b"holdfast-ignored", _visible(", ".join(ignored))))
+    return headers
+
+
+def _visible(text: str) -> bytes:
+    """Field names are a caller's words; only visible ASCII goes into a header."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text)[:1000].encode()
+
+
+def _served_by(record: Record) -> Headers:
+    if not record.results:
+        return []
+    attempt = record.attempt_of(record.results[0])
+    return [(b"holdfast-served-by", _visible(f"{attempt.upstream}/{attempt.model}"))]
+
+
+def _server_timing(record: Record) -> bytes:
+    """Milliseconds in the queue and at the upstream, as the record has them."""
+    row = record.generation
+    created = from_rfc3339(row.created_at)
+    started = from_rfc3339(row.started_at) if row.started_at else created
+    finished = from_rfc3339(row.finished_at) if row.finished_at else started
+    queue_ms = (started - created).total_seconds() * 1000
+    upstream_ms = (finished - started).total_seconds() * 1000
+    return f"queue;dur={queue_ms:.0f}, upstream;dur={upstream_ms:.0f}".encode()

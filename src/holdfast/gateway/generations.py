@@ -1,0 +1,270 @@
+"""`GET /v1/generations/{id}` and the images themselves."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from holdfast.clock import Clock, from_rfc3339, rfc3339
+from holdfast.config import Settings
+from holdfast.engine.engine import Engine
+from holdfast.errors import RequestError
+from holdfast.gateway.answer import FilePieces
+from holdfast.gateway.auth import Authenticator, presented_key
+from holdfast.gateway.call import Call, Headers
+from holdfast.gateway.delivery import finish_and_confirm
+from holdfast.gateway.links import LinkMaker, Links, image_path
+from holdfast.policy.latency import prior
+from holdfast.store.records import AttemptRow, BlobRow, Record
+from holdfast.types import Charge, Tier, worst_charge
+from holdfast.wire.failures import is_retryable
+from holdfast.wire.generations import (
+    AttemptResource,
+    Cost,
+    ErrorResource,
+    GenerationResource,
+    ImageResource,
+    Progress,
+    Status,
+    render_generation,
+)
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+Paid = Literal["no", "yes", "unknown"]
+
+
+class Generations:
+    """Serves records and images."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        auth: Authenticator,
+        settings: Settings,
+        links: LinkMaker,
+        clock: Clock,
+        root: Path,
+    ) -> None:
+        self._engine = engine
+        self._auth = auth
+        self._settings = settings
+        self._links = links
+        self._clock = clock
+        self._root = root
+
+    async def get(self, call: Call, names: dict[str, str]) -> None:
+        """Tell how a generation stands."""
+        key = await self._auth.authenticate(call)
+        record = await self._record(names["id"], key_id=key.id)
+        resource = resource_of(record, self._links.for_call(call), self._settings, self._clock)
+        await call.json(200, render_generation(resource))
+
+    async def _record(self, generation_id: str, *, key_id: str | None) -> Record:
+        record = await self._engine.record(generation_id)
+        # Another key's generation is not found, as one that never was: ids are no secrets, their owners are.
+        if record is None or (key_id is not None and record.generation.key_id != key_id):
+            raise RequestError("There is no such generation.", code="generation_not_found", status=404)
+        return record
+
+    async def image(self, call: Call, names: dict[str, str]) -> None:
+        """Send an image: signed link or key, Range and ETag honoured."""
+        generation_id, index = names["id"], names["index"]
+        is_number = index.isascii() and index.isdigit() and len(index) < 4
+        path = image_path(generation_id, int(index)) if is_number else ""
+        signed = self._links.signer.is_valid(path, call.query, now_unix_s=self._clock.now().timestamp())
+        key_id = None if signed else await self._key_of(call)
+        record = await self._record(generation_id, key_id=key_id)
+        images = shown_images(record)
+        if not path or int(index) >= len(images):
+            raise RequestError(
+                f"This generation has {len(images)} images, numbered from 0.", code="generation_not_found", status=404
+            )
+        blob = images[int(index)]
+        file = self._root / blob.store_key
+        if blob.state != "stored" or not file.exists():
+            raise RequestError("The image has been deleted.", code="image_expired", status=410)
+        whole = await self._send(call, file, blob, f"{generation_id}-{index}")
+        if whole and await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
+            await self._engine.answered(generation_id, with_image=True)
+
+    async def _key_of(self, call: Call) -> str:
+        if "sig" in call.query and presented_key(call) is None:
+            raise RequestError(
+                "The link is not valid or has expired. Get a fresh one from the generation.",
+                code="invalid_api_key",
+                status=401,
+            )
+        return (await self._auth.authenticate(call)).id
+
+    async def _send(self, call: Call, file: Path, blob: BlobRow, name: str) -> bool:
+        """Send what was asked for; True when it is the whole image and its end is still to be sent."""
+        etag = f'"{blob.sha256}"'
+        headers: Headers = [
+            (b"content-type", blob.mime.encode()),
+            (b"etag", etag.encode()),
+            (b"accept-ranges", b"bytes"),
+            (b"cache-control", b"private, immutable, max-age=86400"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"content-security-policy", b"sandbox; default-src 'none'"),
+            (b"content-disposition", f'inline; filename="{name}.{file.suffix[1:]}"'.encode()),
+        ]
+        if _matches(call.headers.get("if-none-match"), etag):
+            await call.start(304, headers)
+            await call.finish()
+            return False
+        # Range is defined for GET only (RFC 9110 §14.2): HEAD tells of the whole.
+        span = wanted_range({} if call.method == "HEAD" else call.headers, blob.bytes, etag)
+        if span is None:
+            headers.append((b"content-range", b"bytes */%d" % blob.bytes))
+            await call.respond(416, b"", b"text/plain", headers[1:])
+            return False
+        if span.is_part:
+            headers.append((b"content-range", b"bytes %d-%d/%d" % (span.first, span.last, blob.bytes)))
+        headers.append((b"content-length", b"%d" % span.length))
+        await call.start(206 if span.is_part else 200, headers)
+        if call.method == "HEAD":
+            await call.finish()
+            return False
+        call.protocol.set_user_timeout(self._settings.server.body_stall_s)
+        await _write_span(call, file, span)
+        if span.is_part and not call.has_left:
+            await call.finish()
+        return not span.is_part and not call.has_left
+
+
+async def _write_span(call: Call, file: Path, span: Span) -> None:
+    left = span.length
+    with FilePieces(file) as pieces:
+        pieces.seek(span.first)
+        while left and (piece := await pieces.read(left)):
+            left -= len(piece)
+            await call.write(bytes(piece))
+            if call.has_left:
+                return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The bytes of a file that are sent."""
+
+    first: int
+    last: int
+    is_part: bool
+
+    @property
+    def length(self) -> int:
+        """How many they are."""
+        return self.last - self.first + 1
+
+
+def wanted_range(headers: dict[str, str], size: int, etag: str) -> Span | None:
+    """Read `Range` and `If-Range`; None when it cannot be satisfied.
+
+    Several ranges are answered whole, as RFC 9110 §14.2 allows.
+    """
+    whole = Span(first=0, last=size - 1, is_part=False)
+    match = _RANGE.fullmatch(headers.get("range", "").replace(" ", ""))
+    if match is None or headers.get("if-range", etag) != etag:
+        return whole
+    first, last = match.groups()
+    if len(first) > 18 or len(last) > 18 or (not first and not last):
+        return whole
+    if not first:
+        length = min(int(last), size)
+        return Span(first=size - length, last=size - 1, is_part=True) if length else None
+    start, end = int(first), min(int(last), size - 1) if last else size - 1
+    if start >= size:
+        return None
+    return whole if end < start else Span(first=start, last=end, is_part=True)
+
+
+def _matches(header: str | None, etag: str) -> bool:
+    if header is None:
+        return False
+    return header.strip() == "*" or etag in {each.strip().removeprefix("W/") for each in header.split(",")}
+
+
+def shown_images(record: Record) -> tuple[BlobRow, ...]:
+    """Results first, as `data[]` numbers them, then drafts and late ones."""
+    return (*record.results, *record.drafts())
+
+
+def resource_of(record: Record, links: Links, settings: Settings, clock: Clock) -> GenerationResource:
+    """Make the status resource."""
+    row = record.generation
+    told = row.told
+    results = record.results
+    images = [_image(record, links, index, blob) for index, blob in enumerate(shown_images(record))]
+    return GenerationResource(
+        id=row.id,
+        status=cast(Status, row.state),
+        sequence_number=row.sequence_number,
+        model=row.model,
+        size=row.tier,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        progress=None if row.finished_at else _progress(record, settings, clock),
+        paid=worst_charge(Charge(attempt.charge) for attempt in record.attempts).value,
+        cost=Cost(
+            held_micros=0 if row.finished_at else row.held_micros,
+            charged_micros=row.charged_micros,
+            compensated_micros=0,
+            currency=row.currency,
+        ),
+        attempts=tuple(_attempt(attempt) for attempt in record.attempts),
+        images=tuple(images[: len(results)]),
+        drafts=tuple(images[len(results) :]),
+        error=None
+        if told is None
+        else ErrorResource(
+            code=told.code,
+            message=told.message,
+            paid=told.charge.value,
+            retryable=is_retryable(told.code, told.charge),
+        ),
+        partial_result=bool(row.partial_result),
+        late=bool(row.late),
+    )
+
+
+def _progress(record: Record, settings: Settings, clock: Clock) -> Progress:
+    latency = prior(Tier(record.generation.tier), scale=settings.latency.scale)
+    elapsed_s = max(0.0, (clock.now() - from_rfc3339(record.generation.created_at)).total_seconds())
+    return Progress(
+        elapsed_s=round(elapsed_s, 3),
+        expected_s=round(latency.expected_s, 3),
+        p95_s=round(latency.p95_s, 3),
+        fraction=round(latency.fraction_done(elapsed_s), 4),
+    )
+
+
+def _attempt(row: AttemptRow) -> AttemptResource:
+    return AttemptResource(
+        number=row.number,
+        upstream=row.upstream,
+        model=row.model,
+        status=row.state,
+        charge=cast(Paid, row.charge),
+        started_at=row.sent_at,
+        ended_at=row.ended_at,
+        part=row.part,
+    )
+
+
+def _image(record: Record, links: Links, index: int, blob: BlobRow) -> ImageResource:
+    url = links.of(record.generation.id, index, blob)
+    return ImageResource(
+        index=index,
+        url=url,
+        mime=blob.mime,
+        bytes=blob.bytes,
+        sha256=blob.sha256,
+        width=blob.width_px,
+        height=blob.height_px,
+        expires_at=None if url is None else rfc3339(links.expires_at(blob)),
+        size_differs=f"{blob.width_px}x{blob.height_px}" != record.generation.size,
+    )

@@ -1,0 +1,221 @@
+"""The OpenAPI document, made from the typed definitions that validate requests; and the page that shows it."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import msgspec
+
+from holdfast import __version__
+from holdfast.wire.failures import CODES
+from holdfast.wire.gemini import GenerateContentRequest
+from holdfast.wire.generations import GenerationResource
+from holdfast.wire.openai import ImagesRequest
+
+_COMPONENTS = "#/components/schemas/"
+_ERROR_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "code": {"type": ["string", "integer", "null"]},
+                "param": {"type": ["string", "null"]},
+                "paid": {"enum": ["no", "yes", "unknown"]},
+                "retryable": {"type": "boolean"},
+                "generation_id": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+_PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "code"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string"},
+        "paid": {"enum": ["no", "yes", "unknown"]},
+        "retryable": {"type": "boolean"},
+        "generation_id": {"type": ["string", "null"]},
+    },
+}
+_ASKS = [
+    ("Prefer", "`heartbeat=N`: seconds between beats; 0: never commit 200 early."),
+    ("Holdfast-Timeout", "The whole budget in seconds, at most 3600."),
+]
+_ALT_SSE = {"name": "alt", "in": "query", "required": True, "schema": {"const": "sse"}}
+
+
+def document() -> bytes:
+    """Write the OpenAPI 3.1 document."""
+    types = [ImagesRequest, GenerateContentRequest, GenerationResource]
+    (images, generate, generation), schemas = msgspec.json.schema_components(types, ref_template=_COMPONENTS + "{name}")
+    schemas["Error"] = _ERROR_SCHEMA
+    schemas["Problem"] = _PROBLEM_SCHEMA
+    body: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "holdfast",
+            "version": __version__,
+            "description": "The gateway that never drops a slow image.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"bearer": []}, {"google": []}, {"query": []}],
+        "paths": {**_images_paths(images), **_gemini_paths(generate), **_generation_paths(generation), **_open_paths()},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "google": {"type": "apiKey", "in": "header", "name": "x-goog-api-key"},
+                "query": {"type": "apiKey", "in": "query", "name": "key"},
+            },
+        },
+    }
+    return msgspec.json.encode(body)
+
+
+def _images_paths(schema: dict[str, Any]) -> dict[str, Any]:
+    generations = {
+        "post": _operation(
+            "createImage",
+            "Create images; the caller is held with line feeds until they are there",
+            body=schema,
+            ok={
+                "application/json": {"schema": {"type": "object"}},
+                "text/event-stream": {"schema": {"type": "string"}},
+            },
+        )
+    }
+    models = {"get": _operation("listModels", "Models, in the dialect of the credential's header")}
+    model = {"get": _operation("getModel", "One model", names=["model"])}
+    return {"/v1/images/generations": generations, "/v1/models": models, "/v1/models/{model}": model}
+
+
+def _gemini_paths(schema: dict[str, Any]) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for version in ("v1beta", "v1"):
+        for verb in ("generateContent", "streamGenerateContent"):
+            operation = _operation(
+                f"{verb}_{version}",
+                f"Gemini {verb}",
+                body=schema,
+                names=["model"],
+                ok={"text/event-stream": {"schema": {"type": "string"}}} if verb.startswith("stream") else None,
+            )
+            if verb.startswith("stream"):
+                operation["parameters"].append(_ALT_SSE)
+            paths[f"/{version}/models/{{model}}:{verb}"] = {"post": operation}
+    paths["/v1beta/models"] = {"get": _operation("listModelsGemini", "Models, as Gemini lists them")}
+    paths["/v1beta/models/{model}"] = {"get": _operation("getModelGemini", "One model", names=["model"])}
+    return paths
+
+
+def _generation_paths(schema: dict[str, Any]) -> dict[str, Any]:
+    status = _operation(
+        "getGeneration",
+        "How a generation stands",
+        names=["id"],
+        ok={"application/json": {"schema": schema}},
+        error="Problem",
+    )
+    image = _operation(
+        "getImage",
+        "An image by signed link, or with the key; Range and ETag are honoured",
+        names=["id", "index"],
+        ok={"image/*": {"schema": {"type": "string", "format": "binary"}}},
+        error="Problem",
+    )
+    return {"/v1/generations/{id}": {"get": status}, "/v1/generations/{id}/images/{index}": {"get": image}}
+
+
+def _open_paths() -> dict[str, Any]:
+    paths = {
+        "/healthz": "The process lives",
+        "/readyz": "New work is taken",
+        "/openapi.json": "This document",
+        "/docs": "This document for people",
+    }
+    return {
+        path: {
+            "get": {
+                "operationId": path.strip("/").replace(".", "_"),
+                "summary": summary,
+                "security": [],
+                "responses": {"200": {"description": "Yes"}, "503": {"description": "No"}},
+            }
+        }
+        for path, summary in paths.items()
+    }
+
+
+def _operation(
+    name: str,
+    summary: str,
+    *,
+    body: dict[str, Any] | None = None,
+    names: list[str] | None = None,
+    ok: dict[str, Any] | None = None,
+    error: str = "Error",
+) -> dict[str, Any]:
+    media = "application/problem+json" if error == "Problem" else "application/json"
+    parameters: list[dict[str, Any]] = [
+        {"name": each, "in": "path", "required": True, "schema": {"type": "string"}} for each in names or []
+    ]
+    if body is not None:
+        parameters += [
+            {"name": each, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
+            for each, what in _ASKS
+        ]
+    operation: dict[str, Any] = {
+        "operationId": name,
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "Done", "content": ok or {"application/json": {"schema": {"type": "object"}}}},
+            "default": {
+                "description": "Failed; `paid` says what an upstream may have charged. Codes: " + ", ".join(CODES),
+                "content": {media: {"schema": {"$ref": _COMPONENTS + error}}},
+            },
+        },
+    }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    return operation
+
+
+def page(spec: bytes) -> bytes:
+    """Write a page that shows the document and loads nothing from elsewhere."""
+    paths: dict[str, Any] = msgspec.json.decode(spec)["paths"]
+    rows = [
+        f"<tr><td><code>{method.upper()}</code></td><td><code>{html.escape(path)}</code></td>"
+        f"<td>{html.escape(operation['summary'])}</td></tr>"
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+    ]
+    codes = [
+        f"<tr><td><code>{code}</code></td><td>{row.status}</td><td>{html.escape(row.title)}</td></tr>"
+        for code, row in CODES.items()
+    ]
+    return _PAGE.replace("@rows", "".join(rows)).replace("@codes", "".join(codes)).encode()
+
+
+_PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>holdfast: API</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>:root{color-scheme:light dark}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}
+table{border-collapse:collapse;width:100%}
+td,th{text-align:left;padding:.3rem .8rem .3rem 0;border-bottom:1px solid #8884}
+code{font-size:.9em}</style>
+<h1>holdfast</h1><p>The gateway that never drops a slow image. Point an SDK's base URL here:
+<code>OpenAI(base_url="…/v1")</code>, <code>genai.Client(http_options={"base_url": "…"})</code>.
+The whole document: <a href="/openapi.json">openapi.json</a>.</p>
+<h2>Endpoints</h2><table><tbody>@rows</tbody></table>
+<h2>Error codes</h2><table><tbody>@codes</tbody></table></html>"""

@@ -1,0 +1,220 @@
+"""From settings to a running gateway: everything is made here, once, and handed to whoever needs it.
+
+Nothing is accepted before the port, the data folder and the credentials are known to be good, and what an earlier
+process left open has been settled. The end is a drain: nothing new, what is held is awaited, a second signal ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from holdfast.clock import Clock, SystemClock, rfc3339
+from holdfast.config import Settings, upstream_keys
+from holdfast.engine.core import Core, Target
+from holdfast.engine.engine import Engine
+from holdfast.errors import ConfigError
+from holdfast.gateway.app import App
+from holdfast.gateway.asked import Routes
+from holdfast.gateway.auth import Authenticator
+from holdfast.gateway.beats import BeatWheel
+from holdfast.gateway.bodies import BodyReader
+from holdfast.gateway.generate import Generator
+from holdfast.gateway.generations import Generations
+from holdfast.gateway.links import LinkMaker
+from holdfast.gateway.server import Listeners, Running, Signals, announce, tune_gc
+from holdfast.gateway.surfaces import Surfaces
+from holdfast.log import emit
+from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
+from holdfast.store.blobs import LocalBlobs
+from holdfast.store.keys import count_keys, insert_key
+from holdfast.store.lock import DataFolder
+from holdfast.store.signing import Signer
+from holdfast.store.sqlite import SqliteStore
+from holdfast.transport.aio import AioTransport
+
+FILE_THREADS = 3
+"""Move and read files: three hide the disk's waiting from one another, more only switch."""
+ANSWER_S = 120.0
+"""After the last generation has ended: for answers that are still being written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Everything that runs."""
+
+    app: App
+    engine: Engine
+    listeners: Listeners
+
+
+async def serve(
+    settings: Settings,
+    *,
+    environ: Mapping[str, str] | None = None,
+    ready: Callable[[Running], None] | None = None,
+    tell_first_key: Callable[[str], None] | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code of the process.
+
+    Args:
+        settings: Checked, with at least one upstream.
+        environ: Where `env:NAME` credentials are; the process's own by default.
+        ready: Told once callers are answered.
+        tell_first_key: Shown the key that is made when the data folder has none; it is never shown again.
+
+    Raises:
+        ConfigError: A credential or the certificate is missing, or there is nothing to serve.
+        StorageError: The data folder cannot be used.
+        OSError: A port is taken or forbidden.
+    """
+    environ = os.environ if environ is None else environ
+    targets = targets_of(settings, upstream_keys(settings, environ))
+    clock = SystemClock()
+    with Signals(asyncio.get_running_loop()) as signals:
+        async with running(settings, targets, clock, tell_first_key) as gateway:
+            if ready is not None:
+                ready(announce(gateway.listeners, settings, signals.received))
+            await signals.first.wait()
+            await _drain(gateway, settings, signals)
+    emit("server.stopped")
+    return 0
+
+
+def targets_of(settings: Settings, keys: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[Target, ...]]:
+    """Give each model its upstreams, with their credentials.
+
+    Raises:
+        ConfigError: There is no route, or an upstream without a credential.
+    """
+    if not settings.routes:
+        raise ConfigError(
+            "There is nothing to serve. Set GEMINI_API_KEY or OPENAI_API_KEY, or write [[upstreams]] and [[routes]] in "
+            "holdfast.toml (docs/reference/settings.md). `holdfast demo` needs neither.",
+            key="upstreams",
+        )
+    targets: dict[str, tuple[Target, ...]] = {}
+    for route in settings.routes:
+        chosen = [(settings.upstream(each.upstream), each.model) for each in route.upstreams]
+        for upstream, _ in chosen:
+            if not keys[upstream.name]:
+                raise ConfigError(f"The upstream {upstream.name!r} has no key: give it `keys`.", key="upstreams.keys")
+        targets[route.model] = tuple(
+            Target(upstream=upstream, model=model, key=keys[upstream.name][0]) for upstream, model in chosen
+        )
+    return targets
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    targets: Mapping[str, tuple[Target, ...]],
+    clock: Clock,
+    tell_first_key: Callable[[str], None] | None,
+) -> AsyncIterator[Gateway]:
+    """Make everything in its order, and take it down in the reverse one."""
+    with ExitStack() as stack:
+        listeners = Listeners(settings)
+        for listening in listeners.all:
+            stack.callback(listening.sock.close)
+        folder = stack.enter_context(DataFolder(settings.store.data))
+        owner = clock.new_id("own")
+        store = SqliteStore(folder.paths.database, owner)
+        stack.callback(store.close)
+        await _first_key(store, folder.secret, clock, tell_first_key)
+        threads = stack.enter_context(ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="holdfast-file"))
+        transport = AioTransport(
+            bodies_bytes_in_flight_max=settings.store.bodies_bytes_in_flight_max,
+            response_bytes_max=settings.store.response_bytes_max,
+        )
+        core = Core(
+            settings=settings,
+            clock=clock,
+            store=store,
+            blobs=LocalBlobs(folder.paths.root),
+            spool=folder.paths.spool,
+            transport=transport,
+            owner=owner,
+            targets=targets,
+            threads=threads,
+        )
+        gateway = make(core, listeners, folder)
+        try:
+            await gateway.engine.start()
+            tune_gc()
+            await listeners.start(gateway.app)
+            yield gateway
+        finally:
+            await gateway.engine.stop()
+            listeners.break_off()
+            await listeners.close()
+            await transport.close()
+
+
+def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
+    """Put engine and application together."""
+    settings = core.settings
+    engine = Engine(core, folder.free_bytes)
+    links = LinkMaker(settings, Signer(secrets=(("1", folder.secret),)), core.clock)
+    auth = Authenticator(core.store, folder.secret)
+    surfaces = Surfaces(
+        engine=engine,
+        auth=auth,
+        bodies=BodyReader(
+            blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=settings.store.image_bytes_max
+        ),
+        routes=Routes(settings),
+        generator=Generator(
+            engine=engine,
+            settings=settings,
+            clock=core.clock,
+            wheel=BeatWheel(asyncio.get_running_loop()),
+            links=links,
+            root=folder.paths.root,
+        ),
+        generations=Generations(
+            engine=engine, auth=auth, settings=settings, links=links, clock=core.clock, root=folder.paths.root
+        ),
+    )
+    app = App(surfaces.endpoints(), clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
+    return Gateway(app=app, engine=engine, listeners=listeners)
+
+
+async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Callable[[str], None] | None) -> None:
+    """Make a key if the folder has none and there is somebody to show it to."""
+    if tell is None or await store.read(count_keys) > 0:
+        return
+    key_id = clock.new_id("key")
+    key = spell(key_id, clock.token(SECRET_BYTES))
+    # Shown before it is valid: a crash in between costs a key that nobody could use, not one that nobody knows.
+    tell(key)
+    await store.write(insert_key, key_id, digest_of(secret, key), "first", rfc3339(clock.now()))
+
+
+async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None:
+    """Take nothing new, wait for what is held; a second signal ends the waiting."""
+    engine = gateway.engine
+    emit("server.draining", open=engine.open_generations, grace_s=settings.drain.grace_s)
+    ending = asyncio.create_task(_wait_for_the_held(gateway, settings.drain.grace_s), name="drain")
+    asked_again = asyncio.create_task(signals.second.wait(), name="second-signal")
+    await asyncio.wait([ending, asked_again], return_when=asyncio.FIRST_COMPLETED)
+    for task in (ending, asked_again):
+        task.cancel()
+    await asyncio.wait([ending, asked_again])
+    if engine.open_generations:
+        emit("server.cut_short", level="warning", open=engine.open_generations)
+
+
+async def _wait_for_the_held(gateway: Gateway, grace_s: float) -> None:
+    if not await gateway.engine.drain(grace_s):
+        return
+    # The last images are stored; their callers are still being sent them.
+    idle = asyncio.create_task(gateway.app.idle.wait(), name="idle")
+    try:
+        await asyncio.wait([idle], timeout=ANSWER_S)
+    finally:
+        idle.cancel()

@@ -1,0 +1,226 @@
+"""Two listeners on one loop, our own signals, our own drain; uvicorn does the rest.
+
+uvicorn's `Server` installs signal handlers as a stack, of which only the last one started sees SIGTERM, and on exit
+closes kept-alive connections at once. So its handlers are switched off here, and `should_exit` is set only when every
+held caller has been answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from holdfast.config import Settings
+from holdfast.errors import ConfigError
+from holdfast.gateway.protocol import ConnectionLimits, HoldProtocol
+from holdfast.gateway.sockets import Listening, listen
+from holdfast.log import emit
+
+
+class QuietServer(uvicorn.Server):
+    """A uvicorn server that leaves the process's signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Do nothing: `Signals` below owns them."""
+        yield
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What `ready` is told once the listeners answer."""
+
+    base_url: str
+    tls_base_url: str | None
+    listeners: tuple[Listening, ...]
+    stop: Callable[[], None]
+    """Begin to drain, as SIGTERM does."""
+
+
+def limits_of(settings: Settings) -> ConnectionLimits:
+    """The connection's limits, from `server.*`."""
+    server = settings.server
+    return ConnectionLimits(
+        header_bytes_max=server.header_bytes_max,
+        header_timeout_s=server.header_timeout_s,
+        body_gap_s=server.body_gap_s,
+        idle_timeout_s=server.idle_timeout_s,
+    )
+
+
+def tls_context(cert: str, key: str) -> ssl.SSLContext:
+    """A server context that offers HTTP/1.1 only.
+
+    Raises:
+        ConfigError: The files cannot be used, with the setting to look at.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(cert, key or None)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError(
+            f"The certificate cannot be used: {exc}. Check server.tls_cert and server.tls_key.", key="server.tls_cert"
+        ) from exc
+    return context
+
+
+def open_listeners(settings: Settings) -> tuple[Listening, Listening | None]:
+    """Bind the plain listener, and the TLS one when there is a certificate.
+
+    Raises:
+        OSError: A port is taken or forbidden.
+    """
+    server = settings.server
+    options: dict[str, Any] = {
+        "user_timeout_s": settings.heartbeat.caller_dead_s,
+        "congestion": server.congestion,
+    }
+    plain = listen(server.host, server.port, **options)
+    if not server.tls_cert:
+        return plain, None
+    try:
+        return plain, listen(server.host, server.tls_port, **options)
+    except OSError:
+        plain.sock.close()
+        raise
+
+
+def _server(app: Any, settings: Settings, context: ssl.SSLContext | None) -> QuietServer:
+    config = uvicorn.Config(
+        app,
+        http=HoldProtocol.bound_to(limits_of(settings)),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=int(settings.server.idle_timeout_s),
+        timeout_graceful_shutdown=5,
+        ssl_context_factory=None if context is None else lambda _config, _default: context,
+        backlog=4096,
+    )
+    return QuietServer(config)
+
+
+class Listeners:
+    """The listening sockets and their servers; a plain one and, with a certificate, a TLS one."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Bind; nobody is answered before `start`.
+
+        Raises:
+            OSError: A port is taken or forbidden.
+            ConfigError: The certificate cannot be used.
+        """
+        self._settings = settings
+        cert = settings.server.tls_cert
+        self._context = tls_context(cert, settings.server.tls_key) if cert else None
+        self.plain, self.tls = open_listeners(settings)
+        self._pairs: list[tuple[Listening, QuietServer]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def all(self) -> tuple[Listening, ...]:
+        """The listening sockets, plain first."""
+        return (self.plain,) if self.tls is None else (self.plain, self.tls)
+
+    async def start(self, app: Any) -> None:
+        """Accept connections, and let `app` answer them."""
+        for listening in self.all:
+            context = self._context if listening is self.tls else None
+            self._pairs.append((listening, _server(app, self._settings, context)))
+        for listening, server in self._pairs:
+            self._tasks.append(
+                asyncio.create_task(server.serve(sockets=[listening.sock]), name=f"listener:{listening.port}")
+            )
+        while not all(server.started for _, server in self._pairs):
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+            await asyncio.sleep(0.002)
+
+    def stop_accepting(self) -> None:
+        """Close the listening sockets; what is connected stays."""
+        for _, server in self._pairs:
+            for accepting in server.servers:
+                accepting.close()
+
+    def break_off(self) -> None:
+        """Cut every answer that is not complete: nobody waits for its end any more."""
+        for _, server in self._pairs:
+            for connection in list(server.server_state.connections):
+                assert isinstance(connection, HoldProtocol)
+                if connection.cycle is not None and not connection.cycle.response_complete:
+                    connection.break_off()
+
+    async def close(self) -> None:
+        """End every connection and wait for the servers."""
+        for _, server in self._pairs:
+            server.should_exit = True
+        await asyncio.gather(*self._tasks)
+        for listening in self.all:
+            listening.sock.close()
+
+
+class Signals:
+    """SIGTERM and SIGINT: the first begins to drain, the second ends at once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.first = asyncio.Event()
+        self.second = asyncio.Event()
+        self._loop = loop
+
+    def __enter__(self) -> Signals:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self.received)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.remove_signal_handler(number)
+
+    def received(self) -> None:
+        """Take one signal."""
+        if self.first.is_set():
+            self.second.set()
+        else:
+            self.first.set()
+
+
+def tune_gc() -> None:
+    """Collect rarely: a full collection over 9,000 held callers stops the loop for 170 ms."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 1000)
+
+
+def announce(listeners: Listeners, settings: Settings, stop: Callable[[], None]) -> Running:
+    """Say what is served, in the log and to `ready`."""
+    host = settings.server.host
+    shown = f"[{host}]" if ":" in host else host
+    tls = listeners.tls
+    running = Running(
+        base_url=f"http://{shown}:{listeners.plain.port}",
+        tls_base_url=f"https://{shown}:{tls.port}" if tls is not None else None,
+        listeners=listeners.all,
+        stop=stop,
+    )
+    emit(
+        "server.started",
+        base_url=running.base_url,
+        tls_base_url=running.tls_base_url,
+        congestion=listeners.plain.congestion,
+        data=str(settings.store.data),
+    )
+    return running

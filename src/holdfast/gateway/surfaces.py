@@ -1,0 +1,135 @@
+"""The endpoints: each reads its dialect, and hands on."""
+
+from __future__ import annotations
+
+from holdfast.engine.engine import Engine
+from holdfast.errors import RequestError
+from holdfast.gateway import openapi
+from holdfast.gateway.app import Endpoint, endpoint
+from holdfast.gateway.asked import Asked, Routes, from_gemini, from_openai
+from holdfast.gateway.auth import Authenticator, speaks_gemini
+from holdfast.gateway.bodies import BodyReader
+from holdfast.gateway.call import Call
+from holdfast.gateway.generate import Generator
+from holdfast.gateway.generations import Generations
+from holdfast.types import Surface
+from holdfast.wire import gemini, openai
+from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE
+
+_DOCS_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+class Surfaces:
+    """The handlers of all surfaces."""
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        auth: Authenticator,
+        bodies: BodyReader,
+        routes: Routes,
+        generator: Generator,
+        generations: Generations,
+    ) -> None:
+        self._engine = engine
+        self._auth = auth
+        self._bodies = bodies
+        self._routes = routes
+        self._generator = generator
+        self._generations = generations
+        self._openapi = openapi.document()
+        self._page = openapi.page(self._openapi)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Everything that is served."""
+        both: list[Endpoint] = []
+        for version in ("v1", "v1beta"):
+            models = f"/{version}/models/{{model}}"
+            both += [
+                endpoint("POST", f"{models}:generateContent", Surface.GEMINI, self._generate_content),
+                endpoint("POST", f"{models}:streamGenerateContent", Surface.GEMINI, self._stream_generate_content),
+            ]
+        return [
+            endpoint("POST", "/v1/images/generations", Surface.OPENAI, self._images_generations),
+            *both,
+            endpoint("GET", "/v1/generations/{id}", Surface.GENERATIONS, self._generations.get),
+            endpoint("GET", "/v1/generations/{id}/images/{index}", Surface.GENERATIONS, self._generations.image),
+            endpoint("GET", "/v1/models", Surface.OPENAI, self._models, by_credential=True),
+            endpoint("GET", "/v1/models/{model}", Surface.OPENAI, self._model, by_credential=True),
+            endpoint("GET", "/v1beta/models", Surface.GEMINI, self._gemini_models),
+            endpoint("GET", "/v1beta/models/{model}", Surface.GEMINI, self._gemini_model),
+            endpoint("GET", "/healthz", Surface.OPENAI, self._health),
+            endpoint("GET", "/readyz", Surface.OPENAI, self._ready),
+            endpoint("GET", "/openapi.json", Surface.OPENAI, self._document),
+            endpoint("GET", "/docs", Surface.OPENAI, self._docs),
+        ]
+
+    async def _images_generations(self, call: Call, _: dict[str, str]) -> None:
+        key = await self._auth.authenticate(call)
+        await self._generator.hold(call, await self._generator.accept(call, key, await self._read_openai(call)))
+
+    async def _read_openai(self, call: Call) -> Asked:
+        body = await self._bodies.read_json(call, lambda _path: False)
+        request, unknown = openai.decode_images_request(body.skeleton)
+        return from_openai(request, unknown, (), self._routes)
+
+    async def _generate_content(self, call: Call, names: dict[str, str]) -> None:
+        await self._gemini(call, names["model"], stream=False)
+
+    async def _stream_generate_content(self, call: Call, names: dict[str, str]) -> None:
+        if call.query.get("alt") != "sse":
+            raise RequestError("Streams are served as server-sent events: add ?alt=sse.", param="alt")
+        await self._gemini(call, names["model"], stream=True)
+
+    async def _gemini(self, call: Call, model: str, *, stream: bool) -> None:
+        key = await self._auth.authenticate(call)
+        self._routes.find(model)
+        asked = self._read_gemini(call, model, stream=stream)
+        await self._generator.hold(call, await self._generator.accept(call, key, await asked))
+
+    async def _read_gemini(self, call: Call, model: str, *, stream: bool) -> Asked:
+        body = await self._bodies.read_json(call, GEMINI_REQUEST_IMAGE)
+        view = gemini.decode_generate_request(body.skeleton)
+        return from_gemini(view, model, body.inputs, self._routes, stream=stream)
+
+    async def _models(self, call: Call, names: dict[str, str]) -> None:
+        if speaks_gemini(call):
+            await self._gemini_models(call, names)
+            return
+        await self._auth.authenticate(call)
+        await call.json(200, openai.render_models([openai.ModelView(id=name) for name in self._routes.names()]))
+
+    async def _model(self, call: Call, names: dict[str, str]) -> None:
+        if speaks_gemini(call):
+            await self._gemini_model(call, names)
+            return
+        await self._auth.authenticate(call)
+        self._routes.find(names["model"])
+        await call.json(200, openai.render_model(openai.ModelView(id=names["model"])))
+
+    async def _gemini_models(self, call: Call, _: dict[str, str]) -> None:
+        await self._auth.authenticate(call)
+        await call.json(200, gemini.render_models(self._routes.names()))
+
+    async def _gemini_model(self, call: Call, names: dict[str, str]) -> None:
+        await self._auth.authenticate(call)
+        self._routes.find(names["model"])
+        await call.json(200, gemini.render_model(names["model"]))
+
+    async def _health(self, call: Call, _: dict[str, str]) -> None:
+        await call.json(200, b'{"status":"ok"}')
+
+    async def _ready(self, call: Call, _: dict[str, str]) -> None:
+        obstacle = self._engine.obstacle()
+        if obstacle is None:
+            await call.json(200, b'{"status":"ready"}')
+        else:
+            await call.json(503, b'{"status":"%s"}' % obstacle.encode())
+
+    async def _document(self, call: Call, _: dict[str, str]) -> None:
+        await call.respond(200, self._openapi, b"application/json", ((b"cache-control", b"no-cache"),))
+
+    async def _docs(self, call: Call, _: dict[str, str]) -> None:
+        headers = ((b"content-security-policy", _DOCS_POLICY), (b"x-content-type-options", b"nosniff"))
+        await call.respond(200, self._page, b"text/html; charset=utf-8", headers)
