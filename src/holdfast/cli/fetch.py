@@ -1,0 +1,160 @@
+"""One generation over HTTP, from the request to files: what `generate` and `demo` share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.cli.exits import Exit, Stop, of_answer, of_failure
+from holdfast.cli.files import ErrorText, ImageFiles, Received
+from holdfast.cli.progress import Progress
+from holdfast.providers.http import Head, HttpRequest
+from holdfast.transport.aio import AioTransport
+from holdfast.transport.exchange import Exchange, Timeouts
+from holdfast.types import Failure, Surface
+from holdfast.wire import gemini, openai
+from holdfast.wire.answers import Answer, Reader, UpstreamError
+from holdfast.wire.errors import WireError
+
+FOLLOW_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The images of one answer, and what the answer said of them."""
+
+    images: tuple[Received, ...]
+    generation_id: str | None
+    model: str | None
+    """What served it, as the answer says."""
+
+
+class Fetch:
+    """Sends one request and keeps its images. `generation_id` is known as soon as the head of the answer is there."""
+
+    def __init__(self, *, surface: Surface, folder: Path) -> None:
+        self._surface = surface
+        self._folder = folder
+        self._head: Head | None = None
+        self._sink: ImageFiles | ErrorText | None = None
+
+    @property
+    def generation_id(self) -> str | None:
+        """Under which the gateway keeps the result; None until the head came, or from something else than holdfast."""
+        return self._head.header("generation-id") if self._head is not None else None
+
+    async def run(
+        self, request: HttpRequest, *, inputs: Sequence[Path] = (), timeouts: Timeouts, progress: Progress
+    ) -> Fetched | Failure:
+        """Perform it.
+
+        Raises:
+            Stop: The answer is an error, or holds no image.
+        """
+        transport = AioTransport()
+        try:
+            async with progress:
+                follow = asyncio.create_task(self._follow(progress), name="follow")
+                try:
+                    outcome = await transport.exchange(
+                        request, inputs=inputs, timeouts=timeouts, on_head=self._sink_for
+                    )
+                finally:
+                    follow.cancel()
+                    await asyncio.wait([follow])
+            return outcome if isinstance(outcome, Failure) else await self._finish(outcome)
+        finally:
+            await transport.close()
+
+    def close(self) -> None:
+        """Remove files that were not kept."""
+        if self._sink is not None:
+            self._sink.close()
+
+    def _sink_for(self, head: Head) -> ImageFiles | ErrorText:
+        self._head = head
+        self._sink = ImageFiles(self._folder, self._reader()) if head.is_success else ErrorText()
+        return self._sink
+
+    def _reader(self) -> Reader:
+        return gemini.GenerateReader() if self._surface is Surface.GEMINI else openai.ImagesReader()
+
+    async def _follow(self, progress: Progress) -> None:
+        while True:
+            if isinstance(self._sink, ImageFiles):
+                progress.received_bytes = self._sink.received_bytes
+            await asyncio.sleep(FOLLOW_S)
+
+    async def _finish(self, exchange: Exchange) -> Fetched:
+        sink = self._sink
+        if isinstance(sink, ErrorText):
+            decode = gemini.decode_error if self._surface is Surface.GEMINI else openai.decode_error
+            raise self._error(exchange.head.status, decode(exchange.head.status, sink.body))
+        assert sink is not None
+        try:
+            answer = await asyncio.to_thread(sink.finish)
+        except WireError as error:
+            raise Stop(
+                Exit.GENERATION_FAILED,
+                f"The answer could not be read: {error.message}.",
+                generation_id=self.generation_id,
+            ) from error
+        if answer.error is not None:
+            raise self._error(None, answer.error)
+        wanted = {image.index for image in answer.results}
+        images = tuple(received for received in sink.received if received.index in wanted)
+        if not images:
+            raise self._empty(answer)
+        return Fetched(images=images, generation_id=self.generation_id, model=answer.model_version)
+
+    def _error(self, status: int | None, error: UpstreamError) -> Stop:
+        # Gemini's code is a number; the word of ours stands in ErrorInfo.reason.
+        code = (error.reason if self._surface is Surface.GEMINI else error.code) or ""
+        exit_code = of_answer(status, code.lower())
+        message = error.message if error.is_json else f"HTTP {status}, and no error of an image API. Is the URL right?"
+        return Stop(
+            exit_code, f"{message}{_ADVICE.get(exit_code, '')}", status=status, generation_id=self.generation_id
+        )
+
+    def _empty(self, answer: Answer) -> Stop:
+        reason = answer.block_reason or (answer.finish_reason if answer.finish_reason != "STOP" else None)
+        if reason is not None:
+            said = f" {answer.finish_message}" if answer.finish_message else ""
+            return Stop(Exit.REFUSED, f"The upstream declined: {reason}.{said}", generation_id=self.generation_id)
+        why = "only links to images" if answer.url_only else "no image"
+        return Stop(Exit.GENERATION_FAILED, f"The answer holds {why}.", generation_id=self.generation_id)
+
+
+_ADVICE = {
+    Exit.KEY_WRONG: " Give it with --api-key or HOLDFAST_API_KEY.",
+    Exit.NO_SUCH_MODEL: " GET /v1/models lists what is served.",
+}
+
+
+def of_broken(failure: Failure, *, base_url: str, generation_id: str | None) -> Stop:
+    """Tell an exchange that broke."""
+    code = of_failure(failure)
+    if code is Exit.UNREACHABLE:
+        return Stop(code, f"{base_url} cannot be reached: {failure.detail}. Is holdfast serve running there?")
+    collect = f" {how_to_collect(base_url, generation_id)}" if generation_id else ""
+    return Stop(
+        code,
+        f"The answer did not arrive: {failure.detail}.{collect}",
+        generation_id=generation_id,
+        paid=failure.charge.value,
+    )
+
+
+def how_to_collect(base_url: str, generation_id: str | None) -> str:
+    """Say where the result of a call that was left can be picked up."""
+    if generation_id is None:
+        return (
+            "The gateway had not told the generation's id yet; if it had taken the request, "
+            "the image is made and kept there, and its log names it."
+        )
+    return (
+        f"The image is being made and will be kept as {generation_id}. Collect it with: "
+        f'curl -H "Authorization: Bearer $HOLDFAST_API_KEY" {base_url}/generations/{generation_id}'
+    )

@@ -1,0 +1,223 @@
+"""Images straight from the socket into files: decoded as they come, a few hundred kilobytes in memory at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+from holdfast.cli.exits import Exit, Stop
+from holdfast.types import ImageInfo, InputImage
+from holdfast.wire.answers import Answer, Reader
+from holdfast.wire.image import ImageProbe
+from holdfast.wire.scan import ImageBegan, ImageBytes, ImageEnded
+
+READ_BYTES = 1 << 20
+SUFFIXES = {
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "image/avif": ".avif",
+    "image/heic": ".heic",
+    "image/heif": ".heif",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One image, whole, still under a temporary name."""
+
+    index: int
+    path: Path
+    info: ImageInfo | None
+    """None: the bytes are no image of a kind we know."""
+    is_complete: bool
+    """The format's end mark is there."""
+
+
+class _Writing:
+    """One image on its way to disk."""
+
+    def __init__(self, index: int, folder: Path) -> None:
+        self._index = index
+        self.file: IO[bytes] = NamedTemporaryFile(dir=folder, prefix=".holdfast-", suffix=".part", delete=False)  # noqa: SIM115
+        self._probe = ImageProbe()
+        self._sha256 = hashlib.sha256()
+        self._bytes = 0
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self._probe.feed(data)
+        self._sha256.update(data)
+        self._bytes += len(data)
+
+    def end(self) -> Received:
+        self.file.close()
+        probed = self._probe.finish()
+        info = None
+        if probed is not None:
+            info = ImageInfo(
+                mime=probed.mime,
+                width_px=probed.width_px,
+                height_px=probed.height_px,
+                bytes=self._bytes,
+                sha256=self._sha256.hexdigest(),
+            )
+        return Received(
+            index=self._index,
+            path=Path(self.file.name),
+            info=info,
+            is_complete=probed is not None and probed.complete,
+        )
+
+
+class ImageFiles:
+    """A sink (`transport.exchange.Sink`) that keeps the images of an answer as files beside their destination."""
+
+    def __init__(self, folder: Path, reader: Reader) -> None:
+        self._folder = folder
+        self._reader = reader
+        self._writing: dict[int, _Writing] = {}
+        self.received: list[Received] = []
+        self.received_bytes = 0
+        """Of images, decoded; read by the progress bar while a thread writes."""
+
+    def feed(self, pieces: list[bytes]) -> bool:
+        """Take the next pieces of the body; True once the document has closed."""
+        for piece in pieces:
+            for event in self._reader.feed(piece):
+                match event:
+                    case ImageBegan():
+                        self._writing[event.index] = _Writing(event.index, self._folder)
+                    case ImageBytes():
+                        self._writing[event.index].write(event.data)
+                        self.received_bytes += len(event.data)
+                    case ImageEnded():
+                        self.received.append(self._writing.pop(event.index).end())
+        return self._reader.complete
+
+    def finish(self) -> Answer:
+        """Say that the body has ended.
+
+        Raises:
+            WireError: It ended early, or is no answer.
+        """
+        return self._reader.finish()
+
+    def close(self) -> None:
+        """Remove what has not been kept."""
+        with ExitStack() as stack:
+            for writing in self._writing.values():
+                stack.callback(Path(writing.file.name).unlink, missing_ok=True)
+                stack.callback(writing.file.close)
+            for received in self.received:
+                stack.callback(received.path.unlink, missing_ok=True)
+
+
+class ErrorText:
+    """A sink for the body of an error answer; the transport bounds it."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def feed(self, pieces: list[bytes]) -> bool:
+        """Keep the next pieces."""
+        self._pieces += pieces
+        return False
+
+    def close(self) -> None:
+        """Keep what came: a status with half a body still tells something."""
+
+    @property
+    def body(self) -> bytes:
+        """What came."""
+        return b"".join(self._pieces)
+
+
+class Destination:
+    """Where images are kept: `-o FILE`, `-o DIR`, or this folder."""
+
+    def __init__(self, output: str | Path | None) -> None:
+        """Understand `-o` as it was typed: a name that ends in a slash is a folder, there or not."""
+        self._output = Path() if output is None else Path(output).expanduser()
+        self._is_folder = output is None or str(output).endswith("/") or self._output.is_dir()
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the files end up in; temporary ones lie there too, so that keeping is a rename."""
+        return self._output if self._is_folder else self._output.parent
+
+    def prepare(self) -> None:
+        """Make the folder, and find out before anything is paid that it takes files.
+
+        Raises:
+            OSError: It does not.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=self.folder, prefix=".holdfast-"):
+            pass
+
+    def keep(self, received: Received, *, name: str, index: int, count: int) -> Path:
+        """Give an image its name; a named FILE is replaced, a name of ours never replaces anything.
+
+        Args:
+            received: The image.
+            name: For a folder: the stem.
+            index: Its place among those asked for.
+            count: How many there are.
+        """
+        suffix = SUFFIXES.get(received.info.mime, ".bin") if received.info is not None else ".bin"
+        numbered = f"-{index}" if count > 1 else ""
+        if not self._is_folder:
+            target = self._output.with_name(f"{self._output.stem}{numbered}{self._output.suffix or suffix}")
+        else:
+            target = _free_name(self._output, f"{name}{numbered}", suffix)
+        _set_ordinary_mode(received.path)
+        received.path.replace(target)
+        return target
+
+
+def _free_name(folder: Path, stem: str, suffix: str) -> Path:
+    target, number = folder / f"{stem}{suffix}", 1
+    while target.exists():
+        number += 1
+        target = folder / f"{stem}-{number}{suffix}"
+    return target
+
+
+def _set_ordinary_mode(path: Path) -> None:
+    """Give a file the mode that any program's new file has; a temporary one is 0600."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
+def read_input(path: Path) -> InputImage:
+    """Learn what a request must say of a reference image.
+
+    Raises:
+        OSError: It cannot be read.
+        Stop: It is no image.
+    """
+    probe, digest, size = ImageProbe(), hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            probe.feed(piece)
+            digest.update(piece)
+            size += len(piece)
+    probed = probe.finish()
+    if probed is None:
+        raise Stop(Exit.USAGE, f"{path} is not a picture (PNG, JPEG, WebP, GIF, HEIC or AVIF).")
+    return InputImage(
+        sha256=digest.hexdigest(),
+        mime=probed.mime,
+        bytes=size,
+        store_key=str(path),
+        width_px=probed.width_px,
+        height_px=probed.height_px,
+    )

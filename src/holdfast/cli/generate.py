@@ -1,0 +1,114 @@
+"""`holdfast generate`: one picture, or a few, from a prompt into files."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast.cli.demo import KEY_FILE
+from holdfast.cli.exits import Exit, Stop
+
+if TYPE_CHECKING:
+    from holdfast.cli.asked import Asked
+    from holdfast.config import Settings
+
+IMAGES_MAX = 10
+PORT_DEFAULT = 16888
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("generate", help="make an image from a prompt")
+    parser.add_argument("prompt", nargs="+", metavar="PROMPT", help="what to draw; several words need no quotes")
+    parser.add_argument(
+        "--from", dest="inputs", action="append", default=[], metavar="FILE", type=Path, help="a reference image"
+    )
+    parser.add_argument("--size", help="1K, 2K, 4K, auto, or pixels such as 1536x1024")
+    parser.add_argument("--aspect-ratio", help="16:9, 3:2, …")
+    parser.add_argument("--model", help="public model name; else the gateway's default")
+    parser.add_argument("--n", type=int, default=1, help="how many images, 1 to 10")
+    parser.add_argument("-o", "--output", metavar="FILE|DIR", help="where to keep them; else this folder")
+    parser.add_argument("--base-url", help="else HOLDFAST_BASE_URL, else the gateway of the settings, on this machine")
+    parser.add_argument("--api-key", help="else HOLDFAST_API_KEY, else the key of holdfast demo")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the images; Ctrl-C says how to collect them."""
+    from holdfast.cli.asked import base_of
+    from holdfast.cli.fetch import Fetch, how_to_collect
+    from holdfast.cli.files import Destination
+    from holdfast.cli.making import Job, make
+    from holdfast.config import load
+
+    settings = load(args.config, os.environ)
+    base_url = base_of(args.base_url or os.environ.get("HOLDFAST_BASE_URL") or local_base_url(settings))
+    asked = _asked_of(args)
+    job = Job(
+        asked=asked,
+        inputs=tuple(args.inputs),
+        base_url=base_url,
+        api_key=api_key_of(args.api_key, os.environ, KEY_FILE),
+        deadlines=settings.deadlines,
+        latency_scale=settings.latency.scale,
+        as_json=args.json,
+    )
+    destination = Destination(args.output)
+    destination.prepare()
+    with closing(Fetch(surface=asked.surface, folder=destination.folder)) as fetch:
+        try:
+            lines = asyncio.run(make(job, fetch, destination))
+        except KeyboardInterrupt:
+            message = f"Interrupted. {how_to_collect(base_url, fetch.generation_id)}"
+            raise Stop(Exit.INTERRUPTED, message, generation_id=fetch.generation_id) from None
+    print("\n".join(lines))
+    return Exit.OK
+
+
+def _asked_of(args: argparse.Namespace) -> Asked:
+    from holdfast.cli.asked import Asked, surface_of
+    from holdfast.cli.files import read_input
+
+    prompt = " ".join(args.prompt).strip()
+    if not prompt:
+        raise Stop(Exit.USAGE, "The prompt is empty. Say what to draw.")
+    if not 1 <= args.n <= IMAGES_MAX:
+        raise Stop(Exit.USAGE, f"--n must be 1 to {IMAGES_MAX}, not {args.n}.")
+    if args.inputs and args.n > 1:
+        raise Stop(Exit.USAGE, "--from makes one image a call. Leave --n out, or call several times.")
+    inputs = tuple(read_input(path) for path in args.inputs)
+    return Asked(
+        prompt=prompt,
+        model=args.model,
+        size=args.size,
+        aspect_ratio=args.aspect_ratio,
+        n=args.n,
+        inputs=inputs,
+        surface=surface_of(inputs),
+    )
+
+
+def local_base_url(settings: Settings) -> str:
+    """Give the address at which the gateway of these settings is reached from this machine."""
+    host = settings.server.host
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{settings.server.port or PORT_DEFAULT}/v1"
+
+
+def api_key_of(given: str | None, environ: Mapping[str, str], key_file: Path) -> str:
+    """Find the key: as given, from the environment, or the demo's own; empty when there is none.
+
+    Raises:
+        Stop: It cannot be one.
+    """
+    key = given or environ.get("HOLDFAST_API_KEY") or ""
+    if not key and key_file.is_file():
+        key = key_file.read_text("utf-8")
+    key = key.strip()
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise Stop(Exit.KEY_WRONG, "The API key holds a character that no HTTP header can carry. Copy it again.")
+    return key

@@ -1,0 +1,100 @@
+"""`holdfast serve`: the gateway, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast.cli.exits import port_refused
+
+if TYPE_CHECKING:
+    from holdfast.config import Settings
+    from holdfast.gateway.server import Running
+
+FIRST_KEY = "first.key"
+"""In the data folder: where the first key goes when there is no terminal to show it on."""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("serve", help="run the gateway")
+    parser.add_argument("--host", help="address to listen on, instead of server.host")
+    parser.add_argument("--port", type=int, help="port of plain HTTP/1.1, instead of server.port; 0 takes a free one")
+    parser.add_argument("--tls-cert", metavar="FILE", type=Path, help="certificate chain (PEM); opens the TLS listener")
+    parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key (PEM)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until told to end."""
+    from holdfast.cli.loop import run_on_loop
+    from holdfast.gateway.serve import serve
+    from holdfast.log import setup
+
+    settings = settings_of(args)
+    setup(settings.log.level, settings.log.format)
+
+    def ready(running: Running) -> None:
+        for line in announcement(settings, running, as_json=args.json):
+            print(line, flush=True)
+
+    def tell_first_key(key: str) -> None:
+        for line in first_key_told(key, settings.store.data, on_terminal=sys.stdout.isatty(), as_json=args.json):
+            print(line, flush=True)
+
+    try:
+        return run_on_loop(serve(settings, ready=ready, tell_first_key=tell_first_key))
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise port_refused(error, settings.server.host, settings.server.port) from error
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Read settings; what stands on the command line wins.
+
+    Raises:
+        ConfigError: A setting is wrong, or two contradict one another.
+    """
+    from holdfast.config import check, load, with_provider_keys
+
+    settings = load(args.config, os.environ)
+    given = {"host": args.host, "port": args.port, "tls_cert": _text(args.tls_cert), "tls_key": _text(args.tls_key)}
+    server = replace(settings.server, **{name: value for name, value in given.items() if value is not None})
+    store = settings.store if args.data is None else replace(settings.store, data=args.data)
+    settings = with_provider_keys(replace(settings, server=server, store=store), os.environ)
+    check(settings)
+    return settings
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def announcement(settings: Settings, running: Running, *, as_json: bool) -> list[str]:
+    """Say where it listens and what it serves."""
+    models = [route.model for route in settings.routes]
+    if as_json:
+        known = {"base_url": f"{running.base_url}/v1", "tls_base_url": running.tls_base_url, "models": models}
+        return [json.dumps(known)]
+    lines = [f"holdfast serves {', '.join(models)}", f"  OpenAI SDKs: base_url {running.base_url}/v1"]
+    lines.append(f"  Google SDKs: base_url {running.base_url}")
+    if running.tls_base_url is not None:
+        lines.append(f"  with TLS:    {running.tls_base_url}")
+    return [*lines, f"  images and records are in {settings.store.data}; Ctrl-C ends it when nothing is held any more"]
+
+
+def first_key_told(key: str, data: Path, *, on_terminal: bool, as_json: bool) -> list[str]:
+    """Show the first key on the terminal; without one, keep it in a file that only its owner can read."""
+    if on_terminal and not as_json:
+        return [f"Your API key, shown this once: {key}", ""]
+    file = data / FIRST_KEY
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as stream:
+        os.fchmod(fd, 0o600)
+        stream.write(f"{key}\n")
+    return [json.dumps({"first_key_file": str(file)}) if as_json else f"Your API key is in {file}"]

@@ -1,0 +1,191 @@
+"""The scripts that a stranger meets first say what is missing, in one line, and stop."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ("sh", "dirname", "rm", "touch", "env")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Make a checkout that holds the scripts and nothing to install."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Makefile", folder)
+    shutil.copy(ROOT / "constraints.txt", folder)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """Make a folder for PATH that holds the few programs that the scripts may count on."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in TOOLS:
+        found = shutil.which(name)
+        assert found is not None
+        (folder / name).symlink_to(found)
+    return folder
+
+
+def a_python(folder: Path, name: str, script: str) -> None:
+    """Put a Python of our own making on the PATH."""
+    path = folder / name
+    path.write_text(f"#!{shutil.which('sh')}\n{script}\n", "utf-8")
+    path.chmod(0o755)
+
+
+def run(checkout: Path, tools: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a script with nothing but those tools."""
+    return subprocess.run(
+        [str(checkout / command[0]), *command[1:]],
+        cwd=checkout,
+        env={"PATH": str(tools), "HOME": str(checkout)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_no_python_is_told_with_the_packages(checkout: Path, tools: Path) -> None:
+    """A machine without Python is told what to install."""
+    done = run(checkout, tools, "scripts/venv", "demo")
+    assert done.returncode == 1
+    assert "apt-get install python3 python3-venv" in done.stderr
+
+
+def test_an_old_python_is_no_python(checkout: Path, tools: Path) -> None:
+    """3.10 does not do."""
+    a_python(tools, "python3", "exit 1")
+    done = run(checkout, tools, "scripts/venv", "demo")
+    assert done.returncode == 1
+    assert "3.11 or newer" in done.stderr
+
+
+def test_a_python_without_venv_is_told_the_exact_package(checkout: Path, tools: Path) -> None:
+    """Debian keeps ensurepip in a package named after the version."""
+    script = 'case "$2" in *ensurepip*) exit 1;; *print*) echo 3.11;; esac'
+    a_python(tools, "python3", script)
+    done = run(checkout, tools, "scripts/venv", "demo")
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("apt-get install python3.11-venv")
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_newer_python_beside_an_old_one_is_found(checkout: Path, tools: Path) -> None:
+    """`python3` may be old while `python3.12` is there."""
+    a_python(tools, "python3", "exit 1")
+    a_python(tools, "python3.12", 'case "$2" in *ensurepip*) exit 1;; *print*) echo 3.12;; esac')
+    done = run(checkout, tools, "scripts/venv", "demo")
+    assert done.stderr.strip().endswith("apt-get install python3.12-venv")
+
+
+def load_test_script() -> dict[str, object]:
+    """Read `scripts/test` as a module."""
+    import runpy
+
+    return runpy.run_path(str(ROOT / "scripts" / "test"), run_name="scripts_test")
+
+
+def test_a_missing_program_is_told_in_one_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An ordinary user is told what to run, and nothing is run for them."""
+    script = load_test_script()
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    install = script["install"]
+    assert callable(install)
+    assert install(["nginx"]) is False
+    said = capsys.readouterr().out
+    assert "sudo apt-get install --yes --no-install-recommends nginx" in said
+    assert said.count("\n") == 1
+
+
+def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A slip of the finger does not pass for a green run."""
+    main = load_test_script()["main"]
+    assert callable(main)
+    assert main(["units"]) == 2
+    assert "unit+property" in capsys.readouterr().out
+
+
+def test_a_suite_without_tests_has_failed(checkout: Path) -> None:
+    """A folder that was emptied or renamed is noticed."""
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (checkout / "tests" / "docs").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "scripts/test", "docs"], cwd=checkout, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "tests/docs holds no test" in done.stdout
+    assert "FAILED" in done.stdout
+
+
+def test_every_suite_folder_is_run() -> None:
+    """A new folder under tests/ is in the script, or it is not run."""
+    suites = load_test_script()["SUITES"]
+    assert isinstance(suites, tuple)
+    listed = {folder for suite in suites for folder in suite.folders}
+    there = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
+    assert there <= listed
+
+
+def test_the_suites_get_no_key_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test can spend money or leave loopback by way of the environment."""
+    monkeypatch.setenv("GEMINI_API_KEY", "real")
+    monkeypatch.setenv("https_proxy", "http://10.0.0.1:3128")
+    monkeypatch.setenv("HOLDFAST_PORT", "1")
+    environment = load_test_script()["environment"]
+    assert callable(environment)
+    kept = environment()
+    assert not {"GEMINI_API_KEY", "https_proxy", "HOLDFAST_PORT"} & set(kept)
+
+
+def test_make_help_lists_the_targets() -> None:
+    """`make` alone shows what there is."""
+    done = subprocess.run(["make", "--silent"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    named = {line.split(" - ")[0] for line in done.stdout.splitlines()}
+    assert {"run", "test", "check", "fix", "bench", "constraints", "clean"} <= named
+
+
+@pytest.mark.parametrize(
+    ("variables", "command"),
+    [
+        ((), "holdfast demo"),
+        (("ONCE=1",), "holdfast demo --once"),
+        (("ONCE=0",), "holdfast demo"),
+        (("ONCE=1", "HOLDFAST_PORT=8080"), "holdfast demo --once --port 8080"),
+    ],
+)
+def test_make_run_passes_its_variables_on(checkout: Path, variables: tuple[str, ...], command: str) -> None:
+    """ONCE and HOLDFAST_PORT become options."""
+    (checkout / ".venv").mkdir()
+    (checkout / ".venv" / ".installed-demo").touch()
+    environ = {name: value for name, value in os.environ.items() if name not in ("HOLDFAST_PORT", "ONCE", "MAKEFLAGS")}
+    done = subprocess.run(
+        ["make", "--dry-run", "run", *variables],
+        cwd=checkout,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert " ".join(done.stdout.splitlines()[-1].split()).endswith(command)
+
+
+def test_ci_is_make_test() -> None:
+    """One way to check, for people and for machines."""
+    assert "exec make test" in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)

@@ -1,0 +1,155 @@
+"""What the demo is played on: its settings, and what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from holdfast.cli import stage
+from holdfast.cli.exits import Exit, Stop
+from holdfast.cli.play import CALL, charges_told, curl_line
+from holdfast.cli.stage import IDLE_CUT_S, Serving, demo_settings, real_settings, simulator_class
+from holdfast.config import Settings, check, parse, upstream_keys
+from holdfast.policy.latency import prior
+from holdfast.types import Tier
+
+
+def shown(**overrides: Any) -> Settings:
+    """Make the demo's settings."""
+    usual: dict[str, Any] = {"upstream_port": 1234, "port": 16888, "data": Path("data")}
+    return demo_settings(parse({}), **{**usual, **overrides})
+
+
+def test_the_demo_never_reaches_a_real_upstream() -> None:
+    """Every upstream of the gateway that is shown is on this machine."""
+    settings = shown()
+    assert settings.upstreams
+    assert all(upstream.base_url.startswith("http://127.0.0.1:1234") for upstream in settings.upstreams)
+
+
+def test_the_demo_needs_no_key_and_uses_none() -> None:
+    """A real key in the environment is not even read."""
+    keys = upstream_keys(shown(), {"GEMINI_API_KEY": "real", "OPENAI_API_KEY": "real"})
+    assert {key for each in keys.values() for key in each} == {"simulated"}
+
+
+def test_the_demos_settings_are_sound() -> None:
+    """Routes have prices, names match."""
+    settings = shown()
+    check(settings)
+    route = settings.route_for(CALL.model)
+    assert route is not None
+    assert route.model == "nano-banana-pro"
+
+
+def test_beats_come_more_often_than_the_cut() -> None:
+    """The scaled beats are to the scaled cut as the shipped ones are to 60 s."""
+    heartbeat = shown().heartbeat
+    assert (heartbeat.first_beat_s, heartbeat.beat_s) == (2.5, 1.25)
+    assert heartbeat.first_beat_s + heartbeat.beat_s < IDLE_CUT_S == 7.5
+
+
+def test_the_image_takes_longer_than_the_cut() -> None:
+    """Even the fastest of a thousand 4K images is slower than the scaled idle timer."""
+    scale = shown().latency.scale
+    assert scale == 0.125
+    assert prior(Tier.K4, scale=scale).quantile(0.001) > IDLE_CUT_S
+
+
+def test_port_and_folder_are_the_persons() -> None:
+    """`--port` and `--data` hold for the demo, too."""
+    settings = shown(port=8080, data=Path("elsewhere"))
+    assert settings.server.port == 8080
+    assert settings.store.data == Path("elsewhere")
+
+
+def test_the_address_to_listen_on_is_the_persons() -> None:
+    """In a container it is not loopback."""
+    usual = parse({"server": {"host": "0.0.0.0"}})
+    assert demo_settings(usual, upstream_port=1, port=2, data=Path("d")).server.host == "0.0.0.0"
+
+
+def test_without_keys_nothing_real_is_served() -> None:
+    """The gateway of the demo goes on, simulated."""
+    assert real_settings(parse({}), {}, port=1, data=Path("d")) is None
+
+
+def test_with_a_key_the_real_upstream_is_served_in_real_time() -> None:
+    """Nothing of the demo's haste is left."""
+    settings = real_settings(parse({}), {"GEMINI_API_KEY": "real"}, port=8080, data=Path("d"))
+    assert settings is not None
+    assert [upstream.name for upstream in settings.upstreams] == ["google"]
+    assert settings.heartbeat.first_beat_s == 20.0
+    assert settings.latency.scale == 1.0
+    assert (settings.server.port, settings.store.data) == (8080, Path("d"))
+
+
+def test_a_missing_pillow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one extra that the simulator needs is named."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(Stop) as stopped:
+        simulator_class()
+    assert stopped.value.code is Exit.SETTINGS
+    assert "holdfast[demo]" in stopped.value.message
+
+
+async def never(ended: asyncio.Event) -> int:
+    """Serve until told."""
+    await ended.wait()
+    return 0
+
+
+async def test_work_ends_before_the_gateway() -> None:
+    """What was done while it served is handed on."""
+    ended = asyncio.Event()
+    serving = Serving(running=None, task=asyncio.create_task(never(ended)))  # type: ignore[arg-type]
+    assert await serving.while_serving(asyncio.sleep(0, "done")) == "done"
+    ended.set()
+    await serving.until_ended()
+
+
+async def test_a_gateway_that_ends_early_ends_the_work() -> None:
+    """Ctrl-C during the demo stops the call in flight."""
+    ended = asyncio.Event()
+    ended.set()
+    serving = Serving(running=None, task=asyncio.create_task(never(ended)))  # type: ignore[arg-type]
+    left = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        await serving.while_serving(work())
+    assert left.is_set()
+
+
+def test_both_charges_are_told() -> None:
+    """The lost image was paid for: that is the point of it all."""
+    assert "charged for both, 0.48 USD" in charges_told([240_000, 240_000])
+
+
+def test_other_charges_are_told_as_they_are() -> None:
+    """The sentence follows the record, not the script."""
+    assert charges_told([240_000]) == "The upstream charged 1 times, 0.24 USD."
+
+
+def test_the_curl_line_keeps_the_key_out_of_history() -> None:
+    """It reads the key from its file; its body is JSON."""
+    line = curl_line("http://127.0.0.1:16888/v1", Path(".holdfast/demo.key"))
+    assert "$(cat .holdfast/demo.key)" in line
+    body = line.partition("-d '")[2].removesuffix("'")
+    assert json.loads(body)["size"] == "4K"
+    assert "'" not in body
+
+
+def test_the_stage_is_loopback() -> None:
+    """Nothing of the demo leaves this machine."""
+    assert stage.HOST == "127.0.0.1"
