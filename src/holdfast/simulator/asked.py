@@ -1,0 +1,316 @@
+"""What a request asks for: its route, and what its body says, read as it comes.
+
+Pure: no I/O, clock or randomness. Images of a request pass by: their headers are looked at, their bytes are not kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from holdfast.config import Flavor
+from holdfast.errors import RequestError
+from holdfast.policy.sizes import geometry_of, resolve
+from holdfast.types import Geometry, Surface, Tier
+from holdfast.wire.errors import WireError
+from holdfast.wire.fields import document_of, mapping_of, request_error_of
+from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE, decode_generate_request
+from holdfast.wire.image import ImageProbe
+from holdfast.wire.openai import decode_images_request
+from holdfast.wire.scan import ImageBegan, ImageBytes, ImageEnded, JsonReader
+
+SCRIPT_BYTES_MAX = 1 << 20
+INPUT_IMAGE_BYTES_MAX = 64 << 20
+INPUT_IMAGES_MAX = 17
+"""Sixteen and a mask."""
+_GENERATE = re.compile(r"/(?:v1|v1beta)/models/([^/:]+):(generateContent|streamGenerateContent)")
+_MODEL = re.compile(r"/(v1|v1beta)/models(?:/([^/:]+))?")
+_PIXELS = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
+_EDGE_PX_MAX = 6400
+_AREA_PX_MAX = 6336 * 2688 + 1
+
+
+class Kind(Enum):
+    """What a route does."""
+
+    GENERATIONS = auto()
+    EDITS = auto()
+    GENERATE = auto()
+    MODELS = auto()
+    CHARGES = auto()
+    SCRIPT = auto()
+    NOT_FOUND = auto()
+    NOT_ALLOWED = auto()
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether it is an upstream's, and costs money."""
+        return self in (Kind.GENERATIONS, Kind.EDITS, Kind.GENERATE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The head of a request."""
+
+    method: str
+    target: str
+    """As it stands in the request line."""
+    headers: Mapping[str, str]
+    """Names in lower case; of several, the last."""
+
+    @property
+    def path(self) -> str:
+        """Without the query, percent-decoded."""
+        return unquote(self.target.partition("?")[0])
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The last value of each name."""
+        return {name: values[-1] for name, values in parse_qs(self.target.partition("?")[2]).items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where a request goes."""
+
+    kind: Kind
+    surface: Surface = Surface.OPENAI
+    """Whose dialect errors are told in."""
+    model: str | None = None
+    stream: bool = False
+    """Server-sent events, asked for by the path."""
+
+
+def route_of(head: Head) -> Route:
+    """Find the route of a request."""
+    path, method = head.path, head.method
+    if match := _GENERATE.fullmatch(path):
+        stream = match[2] == "streamGenerateContent"
+        kind = Kind.GENERATE if method == "POST" else Kind.NOT_ALLOWED
+        # Without alt=sse Google sends a JSON array; no client of ours asks for it.
+        if stream and head.query.get("alt") != "sse":
+            kind = Kind.NOT_FOUND
+        return Route(kind=kind, surface=Surface.GEMINI, model=match[1], stream=stream)
+    fixed = {
+        "/v1/images/generations": ("POST", Kind.GENERATIONS),
+        "/v1/images/edits": ("POST", Kind.EDITS),
+        "/_sim/charges": ("GET", Kind.CHARGES),
+        "/_sim/script": ("POST", Kind.SCRIPT),
+    }
+    if path in fixed:
+        wanted, kind = fixed[path]
+        return Route(kind=kind if method == wanted else Kind.NOT_ALLOWED)
+    if match := _MODEL.fullmatch(path):
+        # GET /v1/models is both dialects': the credential tells.
+        is_gemini = match[1] == "v1beta" or "x-goog-api-key" in head.headers or "key" in head.query
+        surface = Surface.GEMINI if is_gemini else Surface.OPENAI
+        return Route(kind=Kind.MODELS if method == "GET" else Kind.NOT_ALLOWED, surface=surface, model=match[2])
+    return Route(kind=Kind.NOT_FOUND, surface=Surface.GEMINI if path.startswith("/v1beta") else Surface.OPENAI)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be drawn."""
+
+    surface: Surface
+    model: str
+    prompt: str
+    geometry: Geometry
+    """True pixels, and the class and ratio they are priced by."""
+    n: int = 1
+    stream: bool = False
+    partial_images: int = 0
+    format: str = "png"
+    quality: str | None = None
+    background: str | None = None
+    inputs: int = 0
+    """Images that came with the request."""
+    is_edit: bool = False
+    wants_thoughts: bool = False
+
+
+class Reading:
+    """Reads the body of one request that makes images."""
+
+    def __init__(self, route: Route) -> None:
+        assert route.kind.makes_images
+        self._route = route
+        self._json = JsonReader(
+            _image_paths(route.kind), image_bytes_max=INPUT_IMAGE_BYTES_MAX, images_max=INPUT_IMAGES_MAX
+        )
+        self._probe = ImageProbe()
+        self._last_px: tuple[int, int] | None = None
+        self._inputs = 0
+        self._error: WireError | None = None
+
+    def __repr__(self) -> str:
+        return f"<Reading {self._route.kind.name.lower()} {self._json!r}>"
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; what is wrong with them is told at the end."""
+        if self._error is not None:
+            return
+        try:
+            events = self._json.feed(chunk)
+        except WireError as exc:
+            self._error = exc
+            return
+        for event in events:
+            match event:
+                case ImageBegan():
+                    self._probe = ImageProbe()
+                    self._inputs += 1
+                case ImageBytes():
+                    self._probe.feed(event.data)
+                case ImageEnded():
+                    seen = self._probe.finish()
+                    if seen is not None and seen.width_px:
+                        self._last_px = (seen.width_px, seen.height_px)
+
+    def finish(self) -> Asked:
+        """Say that the body has ended.
+
+        Raises:
+            RequestError: It is no request of this dialect.
+        """
+        try:
+            if self._error is not None:
+                raise self._error
+            skeleton = self._json.finish()
+        except WireError as exc:
+            raise request_error_of(exc) from exc
+        if self._route.surface is Surface.GEMINI:
+            return self._gemini(skeleton)
+        return self._openai(skeleton)
+
+    def _gemini(self, skeleton: bytes) -> Asked:
+        view = decode_generate_request(skeleton)
+        config = mapping_of(mapping_of(document_of(view.body_normalised)).get("generationConfig"))
+        output = mapping_of(mapping_of(config.get("imageConfig")).get("imageOutputOptions"))
+        geometry = resolve(
+            None if view.image_size == "512" else view.image_size,
+            aspect_ratio=view.aspect_ratio,
+            last_input_px=self._last_px,
+        )
+        if view.image_size == "512":
+            geometry = _halved(geometry)
+        return Asked(
+            surface=Surface.GEMINI,
+            model=self._route.model or "",
+            prompt=view.prompt,
+            geometry=geometry,
+            stream=self._route.stream,
+            format="jpeg" if output.get("mimeType") == "image/jpeg" else "png",
+            inputs=self._inputs,
+            is_edit=self._inputs > 0,
+            wants_thoughts=mapping_of(config.get("thinkingConfig")).get("includeThoughts") is True,
+        )
+
+    def _openai(self, skeleton: bytes) -> Asked:
+        request, _ = decode_images_request(skeleton)
+        is_edit = self._route.kind is Kind.EDITS
+        if is_edit and not self._inputs:
+            raise RequestError("An edit needs images; send them as data URLs in JSON.", param="images")
+        model = request.model or "gpt-image-2"
+        if is_vendors(model) and request.response_format is not None:
+            raise RequestError(
+                "Unknown parameter: 'response_format'.", code="unknown_parameter", param="response_format"
+            )
+        return Asked(
+            surface=Surface.OPENAI,
+            model=model,
+            prompt=request.prompt,
+            geometry=_openai_geometry(model, request.size, request.aspect_ratio, self._last_px),
+            n=request.n or 1,
+            stream=bool(request.stream),
+            partial_images=(request.partial_images or 0) if request.stream else 0,
+            format="jpeg" if request.output_format == "jpeg" else "png",
+            quality=request.quality,
+            background=request.background,
+            inputs=self._inputs,
+            is_edit=is_edit,
+        )
+
+
+def is_vendors(model: str) -> bool:
+    """Whether it is one of OpenAI's own models, whose rules are stricter than those of relays."""
+    return model.startswith(("gpt-image", "chatgpt-image"))
+
+
+def _image_paths(kind: Kind) -> Callable[[tuple[str, ...]], bool]:
+    match kind:
+        case Kind.GENERATE:
+            return GEMINI_REQUEST_IMAGE
+        case Kind.EDITS:
+            return lambda path: path in (("images", "image_url"), ("mask", "image_url"))
+        case _:
+            return lambda path: False
+
+
+def _halved(geometry: Geometry) -> Geometry:
+    return Geometry(
+        tier=geometry.tier,
+        aspect_ratio=geometry.aspect_ratio,
+        width_px=geometry.width_px // 2,
+        height_px=geometry.height_px // 2,
+    )
+
+
+def other_geometry(geometry: Geometry) -> Geometry:
+    """Give the picture that comes instead of the one asked for: one class smaller, or 1408x768 as was seen at 1K."""
+    match geometry.tier:
+        case Tier.K4:
+            return geometry_of(Tier.K2, geometry.aspect_ratio)
+        case Tier.K2:
+            return geometry_of(Tier.K1, geometry.aspect_ratio)
+        case Tier.K1:
+            return Geometry(tier=Tier.K1, aspect_ratio="16:9", width_px=1408, height_px=768)
+
+
+def _openai_geometry(
+    model: str, size: str | None, aspect_ratio: str | None, last_input_px: tuple[int, int] | None
+) -> Geometry:
+    """Resolve a size: pixels are drawn as they are written, words as the table has them."""
+    stated = (size or "auto").strip().lower()
+    pixels = _PIXELS.fullmatch(stated)
+    if pixels is None:
+        if is_vendors(model) and stated != "auto":
+            raise _bad_size(f"Invalid size '{stated[:20]}'. Supported are 'auto' and 'WIDTHxHEIGHT'.")
+        return resolve(size, aspect_ratio=aspect_ratio, last_input_px=last_input_px, flavor=Flavor.RELAY)
+    width_px, height_px = int(pixels[1]), int(pixels[2])
+    if is_vendors(model):
+        _check_vendors_size(width_px, height_px)
+    if max(width_px, height_px) > _EDGE_PX_MAX or width_px * height_px > _AREA_PX_MAX:
+        raise _bad_size(f"Invalid size '{stated}': too large.")
+    near = resolve(f"{width_px}x{height_px}", aspect_ratio=aspect_ratio, flavor=Flavor.RELAY)
+    return Geometry(tier=near.tier, aspect_ratio=near.aspect_ratio, width_px=width_px, height_px=height_px)
+
+
+def _check_vendors_size(width_px: int, height_px: int) -> None:
+    """Refuse what gpt-image models do not draw. Source: platform.openai.com, image generation guide, 2026."""
+    if width_px % 16 or height_px % 16:
+        raise _bad_size("Invalid size: both edges must be multiples of 16.")
+    if max(width_px, height_px) > 3840 or max(width_px, height_px) > 3 * min(width_px, height_px):
+        raise _bad_size("Invalid size: the longest edge is at most 3840, the ratio at most 3:1.")
+    if not 655_360 <= width_px * height_px <= 8_294_400:
+        raise _bad_size("Invalid size: 655,360 to 8,294,400 pixels.")
+
+
+def _bad_size(message: str) -> RequestError:
+    return RequestError(message, code="invalid_value", param="size")
+
+
+def script_document(body: bytes) -> Any:
+    """Decode the body of `POST /_sim/script`.
+
+    Raises:
+        RequestError: It is no JSON.
+    """
+    try:
+        return document_of(body)
+    except WireError as exc:
+        raise request_error_of(exc) from exc
