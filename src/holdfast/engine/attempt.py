@@ -7,21 +7,22 @@ keeps while it waits is this frame, the transport's, and the conversation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast import faults
 from holdfast.engine.core import Core, Live, Target
 from holdfast.engine.watchers import PartialImage
+from holdfast.errors import ConfigError
 from holdfast.log import emit
 from holdfast.policy.deadlines import attempt_timeouts
-from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, malformed
+from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, unfinished
 from holdfast.providers.registry import conversation_for
 from holdfast.store.attempts import begin_attempt
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
-from holdfast.transport.exchange import Head, Sink, Timeouts
+from holdfast.transport.exchange import Head, Piece, Sink, Timeouts
 from holdfast.types import Charge, Failure, FailureKind, Phase
 from holdfast.wire.scan import WireError
 
@@ -30,11 +31,13 @@ from holdfast.wire.scan import WireError
 class Attempted:
     """How an attempt went, before anything of it is settled."""
 
-    attempt_id: str
+    new: NewAttempt
     done: Done | None
     failure: Failure | None
     spooled: Spooled | None
     http_status: int | None
+    received_at: str | None
+    """When the whole answer was in the spool; None where none came."""
 
     def __post_init__(self) -> None:
         assert (self.done is None) != (self.failure is None), "an attempt either brought images or failed"
@@ -48,10 +51,12 @@ class SpoolSink(Sink):
         self.writer = writer
         self._on_partial = on_partial
 
-    def feed(self, pieces: list[bytes]) -> bool:
+    def feed(self, pieces: list[Piece]) -> bool:
         """Decode, write, hash; previews are announced as they are finished."""
+        faults.point_sync("receive.before_pieces")
         for partial in self.writer.feed(pieces):
             self._on_partial(partial)
+        faults.point_sync("receive.after_pieces")
         return self.writer.complete
 
     def close(self) -> None:
@@ -70,19 +75,20 @@ async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt
         provider=target.upstream.provider.value,
         model=target.model,
         idempotency_key=f"{live.id}.{part}.{live.drive}",
-        estimated_micros=live.unit_micros,
+        estimated_micros=live.unit_micros * live.images_of(part),
         owner=core.owner,
         sent_at=core.now_text(),
     )
+    await faults.point("send.before_commit")
     epoch = await core.store.write(begin_attempt, new)
-    await faults.point("send.after_commit")
     return None if epoch is None else new
 
 
 async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | None:
     """Try one part at one upstream; None when there was nothing left to do.
 
-    Never raises for what an upstream, the network or our own disk does: that is a `Failure`.
+    Once the send commit is made, it never raises for what an upstream, the network, our own disk or a mistake of ours
+    does: that is a `Failure`.
     """
     new = await begin(core, live, part, target)
     if new is None:
@@ -91,17 +97,31 @@ async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | 
         "attempt.sent",
         generation_id=live.id,
         attempt_id=new.id,
+        key_id=live.key_id,
         upstream=new.upstream,
         model=new.model,
         size=live.tier.value,
         elapsed_s=round(core.clock.monotonic() - live.accepted_at, 4),
     )
-    talk = _Talk(core, live, new.id, target)
+    talk = _Talk(core, live, new, target)
     try:
+        await faults.point("send.after_commit")
         done, failure = await talk.perform(talk.open(part))
     except OSError as exc:
-        done, failure = None, not_stored(exc)
-    return Attempted(attempt_id=new.id, done=done, failure=failure, spooled=talk.spooled, http_status=talk.status)
+        message = reason_of(exc)
+        emit("storage.failed", level="error", generation_id=live.id, attempt_id=new.id, message=message)
+        done, failure = None, await talk.end_by(exc)
+    except Exception as exc:  # noqa: BLE001 - the border of an attempt: recorded here, told as a failure
+        emit("fault.internal", level="error", exc=exc, generation_id=live.id, attempt_id=new.id)
+        done, failure = None, await talk.end_by(exc)
+    return Attempted(
+        new=new,
+        done=done,
+        failure=failure,
+        spooled=talk.spooled,
+        http_status=talk.status,
+        received_at=talk.received_at,
+    )
 
 
 class _Talk:
@@ -113,25 +133,29 @@ class _Talk:
         "_core",
         "_generation_id",
         "_inputs",
+        "_is_sent",
         "_live",
         "_sink",
         "_target",
         "_timeouts",
+        "received_at",
         "spooled",
         "status",
     )
 
-    def __init__(self, core: Core, live: Live, attempt_id: str, target: Target) -> None:
+    def __init__(self, core: Core, live: Live, new: NewAttempt, target: Target) -> None:
         self._core = core
         self._live: Live | None = live
         self._generation_id = live.id
-        self._attempt_id = attempt_id
+        self._attempt_id = new.id
         self._target = target
         self._conversation: Conversation | None = None
         self._inputs: tuple[Path, ...] = ()
+        self._is_sent = False
         self._sink: SpoolSink | None = None
         self.spooled: Spooled | None = None
         self.status: int | None = None
+        self.received_at: str | None = None
 
     def open(self, part: int) -> Step:
         """Begin the conversation; the request itself is let go of when every part has it."""
@@ -157,7 +181,7 @@ class _Talk:
             part=part,
             drive=live.drive,
             timeout_s=limits.total_s,
-            n=min(live.images_per_call, live.n - part * live.images_per_call),
+            n=live.images_of(part),
         )
         live.parts_to_send -= 1
         if live.parts_to_send == 0:
@@ -183,6 +207,10 @@ class _Talk:
     async def _send(self, step: Send) -> Step:
         core, conversation = self._core, self._conversation
         assert conversation is not None
+        await faults.point("send.before_exchange")
+        if self._inputs:
+            await core.in_thread(_must_be_there, self._inputs)
+        self._is_sent = True
         outcome = await core.transport.exchange(
             step.request,
             inputs=self._inputs,
@@ -191,6 +219,7 @@ class _Talk:
             ca_file=self._target.upstream.ca_file,
         )
         if isinstance(outcome, Failure):
+            await faults.point("receive.after_failure")
             return conversation.failed(outcome)
         assert self._sink is not None, "an exchange always had a head"
         await faults.point("receive.after_body")
@@ -198,9 +227,12 @@ class _Talk:
             self.spooled = await core.in_thread(self._sink.writer.finish)
         except WireError as exc:
             await core.in_thread(self._sink.close)
-            return Failed(failure=malformed(exc, status=outcome.head.status))
+            return conversation.failed(unfinished(exc, outcome.head))
+        self.received_at = core.now_text()
         await faults.point("receive.after_spool")
-        return conversation.received(outcome.head, self.spooled.answer)
+        verdict = conversation.received(outcome.head, self.spooled.answer)
+        await faults.point("receive.after_verdict")
+        return verdict
 
     def _on_head(self, head: Head) -> Sink:
         assert self._conversation is not None
@@ -212,18 +244,66 @@ class _Talk:
 
         writer = SpoolWriter(self._core.spool, self._attempt_id, self._conversation.head(head))
         self._sink = SpoolSink(writer, announce)
+        faults.point_sync("receive.after_head")
         return self._sink
 
     def _announce(self, partial: PartialReady) -> None:
         notice = PartialImage(index=partial.index, path=partial.path, info=partial.info)
         self._core.watchers.notify(self._generation_id, notice)
 
+    async def end_by(self, error: Exception) -> Failure:
+        """Say what an exception means for an attempt, and clear away what it left half written.
 
-def not_stored(error: OSError) -> Failure:
-    """Say that an answer came and our own disk could not take it."""
+        Once a head is there, an error of the disk is that of our own spool. Before it, a request may have left in
+        part: nobody can know what was made of it.
+        """
+        if self._sink is not None and self.spooled is None:
+            await self._core.in_thread(self._sink.close)
+        if not self._is_sent or isinstance(error, ConfigError):
+            return not_sent(error)
+        is_answered = self.status is not None and 200 <= self.status < 300
+        if is_answered and (isinstance(error, OSError) or self.spooled is not None):
+            return not_stored(error)
+        return lost_inside(error, self.status)
+
+
+def _must_be_there(inputs: Sequence[Path]) -> None:
+    """Find out that a reference image is gone while that still costs nothing; runs in a thread."""
+    for path in inputs:
+        path.stat()
+
+
+def not_sent(error: Exception) -> Failure:
+    """Say that we failed before a whole request had left: nothing can have been made of it."""
+    return Failure(
+        kind=FailureKind.UNREACHABLE,
+        phase=Phase.SEND,
+        charge=Charge.NO,
+        detail=f"the request could not be sent: {reason_of(error)}",
+    )
+
+
+def not_stored(error: Exception) -> Failure:
+    """Say that an answer came and that we could not take it in: our own disk, or a mistake of ours."""
     return Failure(
         kind=FailureKind.LOST_REPLY,
         phase=Phase.RECEIVE,
         charge=Charge.YES,
-        detail=f"the answer could not be stored: {error.strerror or type(error).__name__}",
+        detail=f"the answer could not be stored: {reason_of(error)}",
     )
+
+
+def lost_inside(error: Exception, status: int | None) -> Failure:
+    """Say that the gateway lost a call by a mistake of its own, with no way to know what became of it upstream."""
+    return Failure(
+        kind=FailureKind.LOST_REPLY,
+        phase=Phase.WAIT if status is None else Phase.RECEIVE,
+        charge=Charge.UNKNOWN,
+        detail=f"the gateway failed while this call was in flight: {reason_of(error)}",
+        status=status,
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Name an error in a few words that hold no path, prompt or key."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

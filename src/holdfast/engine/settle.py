@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from holdfast import faults
-from holdfast.clock import Clock
-from holdfast.engine.attempt import Attempted
-from holdfast.engine.core import Core
+from holdfast.clock import Clock, from_rfc3339
+from holdfast.engine.attempt import Attempted, reason_of
+from holdfast.engine.core import Core, Live
+from holdfast.engine.patience import is_full, patiently
 from holdfast.engine.watchers import Ended
+from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.store import records, spool
 from holdfast.store.attempts import end_attempt
 from holdfast.store.blobs import LocalBlobs, key_for
-from holdfast.store.records import AttemptEnd, GenerationRow, NewBlob
+from holdfast.store.generations import get_generation
+from holdfast.store.records import AttemptEnd, AttemptRow, GenerationRow, NewAttempt, NewBlob
 from holdfast.store.spool import Spooled, SpooledImage
 from holdfast.types import Charge, Failure, FailureKind, Phase
-from holdfast.wire.answers import Role
 
 _EXTENSIONS = {
     "image/png": "png",
@@ -28,6 +32,51 @@ _EXTENSIONS = {
     "image/heic": "heic",
     "image/heif": "heif",
 }
+
+
+PUT_TRIES = 5
+PUT_PAUSE_S_FIRST = 0.5
+"""Doubled from try to try: a full disk is given 7.5 s to find room for a file's second name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """Which attempt is settled, and what its log lines say of it."""
+
+    attempt_id: str
+    generation_id: str
+    key_id: str
+    upstream: str
+    model: str
+    tier: str
+    accepted_at: float
+    """Monotonic seconds."""
+
+    @classmethod
+    def of_live(cls, live: Live, new: NewAttempt) -> Self:
+        """Name an attempt that this process made."""
+        return cls(
+            attempt_id=new.id,
+            generation_id=live.id,
+            key_id=live.key_id,
+            upstream=new.upstream,
+            model=new.model,
+            tier=live.tier.value,
+            accepted_at=live.accepted_at,
+        )
+
+    @classmethod
+    def of_rows(cls, core: Core, row: GenerationRow, attempt: AttemptRow) -> Self:
+        """Name an attempt that an earlier process made."""
+        return cls(
+            attempt_id=attempt.id,
+            generation_id=row.id,
+            key_id=row.key_id,
+            upstream=attempt.upstream,
+            model=attempt.model,
+            tier=row.tier,
+            accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,60 +107,143 @@ def judge(results: Sequence[int], drafts: Sequence[int], images: Sequence[Spoole
     return Judged(results=kept, drafts=tuple(whole[index] for index in drafts if index in whole), failure=failure)
 
 
-def _store(
-    blobs: LocalBlobs, clock: Clock, attempt_id: str, images: Sequence[SpooledImage], kind: str
-) -> tuple[NewBlob, ...]:
-    """Give each image its place in the blob store; runs in a thread."""
-    stored = []
-    for image in images:
-        assert image.info is not None
-        key = key_for(attempt_id, image.index, _EXTENSIONS.get(image.info.mime, "bin"))
-        blobs.put_file(key, image.path)
-        stored.append(NewBlob(id=clock.new_id("img"), kind=kind, position=image.index, store_key=key, info=image.info))
-    return tuple(stored)
+def judge_failed(failure: Failure, images: Sequence[SpooledImage]) -> Judged:
+    """Keep what a failed answer brought all the same: a refusal, say, after drafts were drawn."""
+    return Judged(results=(), drafts=tuple(image for image in images if image.is_whole), failure=failure)
 
 
-async def settle(core: Core, attempted: Attempted) -> GenerationRow | None:
-    """Settle what an attempt brought; return the generation if this ended it."""
-    failure = attempted.failure
+async def settle(core: Core, live: Live, attempted: Attempted) -> GenerationRow | None:
+    """Settle what an attempt brought; return the generation if it has ended."""
     spooled = attempted.spooled
-    judged = Judged(results=(), drafts=(), failure=failure)
-    if attempted.done is not None and spooled is not None:
-        judged = judge(attempted.done.results, attempted.done.drafts, spooled.images)
-    elif spooled is not None:
-        # A refusal, say, after drafts were drawn: they are paid for and kept.
-        judged = Judged(results=(), drafts=tuple(image for image in spooled.images if image.is_whole), failure=failure)
-    return await commit(core, attempted.attempt_id, judged, spooled, attempted.http_status)
+    images = spooled.images if spooled is not None else ()
+    if attempted.done is not None:
+        judged = judge(attempted.done.results, attempted.done.drafts, images)
+    else:
+        assert attempted.failure is not None
+        judged = judge_failed(attempted.failure, images)
+    return await commit(
+        core,
+        About.of_live(live, attempted.new),
+        judged,
+        spooled,
+        http_status=attempted.http_status,
+        received_at=attempted.received_at,
+    )
 
 
 async def commit(
-    core: Core, attempt_id: str, judged: Judged, spooled: Spooled | None, http_status: int | None
+    core: Core,
+    about: About,
+    judged: Judged,
+    spooled: Spooled | None,
+    *,
+    http_status: int | None = None,
+    received_at: str | None = None,
 ) -> GenerationRow | None:
-    """Move the files, make the settling commit, tell who waits, and empty the spool."""
-    results = await core.in_thread(_store, core.blobs, core.clock, attempt_id, judged.results, "result")
-    drafts: tuple[NewBlob, ...] = ()
-    if judged.drafts:
-        drafts = await core.in_thread(_store, core.blobs, core.clock, attempt_id, judged.drafts, "draft")
+    """Move the files, make the settling commit, tell who waits, and empty the spool; return a generation that ended.
+
+    An answer that the blob store does not take stays in the spool, and its attempt is told as unknown: the next start
+    takes it in, and what was told as lost turns out a late success.
+    """
+    await faults.point("settle.before_blobs")
+    is_kept_back = False
+    blobs: tuple[NewBlob, ...] = ()
+    try:
+        blobs = await _put(core, about, judged)
+    except OSError as exc:
+        judged, is_kept_back = Judged(results=(), drafts=(), failure=kept_back(exc)), True
     await faults.point("settle.after_blobs")
-    answer = spooled.answer if spooled is not None else None
+    answer = spooled.answer if spooled is not None and not is_kept_back else None
     end = AttemptEnd(
-        attempt_id=attempt_id,
+        attempt_id=about.attempt_id,
         at=core.now_text(),
         purge_after=core.purge_text(),
-        blobs=(*results, *drafts),
+        blobs=blobs,
         failure=judged.failure,
         http_status=http_status,
         usage=answer.usage if answer is not None else None,
         answer=answer.document if answer is not None and len(answer.document) <= spool.ANSWER_BYTES_MAX else None,
+        received_at=received_at,
     )
-    ended: records.Ended = await core.store.write(end_attempt, end)
+    await faults.point("settle.before_commit")
+    ended: records.Ended = await patiently(lambda: core.store.write(end_attempt, end), about.generation_id)
     await faults.point("settle.after_commit")
-    _log_end(attempt_id, judged)
-    if ended.finished is not None:
-        announce(core, ended.finished)
-    if spooled is not None:
-        await core.in_thread(spool.remove, core.spool, attempt_id)
-    return ended.finished
+    if ended.was_open:
+        _log_end(core, about, judged)
+    finished = ended.finished
+    if finished is not None:
+        announce(core, finished)
+    else:
+        # Where the commit was made twice, since its first answer was lost, only the record knows what it did.
+        finished = None if ended.was_open else await tell_if_ended(core, about.generation_id)
+    await faults.point("settle.after_notice")
+    if spooled is not None and not is_kept_back:
+        await _empty_spool(core, about, spooled)
+    await faults.point("settle.after_spool_removed")
+    return finished
+
+
+async def _put(core: Core, about: About, judged: Judged) -> tuple[NewBlob, ...]:
+    """Give the images their places, results first.
+
+    Raises:
+        OSError: The disk has no room after several tries, or failed otherwise.
+    """
+    wanted = [*(("result", image) for image in judged.results), *(("draft", image) for image in judged.drafts)]
+    pause_s = PUT_PAUSE_S_FIRST
+    for left in reversed(range(PUT_TRIES)):
+        try:
+            return await core.in_thread(_store, core.blobs, core.clock, about.attempt_id, wanted)
+        except OSError as exc:
+            _log_disk(about, exc)
+            if not left or not is_full(exc):
+                raise
+        await asyncio.sleep(pause_s)
+        pause_s *= 2
+    raise AssertionError("the last try returns or raises")
+
+
+async def _empty_spool(core: Core, about: About, spooled: Spooled) -> None:
+    """Remove what is recorded; what cannot be removed is found recorded at the next start, and tried again."""
+    try:
+        await core.in_thread(spool.clear, spooled)
+    except OSError as exc:
+        _log_disk(about, exc)
+
+
+def _log_disk(about: About, error: OSError) -> None:
+    emit(
+        "storage.failed",
+        level="error",
+        generation_id=about.generation_id,
+        attempt_id=about.attempt_id,
+        message=reason_of(error),
+    )
+
+
+def _store(
+    blobs: LocalBlobs, clock: Clock, attempt_id: str, wanted: Sequence[tuple[str, SpooledImage]]
+) -> tuple[NewBlob, ...]:
+    """Give each image its place in the blob store; runs in a thread."""
+    stored = []
+    for kind, image in wanted:
+        assert image.info is not None
+        key = key_for(attempt_id, image.index, _EXTENSIONS.get(image.info.mime, "bin"))
+        blobs.put_file(key, image.path)
+        faults.point_sync("settle.after_blob")
+        stored.append(NewBlob(id=clock.new_id("img"), kind=kind, position=image.index, store_key=key, info=image.info))
+    return tuple(stored)
+
+
+def kept_back(error: OSError) -> Failure:
+    """Say that an image is here and could not be given its place."""
+    return Failure(
+        kind=FailureKind.LOST_REPLY,
+        phase=Phase.RECEIVE,
+        charge=Charge.UNKNOWN,
+        detail=f"the answer arrived and could not be stored ({reason_of(error)}); it is kept, and taken in at the next "
+        "start",
+    )
 
 
 def announce(core: Core, row: GenerationRow) -> None:
@@ -127,29 +259,41 @@ def announce(core: Core, row: GenerationRow) -> None:
         code=told.code if told is not None else None,
         paid=told.charge.value if told is not None else None,
         charged_micros=row.charged_micros,
+        elapsed_s=round((core.clock.now() - from_rfc3339(row.created_at)).total_seconds(), 3),
     )
     core.watchers.notify(row.id, Ended())
 
 
-def _log_end(attempt_id: str, judged: Judged) -> None:
+async def tell_if_ended(core: Core, generation_id: str) -> GenerationRow | None:
+    """Tell who still waits for a generation that has ended already; return it if it has."""
+    row = await core.store.read(get_generation, generation_id)
+    if row is None or not State(row.state).is_final:
+        return None
+    core.watchers.notify(generation_id, Ended())
+    return row
+
+
+def _log_end(core: Core, about: About, judged: Judged) -> None:
+    fields: dict[str, Any] = {
+        "generation_id": about.generation_id,
+        "attempt_id": about.attempt_id,
+        "key_id": about.key_id,
+        "upstream": about.upstream,
+        "model": about.model,
+        "size": about.tier,
+        "elapsed_s": round(core.clock.monotonic() - about.accepted_at, 3),
+    }
     failure = judged.failure
     if failure is None:
-        emit("attempt.settled", attempt_id=attempt_id, images=len(judged.results), drafts=len(judged.drafts))
+        emit("attempt.settled", images=len(judged.results), drafts=len(judged.drafts), **fields)
         return
     emit(
         "attempt.unknown" if failure.charge is Charge.UNKNOWN else "attempt.failed",
         level="warning",
-        attempt_id=attempt_id,
         kind=failure.kind.value,
         phase=failure.phase.value,
         charge=failure.charge.value,
         status=failure.status,
         reason=failure.reason,
+        **fields,
     )
-
-
-def roles_of(spooled: Spooled) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Which images of a recovered answer are results and which drafts."""
-    results = tuple(image.index for image in spooled.images if image.role is Role.RESULT)
-    drafts = tuple(image.index for image in spooled.images if image.role is not Role.RESULT)
-    return results, drafts

@@ -63,7 +63,8 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd) -> Ended:
         return Ended(was_open=False)
     charge = end.failure.charge if end.failure is not None else Charge.YES
     after = generation.end_of_attempt(has_images=end.failure is None, charge=charge)
-    if before is AttemptState.UNKNOWN and after is AttemptState.UNKNOWN:
+    if before is AttemptState.UNKNOWN and end.failure is not None:
+        # Only an image changes what was told of it.
         return Ended(was_open=False)
     generation.move_attempt(before, after)
     _write_end(conn, end, after, charge)

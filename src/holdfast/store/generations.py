@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -165,11 +166,7 @@ def pass_deadline(
     )
 
 
-def mark_answered(conn: sqlite3.Connection, generation_id: str, at: str) -> None:
-    """Note that an answer's last byte arrived."""
-    conn.execute(_Q["mark_answered"], {"id": generation_id, "at": at})
-
-
-def mark_collected(conn: sqlite3.Connection, generation_id: str, at: str) -> None:
-    """Note that an image's last byte arrived."""
-    conn.execute(_Q["mark_collected"], {"id": generation_id, "at": at})
+def mark_received(conn: sqlite3.Connection, notes: Sequence[tuple[str, bool]], at: str) -> None:
+    """Note several answers whose last byte arrived: a generation's id, and whether an image was in it."""
+    for generation_id, with_image in notes:
+        conn.execute(_Q["mark_collected" if with_image else "mark_answered"], {"id": generation_id, "at": at})

@@ -3,7 +3,8 @@
     spool/<attempt_id>-<i>.part      an image on its way
     spool/<attempt_id>-<i>.done      an image that came to its end, synced
     spool/<attempt_id>-<i>.preview   a preview: shown, never kept
-    spool/<attempt_id>.answer        what else the answer said: written last, so that it means "all of it is here"
+    spool/<attempt_id>.answer        what else the answer said, where it does not fit on the last image as an attribute;
+                                     written last, so that it means "all of it is here"
 
 A crash leaves some of these; `recover` finds what can be settled. Everything here runs in a worker thread.
 """
@@ -14,20 +15,24 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from holdfast import faults
-from holdfast.store.lock import fsync_folder
+from holdfast.store.writeback import Writeback
 from holdfast.types import ImageInfo
 from holdfast.wire.answers import Answer, Reader, Role
 from holdfast.wire.image import ImageProbe
 from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded
 
 ANSWER_BYTES_MAX = 4 << 20
+ANSWER_ATTRIBUTE = "user.holdfast.answer"
+"""Extended attribute of an answer's last image: a file of its own would cost a second create, sync and delete, which on
+ext4 without a journal were a quarter of the CPU of a 1 MB image (lab/bench)."""
 READ_BYTES = 1 << 20
 _WITH_END_MARK = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 
@@ -56,6 +61,8 @@ class Spooled:
 
     answer: Answer
     images: tuple[SpooledImage, ...]
+    files: tuple[Path, ...]
+    """All that it left in the spool, previews included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +82,7 @@ class _Open:
     file: BinaryIO
     digest: hashlib._Hash
     probe: ImageProbe
+    writeback: Writeback = field(default_factory=Writeback)
     size: int = 0
 
 
@@ -95,13 +103,14 @@ class SpoolWriter:
         self._reader = reader
         self._open: _Open | None = None
         self._closed: list[_Closed] = []
+        self._files: list[Path] = []
 
     @property
     def complete(self) -> bool:
         """Whether the document has closed, even if the transfer has not."""
         return self._reader.complete
 
-    def feed(self, pieces: list[bytes]) -> list[PartialReady]:
+    def feed(self, pieces: Sequence[bytes | bytearray | memoryview]) -> list[PartialReady]:
         """Decode and write the next pieces; return the previews that became whole.
 
         Raises:
@@ -121,6 +130,7 @@ class SpoolWriter:
             case ImageBegan(index=index, partial=partial):
                 assert self._open is None
                 path = self._folder / f"{self._attempt_id}-{index}.{'preview' if partial else 'part'}"
+                self._files.append(path)
                 file = path.open("wb", buffering=0)
                 self._open = _Open(index, partial, path, file, hashlib.sha256(), ImageProbe())
                 faults.point_sync("spool.image_began")
@@ -130,6 +140,7 @@ class SpoolWriter:
                 self._open.digest.update(data)
                 self._open.probe.feed(data)
                 self._open.size += len(data)
+                self._open.writeback.advance(self._open.file.fileno(), self._open.size)
             case ImageEnded():
                 assert self._open is not None
                 return self._close(self._open)
@@ -137,14 +148,15 @@ class SpoolWriter:
 
     def _close(self, image: _Open) -> PartialReady | None:
         self._open = None
-        if not image.partial:
-            os.fsync(image.file.fileno())
-        image.file.close()
+        with image.file:
+            if not image.partial:
+                os.fsync(image.file.fileno())
         info, complete = _read_probe(image.probe, image.size, image.digest)
         if image.partial:
             return PartialReady(index=image.index, path=image.path, info=info) if info and complete else None
         faults.point_sync("spool.image_synced")
         done = image.path.rename(image.path.with_suffix(".done"))
+        self._files[-1] = done
         faults.point_sync("spool.renamed")
         self._closed.append(_Closed(image.index, done, info, complete))
         return None
@@ -166,30 +178,46 @@ class SpoolWriter:
                 complete=closed.complete,
             )
             for closed in self._closed
+            # Some streams tell only behind an image that it was a preview.
+            if roles.get(closed.index) is not Role.PARTIAL
         )
         if images:
-            if len(answer.document) <= ANSWER_BYTES_MAX:
-                self._write_answer(answer)
-            fsync_folder(self._folder)
+            self._keep_answer(answer, images[-1].path)
             faults.point_sync("spool.finished")
-        return Spooled(answer=answer, images=images)
+        return Spooled(answer=answer, images=images, files=tuple(self._files))
 
-    def _write_answer(self, answer: Answer) -> None:
-        path = self._folder / f"{self._attempt_id}.answer"
-        temporary = path.with_suffix(".new")
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.encode(answer))
-            file.flush()
-            os.fsync(file.fileno())
-        faults.point_sync("spool.answer_synced")
-        temporary.rename(path)
+    def _keep_answer(self, answer: Answer, image: Path) -> None:
+        """Put the answer on its last image, or beside it where it does not fit.
+
+        Neither is synced: it is needed between here and the settling commit, milliseconds away, and a process that is
+        killed loses no written page. After a power failure the images, which are synced, speak for themselves.
+        """
+        if len(answer.document) > ANSWER_BYTES_MAX:
+            return
+        data = msgspec.json.encode(answer)
+        faults.point_sync("spool.before_answer")
+        if not _set_attribute(image, data):
+            path = self._folder / f"{self._attempt_id}.answer"
+            self._files.append(path)
+            path.write_bytes(data)
 
     def discard(self) -> None:
         """Let go of an answer that broke off; nothing of it is whole."""
         if self._open is not None:
             self._open.file.close()
             self._open = None
-        remove(self._folder, self._attempt_id)
+        _unlink(self._files)
+
+
+def _set_attribute(image: Path, data: bytes) -> bool:
+    """Set the attribute; False where it is longer than the file system takes (often 4 KB), or there are none."""
+    if not hasattr(os, "setxattr"):
+        return False
+    try:
+        os.setxattr(image, ANSWER_ATTRIBUTE, data)
+    except OSError:
+        return False
+    return True
 
 
 def _read_probe(probe: ImageProbe, size: int, digest: hashlib._Hash) -> tuple[ImageInfo | None, bool]:
@@ -213,9 +241,22 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
         view = view[file.write(view) :]
 
 
+def clear(spooled: Spooled) -> None:
+    """Remove the files of an answer that is settled, by name: listing a spool of thousands takes milliseconds."""
+    _unlink(spooled.files)
+
+
 def remove(folder: Path, attempt_id: str) -> None:
-    """Remove an attempt's files from the spool: it is settled, or nothing of it is whole."""
-    for path in folder.glob(f"{attempt_id}[-.]*"):
+    """Remove whatever an attempt left in the spool: it is settled, or nothing of it is whole."""
+    _unlink(_files_of(folder, attempt_id))
+
+
+def _files_of(folder: Path, attempt_id: str) -> tuple[Path, ...]:
+    return tuple(folder.glob(f"{attempt_id}[-.]*"))
+
+
+def _unlink(paths: Iterable[Path]) -> None:
+    for path in paths:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
 
@@ -241,7 +282,7 @@ def attempts_in(folder: Path) -> set[str]:
 def recover(folder: Path, attempt_id: str) -> Spooled | None:
     """Find what a process that died had received whole; None if that is nothing.
 
-    With the answer's file all of it is here. Without it the images that came to their end are whole all the same, and
+    With the answer all of it is here. Without it the images that came to their end are whole all the same, and
     paid for: the last one is the result, as it is in a plain answer.
     """
     images = [_probe(path) for path in folder.glob(f"{attempt_id}-*.done")]
@@ -251,20 +292,31 @@ def recover(folder: Path, attempt_id: str) -> Spooled | None:
     whole = sorted((image for image in images if image.is_whole), key=lambda image: image.index)
     if not whole:
         return None
-    answer = _read_answer(folder / f"{attempt_id}.answer")
+    answer = _answer_on(whole[-1].path) or _answer_in(folder / f"{attempt_id}.answer")
     if answer is None:
         last = whole[-1].index
         roles = {image.index: Role.RESULT if image.index == last else Role.DRAFT for image in whole}
         answer = Answer(images=(), document=b"{}")
     else:
         roles = {image.index: image.role for image in answer.images}
-    return Spooled(
-        answer=answer,
-        images=tuple(dataclasses.replace(image, role=roles.get(image.index, Role.DRAFT)) for image in whole),
-    )
+    named = (dataclasses.replace(image, role=roles.get(image.index, Role.DRAFT)) for image in whole)
+    images = [image for image in named if image.role is not Role.PARTIAL]
+    if not images:
+        return None
+    return Spooled(answer=answer, images=tuple(images), files=_files_of(folder, attempt_id))
 
 
-def _read_answer(path: Path) -> Answer | None:
+def _answer_on(image: Path) -> Answer | None:
+    if not hasattr(os, "getxattr"):
+        return None
+    try:
+        return msgspec.json.decode(os.getxattr(image, ANSWER_ATTRIBUTE), type=Answer)
+    except (OSError, msgspec.DecodeError):
+        # It did not fit, or the crash came before it.
+        return None
+
+
+def _answer_in(path: Path) -> Answer | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Answer)
     except (FileNotFoundError, msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""HTTP/1.1 exchanges over aiohttp, for the engine.
+"""HTTP/1.1 exchanges on asyncio, for the engine.
 
 A connection serves one exchange. Calls last 30 to 250 s, so a handshake each is nothing, and a pool would add the one
 race that cannot be told from a loss: a kept connection that the upstream closes while we write (charge unknown).
@@ -12,35 +12,32 @@ import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
-from holdfast import __version__
 from holdfast.errors import ConfigError
 from holdfast.providers.conversation import malformed
 from holdfast.transport import breaks
-from holdfast.transport.body import RequestBody, request_body
+from holdfast.transport.body import RequestBody, request_body, request_head
 from holdfast.transport.breaks import Progress
 from holdfast.transport.budget import ByteBudget
+from holdfast.transport.buffers import BufferPool
+from holdfast.transport.connect import NotConnected, connect
+from holdfast.transport.connection import Broken, Connection
 from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts, Timings
+from holdfast.transport.inflate import Inflating
 from holdfast.transport.pump import BodyTooLarge, OwnTime, Pump
-from holdfast.transport.sockets import upstream_socket
+from holdfast.transport.reply import Framing, Garbage
+from holdfast.transport.sockets import narrow
 from holdfast.transport.threads import SinkThreads
-from holdfast.types import Failure
+from holdfast.types import Failure, Phase
 from holdfast.wire.scan import WireError
 
-READ_BUFFER_BYTES = 32_768
-"""aiohttp then holds about 100-200 KB of a body that nobody reads; with its 256 KB default, three times as much."""
 ERROR_BODY_BYTES_MAX = 1 << 20
 """An error answer is read this far; what it says stands in its first lines."""
 ERROR_BODY_S = 10.0
 """And for this long: its status is what counts, and the caller waits."""
-HEAD_LINE_BYTES_MAX = 16_384
-HEADERS_MAX = 200
+_PORTS = {"http": 80, "https": 443}
 
 
 class AioTransport:
@@ -58,28 +55,18 @@ class AioTransport:
         """
         self._loop = asyncio.get_running_loop()
         self._budget = ByteBudget(bodies_bytes_in_flight_max)
+        self._pool = BufferPool()
         self._response_bytes_max = response_bytes_max
         self._threads = SinkThreads(sink_threads)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="holdfast-input")
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._open = 0
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=upstream_socket),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=READ_BUFFER_BYTES,
-            max_line_size=HEAD_LINE_BYTES_MAX,
-            max_field_size=HEAD_LINE_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-            # Images do not shrink; a body that comes compressed unasked is decoded all the same, under the same bound.
-            headers={"User-Agent": f"holdfast/{__version__}", "Accept-Encoding": "identity"},
-        )
 
     def __repr__(self) -> str:
         return f"<AioTransport {self._open} exchanges open, {self._budget!r}>"
 
     async def close(self) -> None:
-        """Close what is open. Exchanges still running end as lost; the engine waits for them first."""
-        await self._session.close()
+        """Let the threads go. The engine waits for exchanges that are still running first."""
         self._threads.close()
         self._readers.shutdown(wait=False)
 
@@ -112,88 +99,99 @@ class AioTransport:
         context = await self._ssl_context(ca_file) if request.url.startswith("https:") else None
         body = None
         if request.body or request.method not in ("GET", "HEAD"):
-            body = await request_body(request.body, inputs=inputs, write_s=timeouts.write_s, readers=self._readers)
-        call = _Call(host=URL(request.url).host or "", body=body, began_at=self._loop.time())
+            body = await request_body(request.body, inputs=inputs, readers=self._readers)
+        call = _Call(request.url, body=body, began_at=self._loop.time())
+        head = request_head(request, body=body)
+        # Held for minutes from here on: without what was sent.
+        del request, body, inputs
         self._open += 1
         try:
             async with asyncio.timeout_at(call.began_at + timeouts.total_s) as scope:
-                response = await self._send(request, call, timeouts=timeouts, context=context)
-                if isinstance(response, Failure):
-                    return response
-                return await self._receive(response, call, timeouts=timeouts, scope=scope, on_head=on_head)
+                failure = await self._answered(call, head, timeouts=timeouts, context=context)
+                if failure is not None:
+                    return failure
+                return await self._receive(call, timeouts=timeouts, scope=scope, on_head=on_head)
         except TimeoutError:
             if not scope.expired():
                 raise
             return breaks.total_passed(call.progress, timeouts.total_s)
         finally:
             self._open -= 1
+            call.close()
 
-    async def _send(
-        self, request: HttpRequest, call: _Call, *, timeouts: Timeouts, context: ssl.SSLContext | None
-    ) -> aiohttp.ClientResponse | Failure:
+    async def _answered(
+        self, call: _Call, head: bytes, *, timeouts: Timeouts, context: ssl.SSLContext | None
+    ) -> Failure | None:
+        """Connect, send, and wait for the head of the answer; None when it is there."""
         try:
-            return await self._session.request(
-                request.method,
-                URL(request.url, encoded=True),
-                headers=request.headers,
-                data=call.body,
-                allow_redirects=False,
-                timeout=_client_timeout(timeouts.connect_s, timeouts.read_idle_s),
-                ssl=True if context is None else context,
+            connection = call.connection = await connect(
+                Connection, host=call.host, port=call.port, context=context, connect_s=timeouts.connect_s
             )
-        except (aiohttp.ClientError, OSError) as error:
-            if call.body is not None and call.body.local_error is not None:
-                raise call.body.local_error from error
-            return breaks.before_head(error, call.progress)
+        except NotConnected as exc:
+            return breaks.unreachable(Phase.CONNECT, call.host, str(exc))
+        if connection.is_closing or connection.is_over:
+            return breaks.unreachable(Phase.SEND, call.host, "the connection closed before the request was written")
+        assert connection.transport is not None
+        narrow(connection.transport)
+        try:
+            async with asyncio.timeout(timeouts.write_s) as write_scope:
+                if call.body is None:
+                    connection.write(head)
+                else:
+                    await call.body.write(connection, head)
+                await connection.drain()
+        except TimeoutError:
+            if not write_scope.expired():
+                raise
+            return breaks.lost_reply(call.progress, "the request was not taken in time (write_s)")
+        call.watch(timeouts.read_idle_s)
+        while not connection.has_answered:
+            await connection.something()
+        parser = connection.parser
+        if parser is not None and parser.head is not None:
+            call.answered(self._loop.time())
+            return None
+        assert connection.error is not None, "an exchange that is over without a head has broken"
+        return breaks.before_head(connection.error, call.progress)
 
     async def _receive(
-        self,
-        response: aiohttp.ClientResponse,
-        call: _Call,
-        *,
-        timeouts: Timeouts,
-        scope: asyncio.Timeout,
-        on_head: Callable[[Head], Sink],
+        self, call: _Call, *, timeouts: Timeouts, scope: asyncio.Timeout, on_head: Callable[[Head], Sink]
     ) -> Exchange | Failure:
         """Read the body of an answer whose head is there."""
         sink: Sink | None = None
         outcome: Exchange | Failure | None = None
         try:
-            head = call.answered(response, self._loop.time())
+            head = call.head
+            assert head is not None
             bytes_max = self._response_bytes_max if head.is_success else ERROR_BODY_BYTES_MAX
-            if response.status < 200 or 300 <= response.status < 400:
+            if head.status < 200 or 300 <= head.status < 400:
                 return breaks.redirected(call.progress)
-            if head.is_success and (response.content_length or 0) > bytes_max:
+            if head.is_success and call.announced_bytes > bytes_max:
                 return breaks.too_large(call.progress, bytes_max)
             sink = on_head(head)
             due_at = scope.when()
             # An answer that begins just before its deadline is taken in. An error has a clock of its own, below.
             scope.reschedule(max(due_at or 0.0, call.head_at + timeouts.body_s) if head.is_success else None)
-            outcome = await self._pumped(response, sink, call, scope=scope, bytes_max=bytes_max)
+            outcome = await self._pumped(sink, call, head, scope=scope, bytes_max=bytes_max)
             return outcome
         finally:
-            response.close()
+            call.close()
             if sink is not None and not isinstance(outcome, Exchange):
                 await self._threads.run(sink.close)
 
     async def _pumped(
-        self, response: aiohttp.ClientResponse, sink: Sink, call: _Call, *, scope: asyncio.Timeout, bytes_max: int
+        self, sink: Sink, call: _Call, head: Head, *, scope: asyncio.Timeout, bytes_max: int
     ) -> Exchange | Failure:
-        assert call.head is not None
-        is_success = call.head.is_success
+        is_success = head.is_success
         try:
             async with asyncio.timeout(None if is_success else ERROR_BODY_S) as error_scope:
-                own = OwnTime(self._loop, scope if is_success else error_scope)
-                call.pump = Pump(
-                    response, sink, budget=self._budget, threads=self._threads, own=own, bytes_max=bytes_max
-                )
-                await call.pump.run()
+                await self._run_pump(sink, call, head, scope if is_success else error_scope, bytes_max)
         except BodyTooLarge:
             if is_success:
                 return breaks.too_large(call.progress, bytes_max)
         except WireError as error:
-            return malformed(error, status=call.head.status)
-        except aiohttp.ClientError as error:
+            return malformed(error, status=head.status)
+        except (Broken, Garbage) as error:
             failure = breaks.after_head(error, call.progress)
             return failure if is_success else call.exchange(cut=failure)
         except TimeoutError:
@@ -201,6 +199,22 @@ class AioTransport:
                 raise
             return call.exchange(cut=breaks.total_passed(call.progress, ERROR_BODY_S))
         return call.exchange()
+
+    async def _run_pump(self, sink: Sink, call: _Call, head: Head, scope: asyncio.Timeout, bytes_max: int) -> None:
+        assert call.connection is not None
+        coding = (head.header("content-encoding") or "").strip().lower()
+        if coding not in ("", "identity"):
+            sink = call.inflating = Inflating(sink, coding, bytes_max=bytes_max)
+        call.pump = Pump(
+            call.connection,
+            sink,
+            budget=self._budget,
+            pool=self._pool,
+            threads=self._threads,
+            own=OwnTime(self._loop, scope),
+            bytes_max=bytes_max,
+        )
+        await call.pump.run()
 
     async def _ssl_context(self, ca_file: str) -> ssl.SSLContext:
         context = self._contexts.get(ca_file)
@@ -214,60 +228,100 @@ class AioTransport:
 class _Call:
     """One exchange as it goes on: what a failure needs to know about how far it came."""
 
-    __slots__ = ("began_at", "body", "head", "head_at", "host", "is_announced", "pump")
+    __slots__ = (
+        "_idle_s",
+        "_loop",
+        "_timer",
+        "began_at",
+        "body",
+        "connection",
+        "head",
+        "head_at",
+        "host",
+        "inflating",
+        "port",
+        "pump",
+    )
 
-    def __init__(self, *, host: str, body: RequestBody | None, began_at: float) -> None:
-        self.host = host
+    def __init__(self, url: str, *, body: RequestBody | None, began_at: float) -> None:
+        parts = urlsplit(url)
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle_s = 0.0
+        self.host = parts.hostname or ""
+        self.port = parts.port or _PORTS[parts.scheme]
         self.body = body
         self.began_at = began_at
+        self.connection: Connection | None = None
         self.head: Head | None = None
         self.head_at = 0.0
-        self.is_announced = False
         self.pump: Pump | None = None
+        self.inflating: Inflating | None = None
 
-    def answered(self, response: aiohttp.ClientResponse, at: float) -> Head:
+    def watch(self, idle_s: float) -> None:
+        """From now on, silence for so long ends the exchange; time in which we do not read does not count."""
+        assert self.connection is not None
+        self._idle_s = idle_s
+        self.connection.read_at = self._loop.time()
+        self._timer = self._loop.call_later(idle_s, self._on_idle)
+
+    def _on_idle(self) -> None:
+        connection = self.connection
+        assert connection is not None
+        if connection.is_over:
+            return
+        silent_s = 0.0 if connection.is_paused else self._loop.time() - connection.read_at
+        if silent_s >= self._idle_s:
+            connection.fail(Broken("silent for too long (read_idle_s)"))
+            return
+        self._timer = self._loop.call_later(self._idle_s - silent_s, self._on_idle)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.connection is not None:
+            self.connection.abort()
+
+    def answered(self, at: float) -> None:
         """Note the final head."""
-        headers: dict[str, tuple[str, ...]] = {}
-        for name, value in response.headers.items():
-            key = name.lower()
-            headers[key] = (*headers.get(key, ()), value)
-        self.head = Head(status=response.status, headers=MappingProxyType(headers))
+        assert self.connection is not None
+        assert self.connection.parser is not None
+        self.head = self.connection.parser.head
         self.head_at = at
-        self.is_announced = bool(response.content_length)
-        return self.head
+
+    @property
+    def announced_bytes(self) -> int:
+        """The length that the answer gave; 0 if it gave none."""
+        parser = self.connection.parser if self.connection is not None else None
+        return parser.content_length if parser is not None and parser.framing is Framing.LENGTH else 0
 
     @property
     def progress(self) -> Progress:
         """What `breaks` needs to know."""
-        has_begun = self.is_announced or (self.pump is not None and self.pump.first_byte_at is not None)
+        has_begun = self.announced_bytes > 0 or (self.pump is not None and self.pump.first_byte_at is not None)
         return Progress(host=self.host, body=self.body, head=self.head, has_begun=has_begun)
 
     def exchange(self, *, cut: Failure | None = None) -> Exchange:
         """Sum up an answer that was read."""
         assert self.head is not None
-        assert self.pump is not None
-        return Exchange(head=self.head, timings=self._timings(self.pump), cut=cut)
+        return Exchange(head=self.head, timings=self._timings(), cut=cut)
 
-    def _timings(self, pump: Pump) -> Timings:
+    def _timings(self) -> Timings:
         def since_start(at: float | None) -> float | None:
             return None if at is None else at - self.began_at
 
-        body = self.body
+        body, pump = self.body, self.pump
+        body_bytes = pump.body_bytes if pump is not None else 0
         return Timings(
             connected_s=since_start(body.began_at if body is not None else None) or 0.0,
             sent_s=since_start(body.ended_at if body is not None else None),
             head_s=self.head_at - self.began_at,
-            first_byte_s=since_start(pump.first_byte_at),
-            body_s=pump.ended_at - self.began_at,
-            admission_s=pump.own_s,
-            body_bytes=pump.body_bytes,
+            first_byte_s=since_start(pump.first_byte_at if pump is not None else None),
+            body_s=(pump.ended_at if pump is not None else self.head_at) - self.began_at,
+            admission_s=pump.own_s if pump is not None else 0.0,
+            body_bytes=self.inflating.body_bytes if self.inflating is not None else body_bytes,
         )
-
-
-@lru_cache(maxsize=64)
-def _client_timeout(connect_s: float, read_idle_s: float) -> aiohttp.ClientTimeout:
-    # Shared, not one object per held request; there are as many as there are sizes and networks.
-    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s, sock_read=read_idle_s)
 
 
 def _new_context(ca_file: str) -> ssl.SSLContext:

@@ -1,8 +1,7 @@
-"""The body of a request on its way out: bytes and files as base64, under a deadline, with a proof of what has not left.
+"""A request on its way out: head, bytes and files as base64, and a proof of what has not left.
 
-aiohttp keeps the head back and sends it with the first write of the body. So the first look at the connection, here,
-decides: closing or gone means that nothing has left and nothing can be charged. From the first write on nobody can
-know, until an answer comes. (aiohttp's own hooks and counters tell "sent" of bytes that were never written; measured.)
+The first look at the connection decides: closing or gone means that nothing has left and nothing can be charged. From
+the first write on nobody can know, until an answer comes.
 """
 
 from __future__ import annotations
@@ -11,65 +10,55 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO
+from urllib.parse import quote, urlsplit
 
-import aiohttp
 import pybase64
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http_writer import StreamWriter
-from aiohttp.payload import Payload
 
-from holdfast.transport.sockets import narrow
+from holdfast import __version__
+from holdfast.providers.http import HttpRequest
+from holdfast.transport.connection import Connection
 from holdfast.wire.template import PIECE_BYTES, Slot, Template, length_of, slots_of
 
+_UNFIT = ("\r", "\n", "\0")
 
-class RequestBody(Payload):
-    """Writes a template and remembers how far it came."""
 
-    def __init__(
-        self, template: Template, *, inputs: Sequence[Path], size: int, write_s: float, readers: Executor
-    ) -> None:
-        super().__init__(None, content_type="application/json")
+class RequestBody:
+    """Writes a request and remembers how far it came."""
+
+    __slots__ = ("_inputs", "_readers", "_template", "began_at", "ended_at", "size")
+
+    def __init__(self, template: Template, *, inputs: Sequence[Path], size: int, readers: Executor) -> None:
         self._template = template
         self._inputs = inputs
-        self._size = size
-        self._write_s = write_s
         self._readers = readers
+        self.size = size
+        """Bytes on the wire: the Content-Length."""
         self.began_at: float | None = None
         """Loop time of the first write; None proves that not one byte has left."""
         self.ended_at: float | None = None
         """Loop time at which the last byte was handed over."""
-        self.has_timed_out = False
-        """The peer did not take the request within `write_s`."""
-        self.local_error: OSError | None = None
-        """An input file could not be read: our fault, not the upstream's."""
 
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Refuse: a body is a stream, and its text is nobody's business."""
-        raise TypeError("a request body is written, never read back")
+    async def write(self, connection: Connection, head: bytes) -> None:
+        """Write everything, as fast as the peer takes it; stop when it answers or is gone.
 
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write everything (older entry point of aiohttp)."""
-        await self.write_with_length(writer, None)
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write everything; `content_length` is our own `size` and needs no obeying."""
-        stream = cast(StreamWriter, writer)
-        transport = stream.transport
-        if transport is None or transport.is_closing():
-            raise aiohttp.ClientConnectionResetError("the connection closed before anything was written")
-        narrow(transport)
+        Raises:
+            OSError: An input file cannot be read: our fault, not the upstream's.
+        """
         loop = asyncio.get_running_loop()
         self.began_at = loop.time()
+        waiting = head
         try:
-            async with asyncio.timeout(self._write_s) as scope:
-                async for piece in self._pieces():
-                    await stream.write(piece)
-        except TimeoutError:
-            self.has_timed_out = scope.expired()
-            raise
+            async for piece in self._pieces():
+                connection.write(waiting + piece if waiting else piece)
+                waiting = b""
+                await connection.drain()
+                if connection.has_answered:
+                    return
+            if waiting:
+                connection.write(waiting)
         finally:
-            # Kept by aiohttp until the answer comes, minutes later: the prompt need not be.
+            # The answer comes minutes later: the prompt need not wait for it.
             self._template = ()
         self.ended_at = loop.time()
 
@@ -83,17 +72,12 @@ class RequestBody(Payload):
 
     async def _encoded(self, path: Path) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
+        file = await loop.run_in_executor(self._readers, _open, path)
         try:
-            file = await loop.run_in_executor(self._readers, _open, path)
-            try:
-                while piece := await loop.run_in_executor(self._readers, _read_encoded, file):
-                    yield piece
-            finally:
-                file.close()
-        except OSError as error:
-            # aiohttp would report it as a broken connection.
-            self.local_error = error
-            raise
+            while piece := await loop.run_in_executor(self._readers, _read_encoded, file):
+                yield piece
+        finally:
+            file.close()
 
 
 def _open(path: Path) -> BinaryIO:
@@ -115,11 +99,37 @@ def measure(template: Template, inputs: Sequence[Path]) -> int:
     return length_of(template, {index: inputs[index].stat().st_size for index in slots_of(template)})
 
 
-async def request_body(template: Template, *, inputs: Sequence[Path], write_s: float, readers: Executor) -> RequestBody:
-    """Prepare a body for `aiohttp.ClientSession.request(data=…)`."""
+async def request_body(template: Template, *, inputs: Sequence[Path], readers: Executor) -> RequestBody:
+    """Prepare a body: its length is known before anybody is asked to take it."""
     if any(isinstance(part, Slot) for part in template):
-        arguments: tuple[Any, ...] = (template, tuple(inputs))
-        size = await asyncio.get_running_loop().run_in_executor(readers, measure, *arguments)
+        size = await asyncio.get_running_loop().run_in_executor(readers, measure, template, tuple(inputs))
     else:
         size = measure(template, ())
-    return RequestBody(template, inputs=inputs, size=size, write_s=write_s, readers=readers)
+    return RequestBody(template, inputs=inputs, size=size, readers=readers)
+
+
+def request_head(request: HttpRequest, *, body: RequestBody | None) -> bytes:
+    """Write the request line and the headers: HTTP/1.1, one exchange a connection.
+
+    Raises:
+        ValueError: A header holds a line break, which would begin another header.
+    """
+    parts = urlsplit(request.url)
+    target = quote(parts.path or "/", safe="%/:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
+    headers = [("Host", parts.netloc.rpartition("@")[2]), *request.headers]
+    given = {name.lower() for name, _ in request.headers}
+    usual = [
+        ("User-Agent", f"holdfast/{__version__}"),
+        ("Accept", "*/*"),
+        # Images do not shrink; what comes compressed unasked is decoded all the same.
+        ("Accept-Encoding", "identity"),
+    ]
+    if body is not None:
+        usual += [("Content-Type", "application/json"), ("Content-Length", str(body.size))]
+    headers += [(name, value) for name, value in usual if name.lower() not in given]
+    headers.append(("Connection", "close"))
+    for name, value in headers:
+        if any(unfit in name or unfit in value for unfit in _UNFIT):
+            raise ValueError(f"the header {name!r} holds a line break")
+    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode("latin-1")

@@ -6,17 +6,13 @@ answer had begun: `yes`. Everything between is `unknown`, half-written requests 
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
-
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 
 from holdfast.providers.http import Head
 from holdfast.transport.body import RequestBody
+from holdfast.transport.connection import Broken
+from holdfast.transport.reply import Garbage
 from holdfast.types import Charge, Failure, FailureKind, Phase
-
-_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +38,22 @@ class Progress:
         return Phase.SEND if self.body.ended_at is None else Phase.WAIT
 
 
-def before_head(error: Exception, progress: Progress) -> Failure:
-    """Tell what an exception means that came before an answer did."""
-    body, host = progress.body, progress.host
-    if isinstance(error, _CONNECTING) or (body is not None and body.began_at is None):
-        phase = Phase.CONNECT if isinstance(error, _CONNECTING) else Phase.SEND
-        return _unreachable(phase, f"{host}: {_why_unreachable(error)}; nothing was sent")
-    if isinstance(error, aiohttp.ClientResponseError):
-        # aiohttp gives a status 400 of its own making here; the upstream said nothing of the kind.
-        assert isinstance(error.__cause__, HttpProcessingError | None)
-        return _malformed(Phase.DECODE, f"{host}: the head of the answer is not HTTP", status=None)
-    return lost_reply(progress, _why_lost(error, body))
+def unreachable(phase: Phase, host: str, why: str) -> Failure:
+    """Tell that not one byte of the request has left."""
+    detail = f"{host}: {why}; nothing was sent"
+    return Failure(kind=FailureKind.UNREACHABLE, phase=phase, charge=Charge.NO, detail=detail)
 
 
-def after_head(error: Exception, progress: Progress) -> Failure:
-    """Tell what an exception means that came while the body was read."""
-    return cut_body(progress, _why_lost(error, None))
+def before_head(error: Broken | Garbage, progress: Progress) -> Failure:
+    """Tell of an exchange that broke before an answer had come."""
+    if isinstance(error, Garbage):
+        return _malformed(Phase.DECODE, f"{progress.host}: the head of the answer is not HTTP", status=None)
+    return lost_reply(progress, str(error))
+
+
+def after_head(error: Broken | Garbage, progress: Progress) -> Failure:
+    """Tell of an exchange that broke while the body was read."""
+    return cut_body(progress, "a chunk is broken" if isinstance(error, Garbage) else str(error))
 
 
 def cut_body(progress: Progress, why: str) -> Failure:
@@ -76,7 +72,7 @@ def total_passed(progress: Progress, total_s: float) -> Failure:
     if progress.head is not None:
         return cut_body(progress, f"not whole within {total_s:g} s")
     if progress.body is not None and progress.body.began_at is None:
-        return _unreachable(Phase.CONNECT, f"{progress.host}: {why}; nothing was sent")
+        return unreachable(Phase.CONNECT, progress.host, why)
     return lost_reply(progress, why)
 
 
@@ -106,47 +102,5 @@ def too_large(progress: Progress, bytes_max: int) -> Failure:
     return _malformed(Phase.RECEIVE, detail, status=status)
 
 
-def _unreachable(phase: Phase, detail: str) -> Failure:
-    return Failure(kind=FailureKind.UNREACHABLE, phase=phase, charge=Charge.NO, detail=detail)
-
-
 def _malformed(phase: Phase, detail: str, *, status: int | None) -> Failure:
     return Failure(kind=FailureKind.MALFORMED, phase=phase, charge=Charge.YES, detail=detail, status=status)
-
-
-def _why_unreachable(error: Exception) -> str:
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return "no connection in time (connect_s)"
-        case aiohttp.ClientConnectorDNSError():
-            return "the name does not resolve"
-        case aiohttp.ClientConnectorCertificateError():
-            return "the certificate is not trusted (set ca_file for a private authority)"
-        case aiohttp.ClientConnectorSSLError():
-            return "the TLS handshake failed"
-        case aiohttp.ClientConnectorError():
-            return f"cannot connect ({_errno_name(error)})"
-        case aiohttp.InvalidURL():
-            return "the base_url is not a URL"
-        case _:
-            return "the connection closed before the request was written"
-
-
-def _why_lost(error: Exception, body: RequestBody | None) -> str:
-    match error:
-        case _ if body is not None and body.has_timed_out:
-            return "the request was not taken in time (write_s)"
-        case aiohttp.SocketTimeoutError():
-            return "silent for too long (read_idle_s)"
-        case aiohttp.ServerDisconnectedError():
-            return "the connection was closed without an answer"
-        case aiohttp.ClientPayloadError():
-            return "fewer bytes came than were announced, or a chunk is broken"
-        case OSError():
-            return f"the connection broke ({_errno_name(error)})"
-        case _:
-            return f"the connection broke ({type(error).__name__})"
-
-
-def _errno_name(error: OSError) -> str:
-    return errno.errorcode.get(error.errno, "no errno") if error.errno else type(error).__name__

@@ -12,7 +12,7 @@ from typing import Protocol
 from holdfast.providers.http import Head, HttpRequest
 from holdfast.types import Failure
 
-__all__ = ["Exchange", "Head", "HttpRequest", "Sink", "Timeouts", "Timings"]
+__all__ = ["Exchange", "Head", "HttpRequest", "Piece", "Sink", "Timeouts", "Timings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +64,16 @@ class Exchange:
     """How the body of an error answer broke off. Its status still tells what happened, so it is no failure."""
 
 
+Piece = bytes | bytearray | memoryview
+
+
 class Sink(Protocol):
     """Where the body goes, in pieces, as it comes. Called in a worker thread, one call at a time."""
 
-    def feed(self, pieces: list[bytes]) -> bool:
+    def feed(self, pieces: list[Piece]) -> bool:
         """Take the next pieces; True says that the document is complete and that nothing more is needed.
+
+        Their memory is used again as soon as this returns: what is to be kept, is copied.
 
         A `WireError` ends the exchange as `malformed`; any other exception comes out of `exchange` unchanged.
         """

@@ -1,8 +1,8 @@
-"""From the socket to the sink: batches, admission, and an end that need not be the transfer's own.
+"""From the socket to the sink: two buffers, admission, and an end that need not be the transfer's own.
 
-Two batches exist at a time: one is being decoded in a worker thread, the next one fills on the loop. Memory for both is
-granted by a `ByteBudget` while bytes flow, and given back when they pause: an event stream that says nothing for two
-minutes, or an upstream that stalls, holds no memory that another answer could use.
+The kernel fills one buffer while a worker thread decodes the other. Memory for both is granted by a `ByteBudget` while
+bytes flow, and given back when they pause: an event stream that says nothing for two minutes, or an upstream that
+stalls, holds no memory that another answer could use.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import asyncio
 from collections.abc import Awaitable
 from functools import partial
 
-import aiohttp
-
 from holdfast.transport.budget import ByteBudget
-from holdfast.transport.exchange import Sink
+from holdfast.transport.buffers import BUFFER_BYTES, BufferPool
+from holdfast.transport.connection import Connection
+from holdfast.transport.exchange import Piece, Sink
+from holdfast.transport.reply import Framing
 from holdfast.transport.sockets import widen
 from holdfast.transport.threads import SinkThreads
 
-BATCH_BYTES = 262_144
-"""Handed to the sink at a time: at 64 KB the hops between threads double the CPU per image (lab/bench/transport.py)."""
-GRANT_BYTES = 2 * BATCH_BYTES
+GRANT_BYTES = 2 * BUFFER_BYTES
 FLUSH_S = 0.05
-"""A smaller batch is handed over after this long: an event of a stream should not wait for the next one."""
+"""A buffer that is not full is handed over after this long: an event of a stream should not wait for the next one."""
 OWED_S = 0.5
 
 
@@ -64,21 +63,24 @@ class OwnTime:
 
 
 class Pump:
-    """Moves one body. Make it, `await run()`, then read what it learnt."""
+    """Moves one body. Make it, `await run()`, then read what it learnt. A `connection.Taker`."""
 
     __slots__ = (
+        "_awaits_thread",
         "_budget",
         "_bytes_max",
+        "_connection",
         "_error",
+        "_filled",
+        "_filling",
         "_flush",
         "_grant_bytes",
         "_granted",
         "_is_feeding",
         "_loop",
         "_own",
-        "_pending",
-        "_pending_bytes",
-        "_response",
+        "_paused_at",
+        "_pool",
         "_sink",
         "_threads",
         "_waiter",
@@ -90,27 +92,33 @@ class Pump:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        connection: Connection,
         sink: Sink,
         *,
         budget: ByteBudget,
+        pool: BufferPool,
         threads: SinkThreads,
         own: OwnTime,
         bytes_max: int,
     ) -> None:
-        self._response = response
+        parser = connection.parser
+        assert parser is not None
+        self._connection = connection
         self._sink = sink
         self._budget = budget
+        self._pool = pool
         self._threads = threads
         self._own = own
         self._bytes_max = bytes_max
         self._loop = asyncio.get_running_loop()
-        announced_bytes = response.content_length or GRANT_BYTES
-        self._grant_bytes = budget.clamp(min(announced_bytes, GRANT_BYTES))
+        is_small = parser.framing is Framing.LENGTH and 0 < parser.content_length <= BUFFER_BYTES
+        self._grant_bytes = budget.clamp(parser.content_length if is_small else GRANT_BYTES)
         self._granted = False
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
+        self._filling: bytearray | None = None
+        self._filled = 0
         self._is_feeding = False
+        self._awaits_thread = False
+        self._paused_at = 0.0
         self._waiter: asyncio.Future[None] | None = None
         self._flush: asyncio.TimerHandle | None = None
         self._error: BaseException | None = None
@@ -129,153 +137,191 @@ class Pump:
         """Move the body to its end, or to the point where the sink has enough.
 
         Raises:
-            aiohttp.ClientError: The transfer broke, and what had come was not enough.
+            Broken: The transfer broke, and what had come was not enough.
+            Garbage: Its framing did, likewise.
             BodyTooLarge: It is longer than `bytes_max`.
-            WireError: The sink could not make sense of it.
-            Exception: Whatever else the sink raised.
+            Exception: Whatever the sink raised.
         """
+        connection = self._connection
         try:
-            try:
-                await self._read_all()
-            except aiohttp.ClientError:
-                # A batch may be with the sink, and bytes lie unread beside the error that followed them. Once the
-                # document has closed, a missing last chunk or a reset is the upstream's untidiness and no loss.
-                await self._hand_over_rest()
-                if not self.is_complete:
-                    raise
+            while not self._is_done:
+                if connection.has_early:
+                    await self._admit()
+                    self._take(connection.take_early())
+                if connection.is_over:
+                    break
+                if self._granted:
+                    connection.give_to(self)
+                    self._read_on()
+                    await self._wait()
+                else:
+                    connection.resume()
+                    await connection.something()
+            await self._finish()
         finally:
             await self._settle()
 
-    async def _read_all(self) -> None:
-        content = self._response.content
-        self._watch_connection()
-        await self._admit()
-        while data := await content.readany():
-            self._note(data)
-            await self._admit()
-            self._pending.append(data)
-            self._pending_bytes += len(data)
-            if self._pending_bytes >= BATCH_BYTES:
-                await self._hand_over()
-            elif self._flush is None:
-                self._flush = self._loop.call_later(FLUSH_S, self._on_flush)
-        await self._hand_over()
-        await self._wait_for_sink()
+    @property
+    def _is_done(self) -> bool:
+        return self.is_complete or self._error is not None
 
-    def _watch_connection(self) -> None:
-        """Let the reading end with the connection.
+    async def _finish(self) -> None:
+        """Hand over what is left. What the sink makes of it counts, whatever became of the transfer.
 
-        aiohttp (3.14.5) closes a connection whose chunks are garbage, and forgets to tell the reader of the body, who
-        would wait until the deadline.
+        Once the document has closed, a missing last chunk or a reset is the upstream's untidiness and no loss.
         """
-        connection = self._response.connection
-        if connection is None or connection.protocol is None:
-            return
-        closed = connection.protocol.closed
-        if closed is None:
-            self._on_closed(None)
-        else:
-            closed.add_done_callback(self._on_closed)
+        began_at = self._loop.time()
+        await self._fed()
+        if self._filled and not self._is_done:
+            self._dispatch()
+            await self._fed()
+        self._own.add(self._loop.time() - began_at)
+        if self._error is not None:
+            raise self._error
+        if self._connection.error is not None and not self.is_complete:
+            raise self._connection.error
 
-    def _on_closed(self, closed: asyncio.Future[None] | None) -> None:
-        content = self._response.content
-        if closed is not None and not closed.cancelled():
-            closed.exception()  # looked at, or asyncio complains that nobody did
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the connection closed inside the body"))
+    # Taking
 
-    def _note(self, data: bytes) -> None:
-        self.body_bytes += len(data)
-        if self.body_bytes > self._bytes_max:
-            raise BodyTooLarge
-        if self.first_byte_at is None and not data.isspace():
+    def _take(self, early: bytes) -> None:
+        """Copy what came before there was a buffer; a few kilobytes."""
+        at = 0
+        while at < len(early):
+            room = self.room()
+            assert room, "a buffer that was just taken holds more than a scratch buffer"
+            count = min(len(room), len(early) - at)
+            room[:count] = early[at : at + count]
+            at += count
+            self.filled(count)
+
+    def room(self) -> memoryview:
+        """Give the free part of the buffer that is being filled."""
+        if self._filling is None:
+            self._filling = self._pool.take(self._grant_bytes)
+        return memoryview(self._filling)[self._filled :]
+
+    def filled(self, count: int) -> None:
+        """Note that so many bytes are there; hand the buffer over when it is full."""
+        assert self._filling is not None
+        self.body_bytes += count
+        if self.first_byte_at is None and not self._filling[self._filled : self._filled + count].isspace():
             self.first_byte_at = self._loop.time()
-
-    async def _admit(self) -> None:
-        """Hold a grant; without one, leave the rest of the body to the kernel and its small window."""
-        if self._granted:
-            return
-        if self._budget.has_room(self._grant_bytes):
-            await self._budget.acquire(self._grant_bytes)
-        else:
-            protocol = self._response.connection.protocol if self._response.connection is not None else None
-            if protocol is not None and protocol.connected:
-                protocol.pause_reading()
-            await self._own.suspend(self._budget.acquire(self._grant_bytes))
-            # If aiohttp had paused it for a full buffer, it does so again with the next bytes.
-            if protocol is not None and protocol.connected:
-                protocol.resume_reading()
-        self._granted = True
-        connection = self._response.connection
-        if connection is not None and connection.transport is not None:
-            widen(connection.transport)
-        if self._flush is None:
+        self._filled += count
+        if self.body_bytes > self._bytes_max:
+            self._stop(BodyTooLarge())
+        elif self._filled == len(self._filling):
+            if self._is_feeding:
+                self._paused_at = self._loop.time()
+                self._connection.pause()
+            else:
+                self._dispatch()
+        elif self._flush is None:
             self._flush = self._loop.call_later(FLUSH_S, self._on_flush)
+
+    def ended(self) -> None:
+        """Go and see what there is."""
+        self._wake()
+
+    def _stop(self, error: BaseException | None) -> None:
+        if self._error is None:
+            self._error = error
+        self._connection.pause()
+        self._wake()
+
+    def _read_on(self) -> None:
+        """Read unless the buffer is full and its predecessor still being decoded."""
+        if not (self._is_feeding and self._filling is not None and self._filled == len(self._filling)):
+            self._connection.resume()
+
+    # Feeding
+
+    def _dispatch(self) -> None:
+        buffer, filled = self._filling, self._filled
+        assert buffer is not None
+        self._filling, self._filled = None, 0
+        self._is_feeding = True
+        piece: Piece = buffer if filled == len(buffer) else memoryview(buffer)[:filled]
+        self._threads.submit(partial(self._sink.feed, [piece]), partial(self._on_fed, buffer))
+
+    def _on_fed(self, buffer: bytearray, is_complete: bool, error: BaseException | None) -> None:
+        self._is_feeding = False
+        self._pool.give_back(buffer)
+        self.is_complete = is_complete
+        if error is not None or is_complete:
+            self._paused_at = 0.0
+            self._stop(error)
+            return
+        if self._paused_at:
+            self._own.add(self._loop.time() - self._paused_at)
+            self._paused_at = 0.0
+            self._dispatch()
+            if not self._connection.is_over:
+                self._connection.resume()
+        elif self._awaits_thread:
+            self._wake()
 
     def _on_flush(self) -> None:
         self._flush = None
         if not self._is_feeding:
-            if not self._pending:
+            if not self._filled:
+                # Nothing flows: what comes next is admitted anew.
+                self._connection.give_to(None)
                 self._give_back()
+                self._wake()
                 return
             self._dispatch()
         self._flush = self._loop.call_later(FLUSH_S, self._on_flush)
 
-    async def _hand_over(self) -> None:
-        await self._wait_for_sink()
-        if self._pending:
-            self._dispatch()
-
-    async def _wait_for_sink(self) -> None:
-        began_at: float | None = None
-        while self._is_feeding:
-            began_at = self._loop.time() if began_at is None else began_at
-            await self._fed()
-        if began_at is not None:
-            self._own.add(self._loop.time() - began_at)
-        if self._error is not None:
-            raise self._error
-
     async def _fed(self) -> None:
-        """Wait until the thread comes back; being cancelled here does not call it back."""
+        """Wait until no thread is inside the sink."""
+        self._awaits_thread = True
+        while self._is_feeding:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait for an end, a pause, an error, or a thread that comes back."""
         self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
 
-    def _dispatch(self) -> None:
-        pieces, self._pending, self._pending_bytes = self._pending, [], 0
-        if self._error is not None or self.is_complete:
-            return
-        self._is_feeding = True
-        self._threads.submit(partial(self._sink.feed, pieces), self._on_fed)
-
-    def _on_fed(self, is_complete: bool, error: BaseException | None) -> None:
-        self._is_feeding = False
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-        self._error = error
-        self.is_complete = is_complete
-        if is_complete or error is not None:
-            # Wakes `readany` if the upstream keeps the connection open with nothing more to say.
-            self._response.close()
 
-    async def _hand_over_rest(self) -> None:
-        """Give the sink what had come before the transfer broke."""
-        await self._wait_for_sink()
-        if self.is_complete:
+    # Memory
+
+    async def _admit(self) -> None:
+        """Hold a grant; without one, the rest of the body stays with the kernel and its small window."""
+        if self._granted:
             return
-        if rest := _unread(self._response.content):
-            self._note(rest)
-            self._pending.append(rest)
-        await self._hand_over()
-        await self._wait_for_sink()
+        if self._budget.has_room(self._grant_bytes):
+            await self._budget.acquire(self._grant_bytes)
+        else:
+            await self._own.suspend(self._budget.acquire(self._grant_bytes))
+        self._granted = True
+        if self._connection.transport is not None and not self._connection.is_closing:
+            widen(self._connection.transport)
+        if self._flush is None:
+            self._flush = self._loop.call_later(FLUSH_S, self._on_flush)
+
+    def _give_back(self) -> None:
+        if self._filling is not None:
+            self._pool.give_back(self._filling)
+            self._filling, self._filled = None, 0
+        if self._granted:
+            self._granted = False
+            self._budget.release(self._grant_bytes)
 
     async def _settle(self) -> None:
-        """Leave nothing behind: no timer, no thread inside the sink, no grant."""
+        """Leave nothing behind: no timer, no thread inside the sink, no grant, no reader."""
         if self._flush is not None:
             self._flush.cancel()
+        self._connection.give_to(None)
+        self._connection.abort()
+        # What is still unread stays so: nobody dispatches from here on.
+        self._paused_at = 0.0
         is_cancelled = False
         while self._is_feeding:
             # A second cancellation must not leave the thread alone with a sink that is about to be closed.
@@ -287,16 +333,3 @@ class Pump:
         self._give_back()
         if is_cancelled:
             raise asyncio.CancelledError
-
-    def _give_back(self) -> None:
-        if self._granted:
-            self._granted = False
-            self._budget.release(self._grant_bytes)
-
-
-def _unread(content: aiohttp.StreamReader) -> bytes:
-    """Take the bytes that came before an error, which aiohttp withholds once the error is there."""
-    if content.is_eof():
-        return b""
-    content.set_exception(None)  # type: ignore[arg-type]
-    return content.read_nowait()

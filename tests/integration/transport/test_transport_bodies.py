@@ -10,8 +10,9 @@ from typing import Any
 import pybase64
 import pytest
 
+from holdfast.transport.buffers import BUFFER_BYTES
 from holdfast.transport.exchange import Exchange
-from holdfast.transport.pump import BATCH_BYTES, GRANT_BYTES
+from holdfast.transport.pump import GRANT_BYTES
 from holdfast.types import Charge, Failure, FailureKind
 from holdfast.wire.template import PIECE_BYTES, Slot
 
@@ -73,7 +74,7 @@ async def test_large_body_arrives_whole_and_in_batches(lab: Any, framing: str) -
     exchange = whole(await lab.ask(peer.url, sink=sink))
     assert sink.body == body
     assert exchange.timings.body_bytes == len(body)
-    assert max(sink.batches) < 3 * BATCH_BYTES
+    assert max(sink.batches) < 3 * BUFFER_BYTES
     assert not sink.is_closed, "the caller finishes a sink that succeeded"
 
 
@@ -291,7 +292,7 @@ async def test_sockets_probe_silent_paths(lab: Any, monkeypatch: pytest.MonkeyPa
         made.append(original(addr_info))
         return made[-1]
 
-    monkeypatch.setattr("holdfast.transport.aio.upstream_socket", keep)
+    monkeypatch.setattr("holdfast.transport.connect.upstream_socket", keep)
     peer = await lab.answering(OK, then="stall")
     task = asyncio.create_task(lab.ask(peer.url))
     async with asyncio.timeout(10):

@@ -22,10 +22,12 @@ UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at,
 WHERE id = :id AND state IN ('sent', 'polling', 'unknown');
 
 -- name: insert_blob
+-- A draft of an attempt that was given up on may turn out to be its result.
 INSERT INTO blob (id, generation_id, attempt_id, part, position, kind, store_key, sha256, bytes, mime, width_px,
   height_px, delete_after)
 VALUES (:id, :generation_id, :attempt_id, :part, :position, :kind, :store_key, :sha256, :bytes, :mime, :width_px,
-  :height_px, :delete_after);
+  :height_px, :delete_after)
+ON CONFLICT (attempt_id, position) DO UPDATE SET kind = excluded.kind, delete_after = excluded.delete_after;
 
 -- name: blobs_of
 SELECT * FROM blob WHERE generation_id = :id ORDER BY part, position;

@@ -1,0 +1,159 @@
+"""SIGKILL at every point of the store: what was told as durable is there, and the rest can be put right.
+
+One generation goes from acceptance to settlement in a process of its own, which prints each step that was done and is
+killed at a named point.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import holdfast.store
+from holdfast.clock import SystemClock
+from holdfast.store.attempts import get_attempt
+from holdfast.store.blobs import LocalBlobs, key_for
+from holdfast.store.bookkeeping import ledger_of, ledger_sums
+from holdfast.store.generations import blobs_of, events_of, get_generation
+from holdfast.store.lock import DataFolder
+from holdfast.store.spool import recover
+from holdfast.store.sqlite import SqliteStore
+
+STORY = """
+import base64, json, sys
+from pathlib import Path
+from holdfast.store.attempts import begin_attempt, end_attempt
+from holdfast.store.blobs import LocalBlobs, key_for
+from holdfast.store.generations import accept
+from holdfast.store.lock import DataFolder
+from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
+from holdfast.store.spool import SpoolWriter
+from holdfast.store.sqlite import SqliteStore
+from holdfast.wire.openai import ImagesReader
+
+root, attempt_id, image = Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3])
+folder = DataFolder(root)
+store = SqliteStore(folder.paths.database, "story")
+print("opened", flush=True)
+store.write_sync(accept, NewGeneration(
+    id="gen_1", key_id="key_1", surface="openai", model="m", tier="1K", size="1x1", n=1, parts=1, request=b"{}",
+    deadline_at="later", hard_deadline=False, created_at="now", currency="USD", unit_micros=5, held_micros=5,
+))
+print("accepted", flush=True)
+store.write_sync(begin_attempt, NewAttempt(
+    id=attempt_id, generation_id="gen_1", part=0, drive=0, upstream="u", provider="openai", model="m",
+    idempotency_key="gen_1.0.0", estimated_micros=5, owner="story", sent_at="now",
+))
+print("sent", flush=True)
+writer = SpoolWriter(folder.paths.spool, attempt_id, ImagesReader())
+writer.feed([json.dumps({"data": [{"b64_json": base64.b64encode(image).decode()}]}).encode()])
+spooled = writer.finish()
+print("spooled", flush=True)
+key = key_for(attempt_id, 0, "png")
+LocalBlobs(root).put_file(key, spooled.images[0].path)
+print("stored", flush=True)
+blob = NewBlob(id="img_1", kind="result", position=0, store_key=key, info=spooled.images[0].info)
+store.write_sync(end_attempt, AttemptEnd(attempt_id=attempt_id, at="now", purge_after="later", blobs=(blob,)))
+print("settled", flush=True)
+store.close()
+"""
+IMAGE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+    "0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
+)
+STEPS = ["opened", "accepted", "sent", "spooled", "stored", "settled"]
+# Point and pass -> the last step that was told.
+POINTS = {
+    "accept.before_rows": "opened",
+    "accept.after_rows": "opened",
+    "store.before_commit:kill:1": "opened",
+    "store.after_commit:kill:1": "opened",
+    "send.before_rows": "accepted",
+    "send.after_rows": "accepted",
+    "store.before_commit:kill:2": "accepted",
+    "store.after_commit:kill:2": "accepted",
+    "spool.image_began": "sent",
+    "spool.image_synced": "sent",
+    "spool.renamed": "sent",
+    "spool.answer_synced": "sent",
+    "spool.finished": "sent",
+    "blob.before_link": "spooled",
+    "blob.after_link": "spooled",
+    "settle.before_rows": "stored",
+    "settle.after_rows": "stored",
+    "store.before_commit:kill:3": "stored",
+    "store.after_commit:kill:3": "stored",
+}
+
+
+def tell(root: Path, attempt_id: str, fault: str) -> tuple[list[str], int]:
+    """Run the story to its end or its death; give the steps that it told and how it ended."""
+    ran = subprocess.run(
+        [sys.executable, "-c", STORY, str(root), attempt_id, IMAGE.hex()],
+        env={**os.environ, "HOLDFAST_FAULT": fault},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert not ran.stderr, ran.stderr
+    return ran.stdout.split(), ran.returncode
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_loses_nothing_that_was_told(tmp_path: Path, point: str) -> None:
+    """Rows, money and files are those of the last step or of the next one, never of half a step."""
+    attempt_id = SystemClock().new_id("att")
+    told, code = tell(tmp_path, attempt_id, point if ":" in point else f"{point}:kill")
+    assert code == -signal.SIGKILL
+    assert told == STEPS[: STEPS.index(POINTS[point]) + 1]
+    committed = len([step for step in ("accepted", "sent", "settled") if step in told]) + ("after_commit" in point)
+    # The lock died with its process; the database opens, and says exactly what was committed.
+    with DataFolder(tmp_path) as folder, closing(SqliteStore(folder.paths.database, "next")) as store:
+        row = store.write_sync(get_generation, "gen_1")
+        attempt = store.write_sync(get_attempt, attempt_id)
+        assert (None if row is None else row.state) == [None, "queued", "running", "succeeded"][committed]
+        assert (None if attempt is None else attempt.state) == [None, None, "sent", "settled"][committed]
+        verbs = [verb for verb, account, _ in store.write_sync(ledger_of, "gen_1") if account == "held"]
+        assert verbs == [[], ["hold"], ["hold"], ["hold", "capture"]][committed]
+        assert store.write_sync(ledger_sums).hold
+        numbers = [event.sequence_number for event in store.write_sync(events_of, "gen_1")]
+        assert numbers == list(range(1, len(numbers) + 1))
+        assert len(store.write_sync(blobs_of, "gen_1")) == (committed == 3)
+        _check_files(folder, attempt_id, point, told)
+
+
+def _check_files(folder: DataFolder, attempt_id: str, point: str, told: list[str]) -> None:
+    """From the moment that the image was synced it can be recovered; in the blob store it is whole or not at all."""
+    found = recover(folder.paths.spool, attempt_id)
+    was_synced = "spooled" in told or (point.startswith("spool.") and point != "spool.image_began")
+    assert (found is not None) == was_synced
+    if found is not None:
+        assert [image.path.read_bytes() for image in found.images] == [IMAGE]
+    blobs, key = LocalBlobs(folder.paths.root), key_for(attempt_id, 0, "png")
+    assert blobs.size_of(key) == (len(IMAGE) if "stored" in told or point == "blob.after_link" else None)
+
+
+def test_the_story_ends_where_nothing_kills_it(tmp_path: Path) -> None:
+    """Else every test above would pass for the wrong reason."""
+    attempt_id = SystemClock().new_id("att")
+    told, code = tell(tmp_path, attempt_id, "somewhere.else:kill")
+    assert (told, code) == (STEPS, 0)
+    with closing(SqliteStore(tmp_path / "holdfast.sqlite3", "next")) as store:
+        row = store.write_sync(get_generation, "gen_1")
+        assert row is not None
+        assert (row.state, row.charged_micros) == ("succeeded", 5)
+
+
+def test_every_point_of_the_store_is_killed_at() -> None:
+    """A point that is added to the store's source is added to the list above."""
+    folder = Path(holdfast.store.__file__).parent
+    source = "".join(path.read_text("utf-8") for path in folder.glob("*.py"))
+    points = {line.split('"')[1] for line in source.splitlines() if "faults.point_sync(" in line}
+    assert points == {point.split(":")[0] for point in POINTS}

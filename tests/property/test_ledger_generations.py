@@ -1,0 +1,355 @@
+"""Whatever happens to generations in whatever order, rows, log and ledger tell one story, and it adds up.
+
+A model of a few lines follows the real functions of the store over a real SQLite database in memory: several customers,
+several parts, attempts that bring images, fail in every way, or come late; deadlines, cancels, takeovers.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
+
+from holdfast.generation import LATE_IMAGE_CODES, OPEN_ATTEMPT_STATES, State
+from holdfast.ledger.postings import HELD, REVENUE, customer
+from holdfast.store.attempts import begin_attempt, end_attempt
+from holdfast.store.bookkeeping import ledger_of, ledger_sums
+from holdfast.store.generations import accept, events_of, get_record, open_records, pass_deadline, take_over
+from holdfast.store.queries import schema
+from holdfast.store.records import AttemptEnd, Ended, GenerationRow, NewAttempt, NewBlob, NewGeneration, Record, Told
+from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
+
+KEYS = ("key_1", "key_2")
+EXCEEDED = Told(code="deadline_exceeded", message="too late", charge=Charge.UNKNOWN)
+INFO = ImageInfo(mime="image/png", width_px=1, height_px=1, bytes=70, sha256="ab" * 32)
+
+LOST = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="the connection ended")
+failures = st.just(LOST) | st.builds(
+    Failure,
+    kind=st.sampled_from(FailureKind),
+    phase=st.sampled_from(Phase),
+    charge=st.sampled_from(Charge),
+    detail=st.just("it failed"),
+)
+counts = st.integers(0, 2)
+
+
+@dataclass
+class Followed:
+    """What the model knows of one generation."""
+
+    id: str
+    key_id: str
+    n: int
+    parts: int
+    unit: int
+    begun: dict[int, str] = field(default_factory=dict)
+    """Part -> its attempt."""
+    is_open: dict[str, bool] = field(default_factory=dict)
+    """Attempt -> whether an image would still be taken in, for those that have not ended otherwise."""
+    images: set[str] = field(default_factory=set)
+    """Keys of everything that was handed over and accepted."""
+    epoch: int = 0
+    cancelled: bool = False
+    ended: State | None = None
+    ends: int = 0
+    turned: int = 0
+
+    @property
+    def held(self) -> int:
+        """What was held for it."""
+        return self.n * self.unit
+
+
+class Lives(RuleBasedStateMachine):
+    """Generations, side by side in one database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conn = sqlite3.connect(":memory:", isolation_level=None)
+        self.conn.row_factory = sqlite3.Row
+        self.conn.execute("PRAGMA foreign_keys = ON")
+        self.conn.executescript(schema())
+        self.all: dict[str, Followed] = {}
+        self.attempts: dict[str, Followed] = {}
+        self.moment = 0
+
+    generations: Bundle[str] = Bundle("generations")
+    attempts_: Bundle[str] = Bundle("attempts")
+
+    def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run one function of the store in a transaction, as the writing thread does."""
+        self.conn.execute("BEGIN IMMEDIATE")
+        try:
+            value = function(self.conn, *args)
+        except BaseException:
+            self.conn.execute("ROLLBACK")
+            raise
+        self.conn.execute("COMMIT")
+        return value
+
+    def now(self) -> str:
+        """A later moment each time."""
+        self.moment += 1
+        return f"2026-01-17T12:00:00.{self.moment:06d}Z"
+
+    def record(self, generation_id: str) -> Record:
+        """The generation as it stands."""
+        record: Record | None = self.run(get_record, generation_id)
+        assert record is not None
+        return record
+
+    # Few generations, so that much happens to each.
+    @precondition(lambda self: sum(one.ended is None for one in self.all.values()) < 3)
+    @rule(
+        target=generations, key_id=st.sampled_from(KEYS), parts=st.integers(1, 3), each=st.integers(1, 2), unit=counts
+    )
+    def accept(self, key_id: str, parts: int, each: int, unit: int) -> str:
+        """A caller asks; the free model is one of those."""
+        one = Followed(id=f"gen_{len(self.all)}", key_id=key_id, n=parts * each, parts=parts, unit=unit * 1000)
+        new = NewGeneration(
+            id=one.id,
+            key_id=key_id,
+            surface="openai",
+            model="m",
+            tier="1K",
+            size="1x1",
+            n=one.n,
+            parts=parts,
+            request=b"{}",
+            deadline_at="later",
+            hard_deadline=False,
+            created_at=self.now(),
+            currency="USD",
+            unit_micros=one.unit,
+            held_micros=one.held,
+        )
+        self.run(accept, new)
+        self.all[one.id] = one
+        return one.id
+
+    @rule(target=attempts_, generation_id=generations)
+    def begin_all(self, generation_id: str) -> Any:
+        """Send all parts, as an engine does at once."""
+        one = self.all[generation_id]
+        unsent = [part for part in range(one.parts) if part not in one.begun]
+        return multiple(*(id_ for part in unsent if (id_ := self._begin(one, part)) is not None))
+
+    @rule(target=attempts_, generation_id=generations, part=st.integers(0, 2))
+    def begin(self, generation_id: str, part: int) -> Any:
+        """Send a part that was not sent, or try to send one that is in flight."""
+        one = self.all[generation_id]
+        if part >= one.parts or (part in one.begun and not self._is_in_flight(one.begun[part])):
+            return multiple()
+        id_ = self._begin(one, part)
+        return multiple() if id_ is None else id_
+
+    def _begin(self, one: Followed, part: int) -> str | None:
+        id_ = f"att_{len(self.attempts)}"
+        new = NewAttempt(
+            id=id_,
+            generation_id=one.id,
+            part=part,
+            drive=0,
+            upstream="u",
+            provider="openai",
+            model="m",
+            idempotency_key=f"{one.id}.{part}.0",
+            estimated_micros=one.unit,
+            owner="me",
+            sent_at=self.now(),
+        )
+        epoch = self.run(begin_attempt, new)
+        is_refused = one.ended is not None or one.cancelled or part in one.begun
+        assert (epoch is None) == is_refused
+        if epoch is None:
+            return None
+        assert epoch > one.epoch
+        one.epoch, one.begun[part], one.is_open[id_] = epoch, id_, True
+        self.attempts[id_] = one
+        return id_
+
+    def _is_in_flight(self, attempt_id: str) -> bool:
+        (state,) = self.conn.execute("SELECT state FROM attempt WHERE id = ?", (attempt_id,)).fetchone()
+        return state in OPEN_ATTEMPT_STATES
+
+    @rule(attempt_id=attempts_, results=st.integers(1, 3), drafts=counts)
+    def bring_images(self, attempt_id: str, results: int, drafts: int) -> None:
+        """An attempt brings images: in time, late, or a second time."""
+        kinds = ["draft"] * drafts + ["result"] * results
+        self._end(attempt_id, kinds, None)
+
+    @rule(attempt_id=attempts_, failure=failures, drafts=counts)
+    def fail(self, attempt_id: str, failure: Failure, drafts: int) -> None:
+        """An attempt fails, perhaps after drafts."""
+        self._end(attempt_id, ["draft"] * drafts, failure)
+
+    def _end(self, attempt_id: str, kinds: list[str], failure: Failure | None) -> None:
+        one = self.attempts[attempt_id]
+        blobs = tuple(
+            NewBlob(
+                id=f"img_{attempt_id}_{at}_{self.moment}",
+                kind=kind,
+                position=at,
+                store_key=f"blobs/{attempt_id}-{at}",
+                info=INFO,
+            )
+            for at, kind in enumerate(kinds)
+        )
+        was_unknown = one.is_open[attempt_id] and not self._is_in_flight(attempt_id)
+        before = self.record(one.id)
+        end = AttemptEnd(attempt_id=attempt_id, at=self.now(), purge_after="later", blobs=blobs, failure=failure)
+        ended: Ended = self.run(end_attempt, end)
+        assert ended.was_open == (one.is_open[attempt_id] and not (was_unknown and failure is not None))
+        if not ended.was_open:
+            assert self.record(one.id) == before
+            return
+        one.is_open[attempt_id] = failure is not None and failure.charge is Charge.UNKNOWN
+        one.images |= {blob.store_key for blob in blobs}
+        if ended.finished is not None:
+            self._ended(one, ended.finished, before.generation)
+
+    def _ended(self, one: Followed, row: GenerationRow, before: GenerationRow) -> None:
+        """A generation ends once; after that only an unknown failure may turn, once, into a free success."""
+        state = State(row.state)
+        assert state.is_final
+        if one.ended is None:
+            one.ends += 1
+        else:
+            assert (one.ended, state, row.late) == (State.FAILED, State.SUCCEEDED, 1)
+            assert before.told is not None
+            assert before.told.code in LATE_IMAGE_CODES
+            assert row.charged_micros == 0
+            one.turned += 1
+        one.ended = state
+
+    @rule(generation_id=generations, caller_waits=st.booleans())
+    def pass_deadline(self, generation_id: str, caller_waits: bool) -> None:
+        """The time is over."""
+        one = self.all[generation_id]
+        before = self.record(generation_id)
+        in_flight = any(attempt.state in OPEN_ATTEMPT_STATES for attempt in before.attempts)
+        row = self.run(pass_deadline, generation_id, EXCEEDED, self.now(), "later", caller_waits)
+        assert (row is None) == (one.ended is not None or (in_flight and caller_waits))
+        if row is None:
+            assert self.record(generation_id) == before
+        else:
+            self._ended(one, row, before.generation)
+
+    @rule(generation_id=generations)
+    def cancel(self, generation_id: str) -> None:
+        """Its owner wants it no longer; the flag stops all further sending."""
+        self.all[generation_id].cancelled = True
+        self.run(lambda conn: conn.execute("UPDATE generation SET cancel_requested = 1 WHERE id = ?", (generation_id,)))
+
+    @rule()
+    def restart(self) -> None:
+        """Another process takes all of it over."""
+        taken = self.run(take_over, "next")
+        still = [one for one in self.all.values() if one.ended is None]
+        assert taken == len(still) == len(self.run(open_records))
+        for one in still:
+            one.epoch += 1
+
+    @rule(generation_id=consumes(generations))
+    def forget(self, generation_id: str) -> None:
+        """Nobody touches it any more, and so it has to stay right by itself."""
+
+    @invariant()
+    def the_ledger_adds_up(self) -> None:
+        """Zero in sum; held is what is open; a customer owes what is open and what was charged; the rest was earned."""
+        sums = self.run(ledger_sums)
+        assert sums.hold
+        balance = sums.accounts
+        still = [one for one in self.all.values() if one.ended is None]
+        assert balance.get(HELD, 0) == -sum(one.held for one in still)
+        charged = dict.fromkeys(KEYS, 0)
+        for row in self.conn.execute("SELECT key_id, charged_micros FROM generation"):
+            charged[row["key_id"]] += row["charged_micros"]
+        for key in KEYS:
+            holds = sum(one.held for one in still if one.key_id == key)
+            assert balance.get(customer(key), 0) == holds + charged[key]
+        assert balance.get(REVENUE, 0) == -sum(charged.values())
+
+    @invariant()
+    def every_record_is_whole(self) -> None:
+        """State, money, log, attempts and images of each generation agree with the model and with one another."""
+        for one in self.all.values():
+            record = self.record(one.id)
+            row = record.generation
+            assert one.ends == (one.ended is not None)
+            assert one.turned <= 1
+            if one.ended is None:
+                assert row.state == ("running" if one.begun else "queued")
+            else:
+                assert row.state == one.ended
+            assert row.epoch == one.epoch
+            self._check_money(one, record)
+            self._check_log(one, row)
+            self._check_attempts(one, record)
+            # What was paid for is never thrown away, whatever it is called.
+            assert {blob.store_key for blob in record.blobs} == one.images
+
+    def _check_money(self, one: Followed, record: Record) -> None:
+        """A hold is resolved once, and the customer pays at most for what was asked for and delivered."""
+        row = record.generation
+        verbs = {verb for verb, _, _ in self.run(ledger_of, one.id)}
+        assert "hold" in verbs
+        assert len(verbs - {"hold"}) == one.ends
+        delivered = min(len(record.results), row.n)
+        assert row.charged_micros <= one.unit * delivered
+        if one.ended is State.SUCCEEDED:
+            assert record.results
+            assert row.told is None
+            assert row.charged_micros == (0 if row.late else one.unit * delivered)
+            assert row.partial_result == (len(record.results) < row.n)
+        else:
+            assert row.charged_micros == 0
+        if one.ended in (State.FAILED, State.CANCELLED):
+            assert not record.results
+            assert (row.told is not None) or one.ended is State.CANCELLED
+
+    def _check_log(self, one: Followed, row: GenerationRow) -> None:
+        """Events are numbered without a gap, and its end is told once; a turned failure is told twice."""
+        events = self.run(events_of, one.id)
+        assert [event.sequence_number for event in events] == list(range(1, len(events) + 1))
+        assert row.sequence_number == len(events)
+        ends = [event.type for event in events if event.type in ("succeeded", "failed", "cancelled")]
+        assert len(ends) == one.ends + one.turned
+        assert sum(event.type == "running" for event in events) == len(one.begun)
+
+    def _check_attempts(self, one: Followed, record: Record) -> None:
+        """One payer of a part at a time; numbers without a gap; epochs that only grow; parts counted down once each."""
+        attempts = record.attempts
+        assert [attempt.number for attempt in attempts] == list(range(1, len(attempts) + 1))
+        epochs = [attempt.epoch for attempt in attempts]
+        assert all(earlier < later for earlier, later in pairwise(epochs))
+        assert all(epoch <= one.epoch for epoch in epochs)
+        in_flight = [attempt.part for attempt in attempts if attempt.state in OPEN_ATTEMPT_STATES]
+        assert len(set(in_flight)) == len(in_flight)
+        if one.ended is None:
+            assert record.generation.parts_open == one.parts - len(attempts) + len(in_flight)
+
+    def teardown(self) -> None:
+        """Once everything has ended, nothing is held."""
+        for one in self.all.values():
+            row = self.run(pass_deadline, one.id, EXCEEDED, self.now(), "later", False)
+            if row is not None:
+                self._ended(one, row, row)
+        self.the_ledger_adds_up()
+        self.every_record_is_whole()
+        assert self.run(ledger_sums).accounts.get(HELD, 0) == 0
+        self.conn.close()
+
+
+Lives.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+class TestLives(Lives.TestCase):
+    """The machine, as tests."""

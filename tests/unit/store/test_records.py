@@ -1,0 +1,135 @@
+"""Rows as values."""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+from typing import Any
+
+import msgspec
+import pytest
+
+from holdfast.store import records
+from holdfast.store.queries import schema
+from holdfast.store.records import (
+    AttemptEnd,
+    AttemptRow,
+    BlobRow,
+    EventRow,
+    GenerationRow,
+    KeyRow,
+    NewBlob,
+    Record,
+    Told,
+    to_json,
+)
+from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase, Usage
+
+TABLES = {
+    KeyRow: "api_key",
+    GenerationRow: "generation",
+    AttemptRow: "attempt",
+    BlobRow: "blob",
+    EventRow: "event",
+}
+FAILURE = Failure(
+    kind=FailureKind.REFUSED_OUTPUT,
+    phase=Phase.RECEIVE,
+    charge=Charge.NO,
+    detail="declined",
+    retry_after_s=1.5,
+    status=200,
+    reason="IMAGE_SAFETY",
+)
+INFO = ImageInfo(mime="image/png", width_px=2, height_px=1, bytes=70, sha256="ab" * 32)
+
+
+def row_of(kind: type[Any], /, **overrides: Any) -> Any:
+    """Make a row value in which every column that a test does not name is None."""
+    values = {field.name: None for field in dataclasses.fields(kind)}
+    return kind(**values | overrides)
+
+
+def a_blob(kind: str = "result", position: int = 0) -> NewBlob:
+    """An image that was put."""
+    return NewBlob(id=f"img_{position}", kind=kind, position=position, store_key=f"blobs/{position}", info=INFO)
+
+
+def an_end(**overrides: Any) -> AttemptEnd:
+    """An end with neither image nor failure, which a test completes."""
+    return AttemptEnd(**{"attempt_id": "att_1", "at": "now", "purge_after": "later"} | overrides)
+
+
+@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
+def test_every_row_value_reads_its_table(kind: type[Any]) -> None:
+    """Each field is a column; columns that the value does not name are left aside."""
+    conn = sqlite3.connect(":memory:")
+    conn.row_factory = sqlite3.Row
+    conn.executescript(schema())
+    columns = [row["name"] for row in conn.execute(f"PRAGMA table_info({TABLES[kind]})")]
+    spelled = ", ".join(f"'{name}' AS {name}" for name in columns)
+    value = kind.of(conn.execute(f"SELECT {spelled}").fetchone())
+    conn.close()
+    assert dataclasses.asdict(value) == {field.name: field.name for field in dataclasses.fields(kind)}
+
+
+def test_documents_come_back_as_they_went() -> None:
+    """What was told, how it failed and what it used are stored as JSON and read as values."""
+    told = Told(code="content_refused", message="no", charge=Charge.NO, kind="refused_output", retry_after_s=2.0)
+    usage = Usage(input_tokens=3, output_tokens=1800)
+    assert row_of(GenerationRow, failure=to_json(told)).told == told
+    assert row_of(AttemptRow, failure=to_json(FAILURE)).failed == FAILURE
+    assert row_of(AttemptRow, usage=to_json(usage)).used == usage
+
+
+def test_what_is_not_there_is_none() -> None:
+    """A generation that did not fail was told nothing."""
+    assert row_of(GenerationRow).told is None
+    assert row_of(AttemptRow).failed is None
+    assert row_of(AttemptRow).used is None
+
+
+def test_a_document_of_a_later_version_can_be_read() -> None:
+    """A field that we do not know is left aside: two versions run on the same rows."""
+    spelled = msgspec.json.decode(to_json(FAILURE))
+    later = msgspec.json.encode({**spelled, "upstream_request_id": "r1"}).decode()
+    assert row_of(AttemptRow, failure=later).failed == FAILURE
+
+
+@pytest.mark.parametrize(
+    ("blobs", "failure"),
+    [((), None), ((a_blob("draft"),), None), ((a_blob(),), FAILURE), ((a_blob(), a_blob("draft", 1)), FAILURE)],
+)
+def test_an_attempt_ends_with_a_result_or_with_a_failure(blobs: tuple[NewBlob, ...], failure: Failure | None) -> None:
+    """Never with both, and never with neither."""
+    with pytest.raises(AssertionError, match="result or with a failure"):
+        an_end(blobs=blobs, failure=failure)
+
+
+def test_drafts_may_come_with_either() -> None:
+    """They are paid for, whether a result followed or a refusal."""
+    assert an_end(blobs=(a_blob(), a_blob("draft", 1))).failure is None
+    assert an_end(blobs=(a_blob("draft"),), failure=FAILURE).blobs
+    assert an_end(failure=FAILURE).received_at is None
+
+
+def test_a_record_tells_results_from_the_rest() -> None:
+    """`data[]` has the results in order; drafts and late extras are listed apart; each knows its attempt."""
+    attempts = tuple(row_of(AttemptRow, id=f"att_{at}") for at in range(2))
+    blobs = tuple(
+        row_of(BlobRow, id=f"img_{at}", kind=kind, attempt_id=f"att_{at % 2}")
+        for at, kind in enumerate(["draft", "result", "late", "result"])
+    )
+    record = Record(generation=row_of(GenerationRow), attempts=attempts, blobs=blobs)
+    assert [blob.id for blob in record.results] == ["img_1", "img_3"]
+    assert [blob.id for blob in record.drafts()] == ["img_0", "img_2"]
+    assert record.attempt_of(blobs[3]) is attempts[1]
+
+
+def test_all_values_are_frozen_and_slotted() -> None:
+    """A row that was read is a fact; nobody changes it in memory."""
+    kinds = [each for each in vars(records).values() if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    assert set(TABLES) <= set(kinds)
+    for kind in kinds:
+        assert kind.__dataclass_params__.frozen, kind  # type: ignore[attr-defined]
+        assert "__slots__" in vars(kind), kind
