@@ -1,0 +1,72 @@
+"""What pages say in passing: links lead somewhere, settings in examples exist, and code names pages that are there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from holdfast.config import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("lab/**/*.md")])
+PAGES = [page for page in PAGES if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)]
+SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("lab/bench/*.py"), ROOT / "pyproject.toml"])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+EXAMPLE = re.compile(r"```toml\n(.*?)```", re.DOTALL)
+NAMED_PAGE = re.compile(r"\b(?:docs|lab)/[\w/.-]+\.(?:md|py)\b")
+
+
+def shown(page: Path) -> str:
+    """Name a page as people do."""
+    return str(page.relative_to(ROOT))
+
+
+def examples() -> list[tuple[str, str]]:
+    """List the settings that pages show; scenarios of the simulator have a test of their own."""
+    every = [(shown(page), text) for page in PAGES for text in EXAMPLE.findall(page.read_text("utf-8"))]
+    return [(page, text) for page, text in every if "[[phase]]" not in text]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A reader who follows a link arrives."""
+    targets = [target.partition("#")[0] for target in LINK.findall(page.read_text("utf-8"))]
+    inside = [target for target in targets if target and "://" not in target]
+    assert [target for target in inside if not (page.parent / target).exists()] == []
+
+
+def test_there_are_examples() -> None:
+    """The next test would pass on nothing."""
+    assert len(examples()) >= 8
+
+
+@pytest.mark.parametrize(("page", "text"), examples(), ids=[f"{page}-{at}" for at, (page, _) in enumerate(examples())])
+def test_every_example_of_settings_is_taken(page: str, text: str) -> None:
+    """What is copied from a page starts a gateway."""
+    assert text, page
+    parse(tomllib.loads(text))
+
+
+def test_pages_that_code_names_exist() -> None:
+    """A comment that sends its reader to a page sends it to one."""
+    missing = [
+        f"{shown(source)}: {name}"
+        for source in SOURCES
+        for name in NAMED_PAGE.findall(source.read_text("utf-8"))
+        if not (ROOT / name).exists()
+    ]
+    assert missing == []
+
+
+def test_every_page_is_reachable() -> None:
+    """A page that no index names is found by nobody."""
+    index = (ROOT / "docs/README.md").read_text("utf-8")
+    lost = [
+        shown(page)
+        for page in PAGES
+        if page.is_relative_to(ROOT / "docs") and page.name != "README.md" and page.name not in index
+    ]
+    assert lost == []
