@@ -5,14 +5,17 @@ On a terminal they are text, elsewhere JSON, one object a line.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import orjson
 
+BATCH_S = 0.02
 _logger = logging.getLogger("holdfast")
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -70,9 +73,49 @@ def _spell(value: Any) -> str:
     return text if is_one_word else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
+class BatchedLines(logging.StreamHandler[TextIO]):
+    """Writes the lines of a moment in one go.
+
+    Each write lets go of the interpreter, and the loop's thread then waits its turn behind the threads that decode
+    images: 2,000 answers due at once took a tenth less time so (lab/bench). Errors, and lines from outside a loop, are
+    written at once; a process that is killed loses what its last 20 ms had to say.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+        self._is_due = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line until the moment is over."""
+        try:
+            self._lines.append(self.format(record) + self.terminator)
+        except Exception:  # noqa: BLE001 - logging's own border: it tells of it and goes on
+            self.handleError(record)
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is None or record.levelno >= logging.ERROR:
+            self.flush()
+        elif not self._is_due:
+            self._is_due = True
+            loop.call_later(BATCH_S, self.flush)
+
+    def flush(self) -> None:
+        """Write what was kept."""
+        with self.lock or nullcontext():
+            self._is_due = False
+            lines, self._lines = self._lines, []
+            if lines:
+                self.stream.write("".join(lines))
+            super().flush()
+
+
 def setup(level: str, format_: str, stream: TextIO = sys.stderr) -> None:
     """Send holdfast's events to `stream`, as `log.level` and `log.format` say."""
-    handler = logging.StreamHandler(stream)
+    handler = BatchedLines(stream)
     text = format_ == "text" or (format_ == "auto" and stream.isatty())
     handler.setFormatter(TextLines() if text else JsonLines())
     _logger.handlers[:] = [handler]

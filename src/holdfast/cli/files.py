@@ -11,6 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import IO
 
 from holdfast.cli.exits import Exit, Stop
+from holdfast.transport.exchange import Piece
 from holdfast.types import ImageInfo, InputImage
 from holdfast.wire.answers import Answer, Reader
 from holdfast.wire.image import ImageProbe
@@ -87,7 +88,7 @@ class ImageFiles:
         self.received_bytes = 0
         """Of images, decoded; read by the progress bar while a thread writes."""
 
-    def feed(self, pieces: list[bytes]) -> bool:
+    def feed(self, pieces: list[Piece]) -> bool:
         """Take the next pieces of the body; True once the document has closed."""
         for piece in pieces:
             for event in self._reader.feed(piece):
@@ -125,9 +126,9 @@ class ErrorText:
     def __init__(self) -> None:
         self._pieces: list[bytes] = []
 
-    def feed(self, pieces: list[bytes]) -> bool:
+    def feed(self, pieces: list[Piece]) -> bool:
         """Keep the next pieces."""
-        self._pieces += pieces
+        self._pieces += map(bytes, pieces)
         return False
 
     def close(self) -> None:

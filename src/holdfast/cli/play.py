@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import aiohttp
 
 from holdfast.cli.asked import Asked, request_of
 from holdfast.cli.exits import Exit, Stop
 from holdfast.cli.fetch import Fetch
 from holdfast.cli.files import Destination
-from holdfast.cli.progress import Progress, megabytes
+from holdfast.cli.progress import Progress, Reading, Told, duration, megabytes, sentences
 from holdfast.cli.stage import (
+    BEAT_S,
+    FIRST_BEAT_S,
     HOST,
     IDLE_CUT_S,
     SPEED,
@@ -89,8 +91,9 @@ class Play:
 
     async def _show(self, bare_port: int, held_port: int, upstream_port: int) -> None:
         self._say(
-            f"A 4K image through a path that cuts connections after {IDLE_CUT_S:g} s of silence. All simulated and",
-            f"{SPEED:g} times as fast as life: the 60 s idle timer of a load balancer is {IDLE_CUT_S:g} s here.",
+            "One 4K image, asked for twice through a path that cuts silent connections.",
+            f"All of it is simulated, free of charge, and {SPEED:g} times as fast as life: the 60 s",
+            f"idle timer of a load balancer is {IDLE_CUT_S:g} s here, two minutes of drawing are 15 s.",
             "",
             "1  without holdfast:  client → path → upstream",
         )
@@ -110,14 +113,14 @@ class Play:
 
     async def _without(self, port: int) -> str:
         """Make the call straight through the path. It is meant to fail; what happens is what is told."""
-        outcome, took_s = await _call(port, api_key="simulated", keeps=False)
+        outcome, took_s = await _call(port, api_key="simulated", keeps=False, told=told_of_silence)
         if isinstance(outcome, Failure):
             return f"✗ lost after {took_s:.1f} s: {outcome.detail.partition(': ')[2] or outcome.detail}"
         return f"✓ arrived after {took_s:.1f} s: this time the upstream was faster than the cut"
 
     async def _with(self, port: int) -> tuple[ImageInfo, float]:
         """Make the same call through the path to the gateway, and keep its image."""
-        outcome, took_s = await _call(port, api_key=self.key, keeps=True)
+        outcome, took_s = await _call(port, api_key=self.key, keeps=True, told=told_of_beats)
         if isinstance(outcome, Failure):
             raise Stop(Exit.GENERATION_FAILED, f"The image did not arrive: {outcome.detail}.")
         return outcome, took_s
@@ -135,11 +138,11 @@ class Play:
         print(*lines, sep="\n", file=sys.stderr if self.as_json else sys.stdout, flush=True)
 
 
-async def _call(port: int, *, api_key: str, keeps: bool) -> tuple[ImageInfo | Failure, float]:
+async def _call(port: int, *, api_key: str, keeps: bool, told: Told) -> tuple[ImageInfo | Failure, float]:
     """Make the one call of the demo, with a progress bar."""
     request = request_of(CALL, base_url=f"http://{HOST}:{port}/v1beta", api_key=api_key)
     fetch = Fetch(surface=CALL.surface, folder=PICTURE.parent)
-    progress = Progress(sys.stderr, label="   4K", latency=prior(Tier.K4, scale=1.0 / SPEED))
+    progress = Progress(sys.stderr, label="   4K", latency=prior(Tier.K4, scale=1.0 / SPEED), told=told)
     try:
         outcome = await fetch.run(request, timeouts=TIMEOUTS, progress=progress)
         if isinstance(outcome, Failure):
@@ -157,17 +160,50 @@ async def _call(port: int, *, api_key: str, keeps: bool) -> tuple[ImageInfo | Fa
 async def _charges(upstream_port: int) -> list[int]:
     """Ask the simulated upstream what it charged, micro-USD each."""
     url = f"http://{HOST}:{upstream_port}/_sim/charges"
-    async with aiohttp.ClientSession() as session, session.get(url) as answer:
-        told = await answer.json()
+    told = json.loads(await asyncio.to_thread(_fetched, url))
     return [row["micros"] for row in told["charges"] if row["micros"]]
 
 
+def _fetched(url: str) -> bytes:
+    # A proxy of the environment's has no business on loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=10.0) as answer:
+        return bytes(answer.read())
+
+
+def told_of_silence(reading: Reading) -> tuple[str, ...]:
+    """Say what the first call waits for: the cut."""
+    if reading.received_bytes:
+        return sentences(reading)
+    at = f"{reading.elapsed_s:.0f} s"
+    return f"{at} of silence; the path cuts at {IDLE_CUT_S:g} s", f"{at} of {IDLE_CUT_S:g} s", at
+
+
+def told_of_beats(reading: Reading) -> tuple[str, ...]:
+    """Say what keeps the second call alive, and until when."""
+    if reading.received_bytes or reading.elapsed_s > reading.p95_s:
+        return sentences(reading)
+    at, expected = f"{reading.elapsed_s:.0f} s", duration(reading.expected_s)
+    if reading.elapsed_s < FIRST_BEAT_S:
+        return f"{at}; the first byte comes after {FIRST_BEAT_S:g} s", at
+    beats = f"a byte every {BEAT_S:g} s"
+    return (
+        f"{at}: {beats} holds the line; half of all 4K images take {expected}",
+        f"{at}, {beats}; half are done by {expected}",
+        f"{at}, {beats}",
+        at,
+    )
+
+
 def charges_told(micros: list[int]) -> str:
-    """Say what the two calls cost."""
+    """Say what the two calls would have cost."""
     total = f"{sum(micros) / 1e6:.2f} USD"
     if len(micros) == 2:
-        return f"The upstream charged for both, {total}: the lost image was made as well, and had nowhere to go."
-    return f"The upstream charged {len(micros)} times, {total}."
+        return (
+            f"In life the upstream would have charged for both, {total}: the image that was lost\n"
+            "was drawn as well, and had nowhere to go."
+        )
+    return f"In life the upstream would have charged for {len(micros)} of the two, {total}."
 
 
 def curl_line(base_url: str, key_file: Path) -> str:

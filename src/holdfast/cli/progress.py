@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -72,6 +73,10 @@ def sentences(reading: Reading) -> tuple[str, ...]:
     )
 
 
+Told = Callable[[Reading], tuple[str, ...]]
+"""Puts a reading into words, the fullest version first."""
+
+
 def megabytes(count: int) -> str:
     """`19.4 MB`."""
     return f"{count / 1e6:.1f} MB"
@@ -89,17 +94,19 @@ def duration(seconds: float) -> str:
 class Progress:
     """Shows how a generation goes on, from `async with` to its end."""
 
-    def __init__(self, stream: TextIO, *, label: str, latency: Latency) -> None:
+    def __init__(self, stream: TextIO, *, label: str, latency: Latency, told: Told = sentences) -> None:
         """Show nothing yet.
 
         Args:
             stream: Where to write; a terminal gets a bar.
             label: Stands before the bar: `4K`.
             latency: What is expected.
+            told: The words beside the bar.
         """
         self._stream = stream
         self._label = label
         self._latency = latency
+        self._told = told
         self._is_terminal = stream.isatty()
         self._task: asyncio.Task[None] | None = None
         self._began_at = 0.0
@@ -127,10 +134,10 @@ class Progress:
         while True:
             reading = read(self._latency, self.elapsed_s, self.received_bytes)
             if self._is_terminal:
-                self._write(_CLEAR_LINE + line(self._label, reading, shutil.get_terminal_size().columns))
+                self._write(_CLEAR_LINE + line(self._label, reading, shutil.get_terminal_size().columns, self._told))
                 await asyncio.sleep(REDRAW_S)
             else:
-                self._write(f"{self._label}  {sentences(reading)[0]}\n")
+                self._write(f"{self._label}  {self._told(reading)[0]}\n")
                 await asyncio.sleep(PLAIN_LINE_S)
 
     def _write(self, text: str) -> None:
@@ -138,11 +145,11 @@ class Progress:
         self._stream.flush()
 
 
-def line(label: str, reading: Reading, columns: int) -> str:
+def line(label: str, reading: Reading, columns: int, told: Told = sentences) -> str:
     """Draw the line of a terminal this wide; it never wraps, and the bar goes before the words."""
-    told = sentences(reading)
+    versions = told(reading)
     room = columns - len(label) - 5
-    words = next((each for each in told if len(each) + BAR_CELLS_MIN <= room), told[-1])
+    words = next((each for each in versions if len(each) + BAR_CELLS_MIN <= room), versions[-1])
     cells = min(BAR_CELLS_MAX, room - len(words))
     if cells < 1:
         return f"{label}  {words}"[: max(0, columns - 1)]

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.cli.exits import port_refused
+from holdfast.cli.exits import Exit, Stop, port_refused
 
 if TYPE_CHECKING:
     from holdfast.config import Settings
-    from holdfast.gateway.server import Running
+    from holdfast.gateway.server import PortRefused, Running
 
 FIRST_KEY = "first.key"
 """In the data folder: where the first key goes when there is no terminal to show it on."""
@@ -24,15 +24,29 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Declare the command."""
     parser = subparsers.add_parser("serve", help="run the gateway")
     parser.add_argument("--host", help="address to listen on, instead of server.host")
-    parser.add_argument("--port", type=int, help="port of plain HTTP/1.1, instead of server.port; 0 takes a free one")
+    parser.add_argument(
+        "--port", type=port_number, help="port of plain HTTP/1.1, instead of server.port; 0 takes a free one"
+    )
     parser.add_argument("--tls-cert", metavar="FILE", type=Path, help="certificate chain (PEM); opens the TLS listener")
     parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key (PEM)")
+
+
+def port_number(text: str) -> int:
+    """Read a port.
+
+    Raises:
+        ArgumentTypeError: It is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to end."""
     from holdfast.cli.loop import run_on_loop
     from holdfast.gateway.serve import serve
+    from holdfast.gateway.server import PortRefused
     from holdfast.log import setup
 
     settings = settings_of(args)
@@ -48,10 +62,19 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         return run_on_loop(serve(settings, ready=ready, tell_first_key=tell_first_key))
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        raise port_refused(error, settings.server.host, settings.server.port) from error
+    except PortRefused as error:
+        raise refusal_of(error) from error
+
+
+def refusal_of(error: PortRefused) -> Stop:
+    """Say which port it was and how to choose another."""
+    if not error.is_tls:
+        return port_refused(error, error.host, error.port)
+    return Stop(
+        Exit.PORT_TAKEN,
+        f"Port {error.port} on {error.host}, for TLS, cannot be listened on: {error.strerror}. Choose another with "
+        "server.tls_port or HOLDFAST_SERVER__TLS_PORT.",
+    )
 
 
 def settings_of(args: argparse.Namespace) -> Settings:

@@ -51,7 +51,7 @@ class Live:
 
     id: str
     key_id: str
-    request: Request | None
+    request: Request | None = field(repr=False)
     """Let go of once every part has been sent: a prompt is not kept in memory while its caller is held."""
     model: str
     tier: Tier
@@ -61,12 +61,18 @@ class Live:
     images_per_call: int
     unit_micros: int
     accepted_at: float
-    """Monotonic seconds."""
+    """Monotonic seconds; before this process began, if an earlier one accepted it."""
     deadline_at: float
     """Monotonic seconds; stops new attempts."""
     hard_deadline: bool
     """The caller named its budget: it is told at that instant, even while an attempt is in flight."""
     parts_to_send: int = 0
+    timer: asyncio.TimerHandle | None = None
+    """Tells a caller who named its budget."""
+
+    def images_of(self, part: int) -> int:
+        """How many images a part asks for."""
+        return min(self.images_per_call, self.n - part * self.images_per_call)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

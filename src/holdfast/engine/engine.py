@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 from holdfast import faults
 from holdfast.clock import from_rfc3339
 from holdfast.engine import attempt, recover, settle
 from holdfast.engine.core import Core, Live
-from holdfast.engine.submit import EXPECTED_BYTES_MAX, Submission, first_target, live_of, price
-from holdfast.engine.watchers import Watcher
-from holdfast.errors import RequestError
+from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
+from holdfast.engine.submit import Submission, expected_bytes, first_target, live_of, price
+from holdfast.engine.watchers import Ended, Watcher
+from holdfast.errors import RequestError, StorageError
 from holdfast.log import emit
-from holdfast.store.generations import accept, get_record, mark_answered, mark_collected, pass_deadline
-from holdfast.store.records import Record, Told
-from holdfast.types import Charge
+from holdfast.store.generations import accept, get_generation, get_record, mark_received
+from holdfast.store.records import NewGeneration, Record
 
 RETRY_AFTER_S = 30.0
-DEADLINE_EXCEEDED = Told(
-    code="deadline_exceeded",
-    message="The time given was over before an image arrived; if it still comes, it is kept under this generation.",
-    charge=Charge.UNKNOWN,
-)
+NOTE_S = 0.02
+"""How long notes of received answers are gathered before they are written."""
 
 
 class Engine:
@@ -34,11 +32,17 @@ class Engine:
         self._free_bytes = free_bytes
         self._live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._entering = 0
         self._reserved_bytes = 0
+        self._received: list[tuple[str, bool]] = []
+        self._noting: asyncio.Task[None]
         self.is_draining = False
 
     def __repr__(self) -> str:
-        return f"<Engine {len(self._live)} generations open, {len(self._tasks)} tasks>"
+        return (
+            f"<Engine {len(self._live)} generations open, {len(self._tasks)} tasks, "
+            f"{self._reserved_bytes} bytes set aside>"
+        )
 
     @property
     def open_generations(self) -> int:
@@ -52,35 +56,59 @@ class Engine:
 
         Raises:
             RequestError: Refused before anything was paid: draining, storage low, too many, no price.
+            StorageError: The disk does not take it; it was not accepted.
         """
         core = self._core
-        self._admit(submission)
-        new = price(core, submission)
-        await core.store.write(accept, new)
+        with self._admitted(submission):
+            new = price(core, submission)
+            await faults.point("accept.before_commit")
+            await self._accept(new)
+            # From here on it exists, and goes on whatever becomes of this call: nothing may fail before `drive`.
+            deadline_s = (from_rfc3339(new.deadline_at) - from_rfc3339(new.created_at)).total_seconds()
+            live = live_of(core, new, submission.request, deadline_s)
+            core.watchers.add(live.id, watcher)
+            self.drive(live)
+        emit(
+            "generation.accepted",
+            generation_id=live.id,
+            key_id=live.key_id,
+            model=live.model,
+            size=live.tier.value,
+            elapsed_s=0.0,
+        )
         await faults.point("accept.after_commit")
-        deadline_s = (from_rfc3339(new.deadline_at) - from_rfc3339(new.created_at)).total_seconds()
-        live = live_of(core, new, submission.request, deadline_s)
-        emit("generation.accepted", generation_id=live.id, key_id=live.key_id, model=live.model, size=live.tier.value)
-        core.watchers.add(live.id, watcher)
-        self.drive(live)
         return live.id
+
+    @contextlib.contextmanager
+    def _admitted(self, submission: Submission) -> Iterator[None]:
+        """Hold a place and room on the disk while the accepting commit is made: a hundred may ask at one instant."""
+        self._admit(submission)
+        request = submission.request
+        bytes_ = expected_bytes(request.geometry.tier, request.n)
+        self._entering += 1
+        self._reserved_bytes += bytes_
+        try:
+            yield
+        finally:
+            self._entering -= 1
+            self._reserved_bytes -= bytes_
 
     def _admit(self, submission: Submission) -> None:
         if self.is_draining:
             raise RequestError(
                 "This gateway is shutting down; try again.", code="draining", status=503, retry_after_s=RETRY_AFTER_S
             )
-        if len(self._live) >= self._core.settings.server.held_max:
+        open_ = len(self._live) + self._entering
+        if open_ >= self._core.settings.server.held_max:
             raise RequestError(
-                f"{len(self._live)} generations are open already (server.held_max).",
+                f"{open_} generations are open already (server.held_max).",
                 code="queue_full",
                 status=503,
                 retry_after_s=RETRY_AFTER_S,
             )
         request = submission.request
-        wanted = EXPECTED_BYTES_MAX[request.geometry.tier] * request.n
         free = self._free_bytes() - self._reserved_bytes - self._core.settings.store.free_bytes_margin
-        if free < wanted:
+        if free < expected_bytes(request.geometry.tier, request.n):
             emit("storage.low", level="warning", free_bytes=free)
             raise RequestError(
                 "The gateway's disk is too full to keep another image; nothing was bought.",
@@ -89,6 +117,15 @@ class Engine:
                 retry_after_s=60.0,
             )
 
+    async def _accept(self, new: NewGeneration) -> None:
+        """Make the accepting commit; where its answer was lost, our own id tells whether it was made."""
+        store = self._core.store
+        try:
+            await store.write(accept, new)
+        except (StorageError, OSError):
+            if await store.read(get_generation, new.id) is None:
+                raise
+
     def obstacle(self) -> str | None:
         """Why new work would be refused: `draining`, `storage_low`; None when it is taken."""
         if self.is_draining:
@@ -96,58 +133,86 @@ class Engine:
         free = self._free_bytes() - self._reserved_bytes
         return "storage_low" if free < self._core.settings.store.free_bytes_margin else None
 
-    def drive(self, live: Live, parts: range | None = None) -> None:
+    # Driving
+
+    def drive(self, live: Live, parts: Sequence[int] | None = None) -> None:
         """Begin every part of a generation that has not been begun."""
         self._live[live.id] = live
         parts = range(live.parts) if parts is None else parts
         live.parts_to_send = len(parts)
-        self._reserved_bytes += EXPECTED_BYTES_MAX[live.tier] * live.n
         for part in parts:
-            self.spawn(self._run_part(live, part), f"part:{live.id}:{part}")
+            self._begin_part(live, part)
         if live.hard_deadline:
             after_s = live.deadline_at - self._core.clock.monotonic()
-            asyncio.get_running_loop().call_later(max(0.0, after_s), self._on_deadline, live)
+            live.timer = asyncio.get_running_loop().call_later(max(0.0, after_s), self._on_deadline, live)
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run something as a task that the engine owns."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _begin_part(self, live: Live, part: int) -> None:
+        # Set aside until the part's task has ended, not until its generation has: an image may still be on its way
+        # after the caller was told that time is over.
+        bytes_ = expected_bytes(live.tier, live.images_of(part))
+        self._reserved_bytes += bytes_
+
+        def release(_: asyncio.Task[None]) -> None:
+            self._reserved_bytes -= bytes_
+
+        self.spawn(self._run_part(live, part), f"part:{live.id}:{part}").add_done_callback(release)
 
     async def _run_part(self, live: Live, part: int) -> None:
         """Drive one part to its end; whatever goes wrong inside is recorded, never lost."""
+        try:
+            await self._drive_part(live, part)
+        except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, the end is told
+            emit("fault.internal", level="error", exc=exc, generation_id=live.id)
+            await self._give_up(live)
+
+    async def _drive_part(self, live: Live, part: int) -> None:
+        core = self._core
+        if core.clock.monotonic() >= live.deadline_at:
+            await self._pass_deadline(live)
+            return
+        attempted = await attempt.run(core, live, part, first_target(core, live.model))
+        if attempted is None:
+            return
+        if await settle.settle(core, live, attempted) is not None:
+            self._forget(live)
+
+    async def _give_up(self, live: Live) -> None:
         core = self._core
         try:
-            if core.clock.monotonic() >= live.deadline_at:
-                await self._pass_deadline(live, caller_waits=False)
-                return
-            attempted = await attempt.run(core, live, part, first_target(core, live.model))
-            if attempted is None:
-                return
-            row = await settle.settle(core, attempted)
-            if row is not None:
-                self._forget(live)
-        except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, the row stays open
-            emit("fault.internal", level="error", exc=exc, generation_id=live.id)
-            self._forget(live)
             await recover.give_up(core, live.id)
+        except Exception as exc:  # noqa: BLE001 - nothing can be written; the record stays open for the next start
+            emit("fault.internal", level="error", exc=exc, generation_id=live.id)
+            # Nobody is kept waiting for what cannot come: whoever reads the record finds no end in it, and says so.
+            core.watchers.notify(live.id, Ended())
+        self._forget(live)
 
     def _forget(self, live: Live) -> None:
-        if self._live.pop(live.id, None) is not None:
-            self._reserved_bytes -= EXPECTED_BYTES_MAX[live.tier] * live.n
+        self._live.pop(live.id, None)
+        if live.timer is not None:
+            live.timer.cancel()
+            live.timer = None
 
     def _on_deadline(self, live: Live) -> None:
-        if live.id in self._live:
-            self.spawn(self._pass_deadline(live, caller_waits=False), f"deadline:{live.id}")
+        live.timer = None
+        self.spawn(self._run_deadline(live), f"deadline:{live.id}")
 
-    async def _pass_deadline(self, live: Live, *, caller_waits: bool) -> None:
-        core = self._core
-        row = await core.store.write(
-            pass_deadline, live.id, DEADLINE_EXCEEDED, core.now_text(), core.purge_text(), caller_waits
-        )
-        if row is not None:
-            self._forget(live)
-            settle.announce(core, row)
+    async def _run_deadline(self, live: Live) -> None:
+        try:
+            await self._pass_deadline(live)
+        except Exception as exc:  # noqa: BLE001 - the border of a task, as above
+            emit("fault.internal", level="error", exc=exc, generation_id=live.id)
+            await self._give_up(live)
+
+    async def _pass_deadline(self, live: Live) -> None:
+        await end_early(self._core, live.id, DEADLINE_EXCEEDED)
+        self._forget(live)
 
     # Waiting and reading
 
@@ -161,10 +226,19 @@ class Engine:
 
     async def answered(self, generation_id: str, *, with_image: bool) -> None:
         """Note that an answer's last byte arrived."""
-        note = mark_collected if with_image else mark_answered
-        await self._core.store.write(note, generation_id, self._core.now_text())
+        self._received.append((generation_id, with_image))
+        if len(self._received) == 1:
+            self._noting = self.spawn(self._note_received(), "note-received")
+        # The task is everybody's: one caller's end must not take the note from the others.
+        await asyncio.shield(self._noting)
         if with_image:
             emit("caller.collected", generation_id=generation_id)
+
+    async def _note_received(self) -> None:
+        """Write the notes of a moment in one commit: a sync of the disk each is too much for what nobody waits for."""
+        await asyncio.sleep(NOTE_S)
+        notes, self._received = self._received, []
+        await self._core.store.write(mark_received, notes, self._core.now_text())
 
     # Starting and stopping
 
@@ -193,6 +267,9 @@ class Engine:
 
     async def stop(self) -> None:
         """End at once: attempts in flight stay `sent`, and the next start tells them as unknown."""
+        for live in self._live.values():
+            if live.timer is not None:
+                live.timer.cancel()
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:

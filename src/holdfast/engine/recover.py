@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+import msgspec
 
 from holdfast import faults
-from holdfast.clock import from_rfc3339
+from holdfast.clock import from_rfc3339, rfc3339
+from holdfast.config import Provider
 from holdfast.engine.core import Core, Live
-from holdfast.engine.settle import Judged, announce, commit, judge, roles_of
+from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
+from holdfast.engine.settle import About, Judged, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
 from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState
 from holdfast.log import emit
+from holdfast.providers.conversation import Conversation, Done, Failed
+from holdfast.providers.http import Head
+from holdfast.providers.registry import conversation_for, images_per_call
 from holdfast.store import spool
 from holdfast.store.attempts import get_attempt
-from holdfast.store.generations import get_record, open_records, pass_deadline, take_over
-from holdfast.store.records import AttemptRow, Record, Told
-from holdfast.types import Charge, Failure, FailureKind, Phase
+from holdfast.store.generations import get_record, open_records, take_over
+from holdfast.store.records import AttemptRow, GenerationRow, Record
+from holdfast.store.spool import Spooled
+from holdfast.types import Charge, Failure, FailureKind, Phase, Request
+from holdfast.wire.answers import Role
 
 FreeBytes = Callable[[], int]
 
@@ -26,6 +37,12 @@ LOST_WITH_THE_PROCESS = Failure(
     phase=Phase.WAIT,
     charge=Charge.UNKNOWN,
     detail="the gateway stopped while this call was in flight; the upstream may have made and charged the image",
+)
+LOST_INSIDE = Failure(
+    kind=FailureKind.LOST_REPLY,
+    phase=Phase.WAIT,
+    charge=Charge.UNKNOWN,
+    detail="the gateway failed while this call was in flight; the upstream may have made and charged the image",
 )
 
 
@@ -37,72 +54,165 @@ class Recovered:
     """Attempts whose answer was in the spool."""
     unknown: int
     """Attempts whose outcome nobody can know."""
-    to_drive: tuple[tuple[Live, range], ...]
+    to_drive: tuple[tuple[Live, tuple[int, ...]], ...]
     """Generations with the parts that were never sent."""
 
 
 async def recover(core: Core) -> Recovered:
     """Put everything right that an earlier process left; safe to be killed in, and to be run again."""
+    await faults.point("recovery.before_take_over")
     await core.store.write(take_over, core.owner)
     await faults.point("recovery.after_take_over")
+    await core.in_thread(spool.remove_inputs, core.spool)
+    await faults.point("recovery.after_inputs")
     settled = await _settle_spool(core)
     await faults.point("recovery.after_spool")
     unknown = 0
-    to_drive: list[tuple[Live, range]] = []
+    to_drive: list[tuple[Live, tuple[int, ...]]] = []
     for record in await core.store.read(open_records):
-        for lost in record.attempts:
-            if AttemptState(lost.state) in OPEN_ATTEMPT_STATES:
-                await _end_unknown(core, lost)
-                await faults.point("recovery.after_unknown")
-                unknown += 1
+        unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS)
         taken = await _take_up(core, record)
         if taken is not None:
             to_drive.append(taken)
+    await faults.point("recovery.after_records")
     return Recovered(settled=settled, unknown=unknown, to_drive=tuple(to_drive))
+
+
+# What the spool holds
 
 
 async def _settle_spool(core: Core) -> int:
     """Settle every attempt that had been received whole; throw the torn rest away."""
     settled = 0
     for attempt_id in sorted(await core.in_thread(spool.attempts_in, core.spool)):
-        row = await core.store.read(get_attempt, attempt_id)
-        if row is not None and AttemptState(row.state) in SETTLEABLE_ATTEMPT_STATES:
-            spooled = await core.in_thread(spool.recover, core.spool, attempt_id)
-            if spooled is not None:
-                results, drafts = roles_of(spooled)
-                judged = judge(results, drafts, spooled.images)
-                await commit(core, attempt_id, judged, spooled, row.http_status)
-                settled += 1
-        await core.in_thread(spool.remove, core.spool, attempt_id)
+        try:
+            settled += await _settle_spooled(core, attempt_id)
+        except OSError as exc:
+            # One unreadable file keeps nobody else from being served; what it holds is tried again at the next start.
+            emit("fault.internal", level="error", exc=exc, attempt_id=attempt_id)
     return settled
 
 
-async def _end_unknown(core: Core, lost: AttemptRow) -> None:
-    await commit(core, lost.id, Judged(results=(), drafts=(), failure=LOST_WITH_THE_PROCESS), None, lost.http_status)
+async def _settle_spooled(core: Core, attempt_id: str) -> bool:
+    attempt = await core.store.read(get_attempt, attempt_id)
+    if attempt is not None and AttemptState(attempt.state) in SETTLEABLE_ATTEMPT_STATES:
+        spooled = await core.in_thread(spool.recover, core.spool, attempt_id)
+        await faults.point("recovery.after_reading")
+        if spooled is not None:
+            record = await core.store.read(get_record, attempt.generation_id)
+            assert record is not None, "an attempt belongs to a generation"
+            received_at = await core.in_thread(_received_at, spooled)
+            about = About.of_rows(core, record.generation, attempt)
+            judged = _judge_again(core, record.generation, attempt, spooled)
+            await commit(core, about, judged, spooled, http_status=attempt.http_status, received_at=received_at)
+            await faults.point("recovery.after_settling")
+            return True
+    await core.in_thread(spool.remove, core.spool, attempt_id)
+    await faults.point("recovery.after_removing")
+    return False
 
 
-async def _take_up(core: Core, record: Record) -> tuple[Live, range] | None:
+def _received_at(spooled: Spooled) -> str:
+    """When the last image was written, as its file tells."""
+    written_at = max(image.path.stat().st_mtime for image in spooled.images)
+    return rfc3339(datetime.fromtimestamp(written_at, UTC))
+
+
+def _judge_again(core: Core, row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> Judged:
+    """Judge a recovered answer as its own conversation would have, where that can be made again."""
+    conversation = _conversation_of(core, row, attempt) if spooled.answer.images else None
+    if conversation is None:
+        return judge(*_roles_of(row, attempt, spooled), spooled.images)
+    # Only a success brings images, so that is what its head said.
+    match conversation.received(Head(status=200, headers=MappingProxyType({})), spooled.answer):
+        case Done(results=results, drafts=drafts):
+            return judge(results, drafts, spooled.images)
+        case Failed(failure=failure):
+            return judge_failed(failure, spooled.images)
+        case step:
+            raise AssertionError(f"{step} after a whole answer")
+
+
+def _conversation_of(core: Core, row: GenerationRow, attempt: AttemptRow) -> Conversation | None:
+    """Make an attempt's conversation again; None if its upstream or its request is gone."""
+    targets = core.targets.get(row.model, ())
+    target = next((each for each in targets if each.upstream.name == attempt.upstream), None)
+    if target is None or target.upstream.provider.value != attempt.provider or row.request is None:
+        return None
+    request = msgspec.json.decode(row.request, type=Request)
+    n = min(_images_of(row, attempt), images_per_call(target.upstream, stream=request.stream))
+    return conversation_for(
+        target.upstream,
+        request,
+        model=attempt.model,
+        key=target.key,
+        generation_id=row.id,
+        part=attempt.part,
+        drive=attempt.drive,
+        timeout_s=1.0,
+        n=n,
+    )
+
+
+def _images_of(row: GenerationRow, attempt: AttemptRow) -> int:
+    """How many images an attempt's part asked for."""
+    per_call = -(-row.n // row.parts)
+    return min(per_call, row.n - attempt.part * per_call)
+
+
+def _roles_of(row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Which images are results and which drafts, by what the answer says; without an answer, by their order.
+
+    A model that draws drafts shows its result last. An Images API shows results only, so each of them counts.
+    """
+    indices = tuple(image.index for image in spooled.images)
+    if spooled.answer.images:
+        results = tuple(image.index for image in spooled.images if image.role is Role.RESULT)
+    elif attempt.provider == Provider.OPENAI.value:
+        results = indices
+    else:
+        results = indices[-1:]
+    results = results[: _images_of(row, attempt)]
+    return results, tuple(index for index in indices if index not in results)
+
+
+# What was in flight, and what was never sent
+
+
+async def _end_open(core: Core, record: Record, failure: Failure) -> int:
+    """End the attempts that are still open; return how many."""
+    ended = 0
+    for lost in record.attempts:
+        if AttemptState(lost.state) not in OPEN_ATTEMPT_STATES:
+            continue
+        await faults.point("recovery.before_unknown")
+        about = About.of_rows(core, record.generation, lost)
+        await commit(core, about, Judged(results=(), drafts=(), failure=failure), None, http_status=lost.http_status)
+        await faults.point("recovery.after_unknown")
+        ended += 1
+    return ended
+
+
+async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] | None:
     """Prepare the parts of a generation that were never sent."""
     row = record.generation
     sent = {attempt.part for attempt in record.attempts if attempt.drive == row.drive}
-    unsent = [part for part in range(row.parts) if part not in sent]
+    unsent = tuple(part for part in range(row.parts) if part not in sent)
     if not unsent:
         return None
     if from_rfc3339(row.deadline_at) <= core.clock.now():
-        told = Told(
-            code="deadline_exceeded",
-            message="The gateway was stopped until the time given was over.",
-            charge=Charge.NO if not sent else Charge.UNKNOWN,
-        )
-        await core.store.write(pass_deadline, row.id, told, core.now_text(), core.purge_text(), False)
+        await end_early(core, row.id, PASSED_WHILE_DOWN)
+        await faults.point("recovery.after_deadline")
         return None
     try:
-        # Parts are begun in order, so those that were never sent are the last ones.
-        return live_of_row(core, row), range(unsent[0], row.parts)
-    except RequestError as exc:
-        emit("generation.unroutable", level="error", generation_id=row.id, message=exc.message)
+        live = live_of_row(core, row)
+    except (RequestError, msgspec.MsgspecError) as exc:
+        emit("generation.unroutable", level="error", generation_id=row.id, message=str(exc))
         await give_up(core, row.id)
+        await faults.point("recovery.after_giving_up")
         return None
+    await faults.point("recovery.after_taking_up")
+    return live, unsent
 
 
 async def give_up(core: Core, generation_id: str) -> None:
@@ -110,14 +220,5 @@ async def give_up(core: Core, generation_id: str) -> None:
     record = await core.store.read(get_record, generation_id)
     if record is None:
         return
-    for lost in record.attempts:
-        if AttemptState(lost.state) in OPEN_ATTEMPT_STATES:
-            await _end_unknown(core, lost)
-    told = Told(
-        code="internal_error",
-        message="The gateway failed while driving this generation; see its log.",
-        charge=Charge.UNKNOWN if record.attempts else Charge.NO,
-    )
-    ended = await core.store.write(pass_deadline, generation_id, told, core.now_text(), core.purge_text(), False)
-    if ended is not None:
-        announce(core, ended)
+    await _end_open(core, record, LOST_INSIDE)
+    await end_early(core, generation_id, GIVEN_UP)

@@ -21,6 +21,11 @@ EXPECTED_BYTES_MAX = {Tier.K1: 3_000_000, Tier.K2: 9_000_000, Tier.K4: 26_000_00
 """99 of 100 images are smaller; what an attempt in flight may still write."""
 
 
+def expected_bytes(tier: Tier, images: int) -> int:
+    """Say how much of the disk is set aside for images that were asked for and are not there yet."""
+    return EXPECTED_BYTES_MAX[tier] * images
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """A validated request and who asks."""
@@ -55,10 +60,16 @@ def live_of(core: Core, new: NewGeneration, request: Request, deadline_s: float)
 
 
 def live_of_row(core: Core, row: GenerationRow) -> Live:
-    """What the engine keeps of a generation that an earlier process had accepted."""
+    """What the engine keeps of a generation that an earlier process had accepted.
+
+    Raises:
+        RequestError: Its route is gone.
+        msgspec.MsgspecError: Another version wrote the request, in words that this one does not know.
+    """
     assert row.request is not None, "a request is purged with its images, never before its end"
     request = msgspec.json.decode(row.request, type=Request)
-    target = first_target(core, row.model)
+    # The settings may have changed meanwhile; how it was divided into parts may not.
+    per_call = images_per_call(first_target(core, row.model).upstream, stream=request.stream)
     return Live(
         id=row.id,
         key_id=row.key_id,
@@ -68,9 +79,9 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
         n=row.n,
         drive=row.drive,
         parts=row.parts,
-        images_per_call=images_per_call(target.upstream, stream=request.stream),
+        images_per_call=min(per_call, -(-row.n // row.parts)),
         unit_micros=row.unit_micros,
-        accepted_at=core.clock.monotonic(),
+        accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
         hard_deadline=bool(row.hard_deadline),
         parts_to_send=row.parts,

@@ -44,6 +44,7 @@ async def finish_and_confirm(call: Call, *, within_s: float) -> bool:
     """
     cycle = call.protocol.cycle
     closes, cycle.keep_alive = not cycle.keep_alive, True
+    call.protocol.stays_open = closes
     await call.finish()
     if closes and call.http_version == "1.0" and call.scheme == "http" and not call.has_left:
         # The end of a close-delimited body is the end of the stream: say it now, the socket stays for the question.

@@ -17,6 +17,7 @@ from holdfast.store.records import AttemptRow, BlobRow, Record, Told
 from holdfast.types import Charge, FailureKind, ImageInfo, Request, Surface, Usage
 from holdfast.wire import gemini, openai
 from holdfast.wire.failures import content_type_of, error_headers, late_text, render_error, status_of
+from holdfast.wire.fields import document_of, mapping_of
 from holdfast.wire.template import Slot, Template
 
 _FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/gif": "gif"}
@@ -30,6 +31,8 @@ class Rendered:
     status: int
     template: Template
     files: dict[int, Path] = field(default_factory=dict)
+    sizes: dict[int, int] = field(default_factory=dict)
+    """Bytes of each file, as recorded."""
     content_type: bytes = b"application/json"
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -148,6 +151,7 @@ class OpenAIDialect(_Base):
             status=200,
             template=template,
             files={index: self._path(blob) for index, blob in enumerate(results)} if embed else {},
+            sizes={index: blob.bytes for index, blob in enumerate(results)} if embed else {},
             content_type=self.content_type,
         )
 
@@ -177,11 +181,12 @@ class GeminiDialect(_Base):
     surface = Surface.GEMINI
 
     def success(self, record: Record, links: Links) -> Rendered:
-        document, files = self._document(record)
+        document, blobs = self._document(record)
         return Rendered(
             status=200,
             template=self._spell(document),
-            files=files,
+            files={index: self._path(blob) for index, blob in blobs.items()},
+            sizes={index: blob.bytes for index, blob in blobs.items()},
             content_type=self.content_type,
         )
 
@@ -190,21 +195,21 @@ class GeminiDialect(_Base):
             return tuple(part for event in gemini.render_answer_events(document) for part in event)
         return gemini.render_answer(document)
 
-    def _document(self, record: Record) -> tuple[bytes, dict[int, Path]]:
+    def _document(self, record: Record) -> tuple[bytes, dict[int, BlobRow]]:
         """The upstream's own document where it spoke Gemini and made one answer; else one of our making."""
         results = record.results
         attempt = record.attempt_of(results[0])
         if attempt.provider == "gemini" and attempt.answer is not None and record.generation.parts == 1:
-            files = {blob.position: self._path(blob) for blob in record.blobs if blob.attempt_id == attempt.id}
+            blobs = {blob.position: blob for blob in record.blobs if blob.attempt_id == attempt.id}
             slots = {part.index for part in gemini.render_answer(attempt.answer) if isinstance(part, Slot)}
             # A document recovered without its text names no images; a cut draft has a number and no file.
-            if slots and slots <= files.keys():
-                return attempt.answer, {index: files[index] for index in slots}
+            if slots and slots <= blobs.keys():
+                return attempt.answer, {index: blobs[index] for index in slots}
         plain = [gemini.PlainImage(slot=index, mime=blob.mime) for index, blob in enumerate(results)]
         document = gemini.plain_document(
             plain, usage=_usage(record.attempts), model=attempt.model, response_id=record.generation.id
         )
-        return document, {index: self._path(blob) for index, blob in enumerate(results)}
+        return document, dict(enumerate(results))
 
     def failure(self, record: Record, told: Told) -> Rendered:
         refusal = self._refusal(record, told)
@@ -228,10 +233,8 @@ class GeminiDialect(_Base):
         if told.kind not in _REFUSED and told.kind != FailureKind.NO_IMAGE.value:
             return None
         ended = _attempt_of(record, told)
-        if ended.provider == "gemini" and ended.answer and ended.http_status == 200:
-            spelled = gemini.render_answer(ended.answer)
-            if not any(isinstance(part, Slot) for part in spelled):
-                return ended.answer
+        if ended.provider == "gemini" and ended.http_status == 200 and ended.answer and _says_why(ended.answer):
+            return ended.answer
         is_input = told.kind == FailureKind.REFUSED_INPUT.value
         return gemini.render_refusal(
             block_reason="PROHIBITED_CONTENT" if is_input else None,
@@ -262,6 +265,16 @@ def _attempt_of(record: Record, told: Told) -> AttemptRow:
         if failure is not None and failure.kind == told.kind and failure.reason == told.reason:
             return attempt
     return record.attempts[-1]
+
+
+def _says_why(document: bytes) -> bool:
+    """Whether an upstream's document tells the Gemini way why there is no image.
+
+    One with an `error`, or with nothing at all, would pass for an empty success; one with drafts is not only a refusal.
+    """
+    whole = mapping_of(gemini.normalised(document_of(document)))
+    has_image = any(isinstance(part, Slot) for part in gemini.render_answer(document))
+    return bool(whole.get("candidates") or whole.get("promptFeedback")) and not whole.get("error") and not has_image
 
 
 def _unix(record: Record) -> int:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from holdfast.clock import Clock, from_rfc3339
 from holdfast.config import Settings
 from holdfast.engine.engine import Engine
 from holdfast.engine.submit import Submission
-from holdfast.engine.watchers import Notice, PartialImage
-from holdfast.errors import RequestError
+from holdfast.engine.watchers import Ended, Notice, PartialImage
+from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.answer import write_parts
 from holdfast.gateway.asked import Asked
 from holdfast.gateway.beats import BeatWheel
@@ -20,12 +21,21 @@ from holdfast.gateway.delivery import finish_and_confirm
 from holdfast.gateway.dialects import Dialect, Rendered, dialect_for
 from holdfast.gateway.hold import Hold
 from holdfast.gateway.links import LinkMaker
+from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy.callers import CallerClass, classify, late_form_without_joining
 from holdfast.policy.heartbeats import Schedule, schedule_for
 from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
-from holdfast.store.records import KeyRow, Record
-from holdfast.wire.template import Slot, length_of
+from holdfast.store.records import KeyRow, Record, Told
+from holdfast.types import Charge
+from holdfast.wire.template import length_of
+
+NOT_AWAITED = Told(
+    code="outcome_unknown",
+    message="The gateway ended its wait before it knew how this generation ends; ask for it later, by its id.",
+    charge=Charge.UNKNOWN,
+)
+"""Told where the record has no end: the gateway is stopped, or its disk does not take what it has to write."""
 
 
 @dataclass(slots=True)
@@ -80,6 +90,7 @@ class Generator:
         self._wheel = wheel
         self._links = links
         self._root = root
+        self._held: dict[str, _Waiting] = {}
 
     async def accept(self, call: Call, key: KeyRow, asked: Asked) -> Held:
         """Accept one POST durably, and begin.
@@ -104,7 +115,7 @@ class Generator:
             traceparent=call.headers.get("traceparent"),
         )
         waiting = _Waiting(previews=deque() if asked.request.partial_images and asked.request.stream else None)
-        generation_id = await self._engine.submit(submission, waiting)
+        generation_id = await self._submit(submission, waiting)
         held = Held(
             generation_id=generation_id,
             dialect=dialect_for(asked.request, self._root),
@@ -118,12 +129,34 @@ class Generator:
         call.headers = {}
         return held
 
+    async def _submit(self, submission: Submission, waiting: _Waiting) -> str:
+        try:
+            return await self._engine.submit(submission, waiting)
+        except StorageError as exc:
+            emit("storage.failed", level="error", message=str(exc))
+            raise RequestError(
+                "The gateway's disk does not take this request; nothing was bought.",
+                code="storage_low",
+                status=503,
+                retry_after_s=60.0,
+            ) from exc
+
     async def hold(self, call: Call, held: Held) -> None:
         """Keep the caller's connection alive until its generation has ended, then answer."""
+        self._held[held.generation_id] = held.waiting
         try:
             await self._hold(call, held)
         finally:
+            del self._held[held.generation_id]
             self._engine.unwatch(held.generation_id, held.waiting)
+
+    def release(self) -> None:
+        """End every wait: each caller is told, in its own way, that nobody knows yet how its generation ends.
+
+        A body that just broke off would be repeated by some SDKs, and the image bought again.
+        """
+        for waiting in list(self._held.values()):
+            waiting(Ended())
 
     async def _hold(self, call: Call, held: Held) -> None:
         waiting = held.waiting
@@ -160,7 +193,7 @@ class Generator:
 
     async def _answer(self, call: Call, record: Record, held: Held) -> bool:
         """Answer with the true status and the length."""
-        told = record.generation.told
+        told = _told(record)
         if told is None:
             rendered = held.dialect.success(record, self._links.at(held.base_url))
         else:
@@ -168,7 +201,7 @@ class Generator:
         headers = [
             *held.headers,
             *rendered.headers,
-            (b"server-timing", _server_timing(record)),
+            (b"server-timing", _server_timing(record, self._clock.now())),
             *_served_by(record),
         ]
         await _start(call, rendered, headers)
@@ -177,7 +210,7 @@ class Generator:
 
     async def _answer_late(self, call: Call, record: Record, held: Held) -> bool:
         """Answer inside the 200 that the first beat committed."""
-        told = record.generation.told
+        told = _told(record)
         if told is not None:
             form = late_form_without_joining(held.caller)
             await write_parts(call, held.dialect.late_failure(record, told, form), {})
@@ -199,10 +232,14 @@ class Generator:
             emit("caller.left", generation_id=generation_id, held=True)
 
 
+def _told(record: Record) -> Told | None:
+    """What a caller is told instead of images, if anything; a wait that ended before its generation is no success."""
+    row = record.generation
+    return NOT_AWAITED if row.told is None and row.state != State.SUCCEEDED else row.told
+
+
 async def _start(call: Call, rendered: Rendered, headers: Headers) -> None:
-    sizes = {index: path.stat().st_size for index, path in rendered.files.items()}
-    wanted = {part.index for part in rendered.template if isinstance(part, Slot)}
-    length = length_of(rendered.template, {index: sizes[index] for index in wanted})
+    length = length_of(rendered.template, rendered.sizes)
     await call.start(
         rendered.status,
         [(b"content-type", rendered.content_type), (b"content-length", b"%d" % length), *headers],
@@ -235,12 +272,24 @@ def _served_by(record: Record) -> Headers:
     return [(b"holdfast-served-by", _visible(f"{attempt.upstream}/{attempt.model}"))]
 
 
-def _server_timing(record: Record) -> bytes:
-    """Milliseconds in the queue and at the upstream, as the record has them."""
+def _server_timing(record: Record, now: datetime) -> bytes:
+    """Milliseconds in the queue, at the upstream, on our disk, and from there to this first byte.
+
+    An attempt that ended without an answer leaves no moment at which it was received: all of its time is the
+    upstream's.
+    """
     row = record.generation
     created = from_rfc3339(row.created_at)
-    started = from_rfc3339(row.started_at) if row.started_at else created
-    finished = from_rfc3339(row.finished_at) if row.finished_at else started
-    queue_ms = (started - created).total_seconds() * 1000
-    upstream_ms = (finished - started).total_seconds() * 1000
-    return f"queue;dur={queue_ms:.0f}, upstream;dur={upstream_ms:.0f}".encode()
+    finished = from_rfc3339(row.finished_at) if row.finished_at else now
+    started = from_rfc3339(row.started_at) if row.started_at else finished
+    received = max((from_rfc3339(each.received_at) for each in record.attempts if each.received_at), default=finished)
+    # Whoever was told at his deadline did not wait for what came later.
+    received = min(received, finished)
+    spans = {
+        "queue": started - created,
+        "upstream": received - started,
+        "store": finished - received,
+        "send": now - finished,
+    }
+    # The wall clock may have been set back in between.
+    return ", ".join(f"{name};dur={max(0.0, span.total_seconds() * 1000):.0f}" for name, span in spans.items()).encode()

@@ -86,8 +86,12 @@ class Generations:
         file = self._root / blob.store_key
         if blob.state != "stored" or not file.exists():
             raise RequestError("The image has been deleted.", code="image_expired", status=410)
-        whole = await self._send(call, file, blob, f"{generation_id}-{index}")
-        if whole and await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
+        sent = await self._send(call, file, blob, f"{generation_id}-{index}")
+        if sent is None or not await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
+            return
+        # The connection may be held by its next request: from here on silence means that its caller is gone.
+        call.protocol.set_user_timeout(self._settings.heartbeat.caller_dead_s)
+        if not sent.is_part and blob.kind == "result":
             await self._engine.answered(generation_id, with_image=True)
 
     async def _key_of(self, call: Call) -> str:
@@ -99,8 +103,8 @@ class Generations:
             )
         return (await self._auth.authenticate(call)).id
 
-    async def _send(self, call: Call, file: Path, blob: BlobRow, name: str) -> bool:
-        """Send what was asked for; True when it is the whole image and its end is still to be sent."""
+    async def _send(self, call: Call, file: Path, blob: BlobRow, name: str) -> Span | None:
+        """Send what was asked for; give the bytes of the image whose end is still to be sent, None when all is said."""
         etag = f'"{blob.sha256}"'
         headers: Headers = [
             (b"content-type", blob.mime.encode()),
@@ -114,25 +118,23 @@ class Generations:
         if _matches(call.headers.get("if-none-match"), etag):
             await call.start(304, headers)
             await call.finish()
-            return False
+            return None
         # Range is defined for GET only (RFC 9110 §14.2): HEAD tells of the whole.
         span = wanted_range({} if call.method == "HEAD" else call.headers, blob.bytes, etag)
         if span is None:
             headers.append((b"content-range", b"bytes */%d" % blob.bytes))
             await call.respond(416, b"", b"text/plain", headers[1:])
-            return False
+            return None
         if span.is_part:
             headers.append((b"content-range", b"bytes %d-%d/%d" % (span.first, span.last, blob.bytes)))
         headers.append((b"content-length", b"%d" % span.length))
         await call.start(206 if span.is_part else 200, headers)
         if call.method == "HEAD":
             await call.finish()
-            return False
+            return None
         call.protocol.set_user_timeout(self._settings.server.body_stall_s)
         await _write_span(call, file, span)
-        if span.is_part and not call.has_left:
-            await call.finish()
-        return not span.is_part and not call.has_left
+        return None if call.has_left else span
 
 
 async def _write_span(call: Call, file: Path, span: Span) -> None:

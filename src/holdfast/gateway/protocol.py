@@ -25,6 +25,9 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from holdfast.types import Surface
+from holdfast.wire.failures import content_type_of, error_headers, render_error
+
 # asm-generic/ioctls.h: bytes in the send queue, unsent and unacknowledged together. Linux.
 _SIOCOUTQ = 0x5411
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
@@ -99,9 +102,13 @@ class HoldProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        # uvicorn writes it as soon as anybody configures logging; its lines hold query strings, and keys stand in them.
+        self.access_log = False
         self.on_lost: Callable[[], None] | None = None
         """Called once when the caller's connection is gone while a response is in progress."""
         self.half_closed = False
+        self.stays_open = False
+        """Set while whoever answers closes by itself, once it has seen the last byte acknowledged."""
         self._timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
@@ -267,7 +274,8 @@ class HoldProtocol(HttpToolsProtocol):
         """Arm the idle timer, or the body timer if the caller is still uploading."""
         super().on_response_complete()
         if self._discarding or self.half_closed:
-            self.transport.close()
+            if not self.stays_open:
+                self.transport.close()
         elif self.cycle.more_body:
             self._arm(self.limits.body_gap_s, self._on_body_stall)
 
@@ -351,17 +359,17 @@ class HoldProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.response_started = True
             cycle.message_event.set()
-        kind = "server_error" if status >= 500 else "invalid_request_error"
-        body = b'{"error":{"message":"%s","type":"%s","param":null,"code":"%s"}}' % (
-            message.encode().replace(b'"', b"'"),
-            kind.encode(),
-            code.encode(),
-        )
-        head = [
-            STATUS_LINE[status],
-            b"content-type: application/json\r\nconnection: close\r\ncache-control: no-store\r\n",
+        surface = _dialect_of(self.url)
+        body = render_error(surface, code=code, message=message)
+        headers = [
+            (b"content-type", content_type_of(surface)),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            (b"cache-control", b"no-store"),
+            *error_headers(code=code),
         ]
-        self.transport.write(b"".join(head) + b"content-length: %d\r\n\r\n" % len(body) + body)
+        lines = [STATUS_LINE[status], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
+        self.transport.write(b"".join(lines) + body)
         self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
@@ -399,9 +407,20 @@ class HoldProtocol(HttpToolsProtocol):
         sock = self.transport.get_extra_info("socket")
         if sock is None or sock.fileno() < 0:
             return None
+        if self.half_closed and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            # Nobody reads a half-closed connection any more, so nobody else notices that it was reset.
+            return None
         queued = array("i", [0])
         try:
             fcntl.ioctl(sock.fileno(), _SIOCOUTQ, queued)
         except OSError:
             return None
         return queued[0] + int(self.transport.get_write_buffer_size())
+
+
+def _dialect_of(target: bytes) -> Surface:
+    """Whose API a request asks for, as far as its target has come; nothing else is known of it yet."""
+    path = target.partition(b"?")[0]
+    if path.startswith(b"/v1beta") or (path.startswith(b"/v1/models/") and b":" in path):
+        return Surface.GEMINI
+    return Surface.GENERATIONS if path.startswith(b"/v1/generations") else Surface.OPENAI

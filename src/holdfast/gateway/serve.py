@@ -1,7 +1,7 @@
 """From settings to a running gateway: everything is made here, once, and handed to whoever needs it.
 
 Nothing is accepted before the port, the data folder and the credentials are known to be good, and what an earlier
-process left open has been settled. The end is a drain: nothing new, what is held is awaited, a second signal ends it.
+process left open has been settled. The end is a drain: nothing new, what is held is awaited; a second signal ends it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from holdfast.gateway.bodies import BodyReader
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
 from holdfast.gateway.links import LinkMaker
-from holdfast.gateway.server import Listeners, Running, Signals, announce, tune_gc
+from holdfast.gateway.server import Listeners, Running, Signals, announce
 from holdfast.gateway.surfaces import Surfaces
+from holdfast.gateway.tuning import tune_gc, tune_malloc
 from holdfast.log import emit
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
 from holdfast.store.blobs import LocalBlobs
@@ -41,6 +42,8 @@ FILE_THREADS = 3
 """Move and read files: three hide the disk's waiting from one another, more only switch."""
 ANSWER_S = 120.0
 """After the last generation has ended: for answers that are still being written."""
+FAREWELL_S = 2.0
+"""For telling who is held that nobody waits any more; whoever does not take it in is broken off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class Gateway:
 
     app: App
     engine: Engine
+    generator: Generator
     listeners: Listeners
 
 
@@ -70,7 +74,7 @@ async def serve(
     Raises:
         ConfigError: A credential or the certificate is missing, or there is nothing to serve.
         StorageError: The data folder cannot be used.
-        OSError: A port is taken or forbidden.
+        PortRefused: A port is taken or forbidden.
     """
     environ = os.environ if environ is None else environ
     targets = targets_of(settings, upstream_keys(settings, environ))
@@ -145,6 +149,7 @@ async def running(
         gateway = make(core, listeners, folder)
         try:
             await gateway.engine.start()
+            tune_malloc()
             tune_gc()
             await listeners.start(gateway.app)
             yield gateway
@@ -161,6 +166,14 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     engine = Engine(core, folder.free_bytes)
     links = LinkMaker(settings, Signer(secrets=(("1", folder.secret),)), core.clock)
     auth = Authenticator(core.store, folder.secret)
+    generator = Generator(
+        engine=engine,
+        settings=settings,
+        clock=core.clock,
+        wheel=BeatWheel(asyncio.get_running_loop()),
+        links=links,
+        root=folder.paths.root,
+    )
     surfaces = Surfaces(
         engine=engine,
         auth=auth,
@@ -168,20 +181,13 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
             blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=settings.store.image_bytes_max
         ),
         routes=Routes(settings),
-        generator=Generator(
-            engine=engine,
-            settings=settings,
-            clock=core.clock,
-            wheel=BeatWheel(asyncio.get_running_loop()),
-            links=links,
-            root=folder.paths.root,
-        ),
+        generator=generator,
         generations=Generations(
             engine=engine, auth=auth, settings=settings, links=links, clock=core.clock, root=folder.paths.root
         ),
     )
     app = App(surfaces.endpoints(), clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
-    return Gateway(app=app, engine=engine, listeners=listeners)
+    return Gateway(app=app, engine=engine, generator=generator, listeners=listeners)
 
 
 async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Callable[[str], None] | None) -> None:
@@ -207,14 +213,20 @@ async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None
     await asyncio.wait([ending, asked_again])
     if engine.open_generations:
         emit("server.cut_short", level="warning", open=engine.open_generations)
+        gateway.generator.release()
+        await _until_idle(gateway, FAREWELL_S)
 
 
 async def _wait_for_the_held(gateway: Gateway, grace_s: float) -> None:
     if not await gateway.engine.drain(grace_s):
         return
     # The last images are stored; their callers are still being sent them.
+    await _until_idle(gateway, ANSWER_S)
+
+
+async def _until_idle(gateway: Gateway, within_s: float) -> None:
     idle = asyncio.create_task(gateway.app.idle.wait(), name="idle")
     try:
-        await asyncio.wait([idle], timeout=ANSWER_S)
+        await asyncio.wait([idle], timeout=within_s)
     finally:
         idle.cancel()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -74,25 +74,47 @@ def tls_context(cert: str, key: str) -> ssl.SSLContext:
     return context
 
 
+class PortRefused(OSError):
+    """A port that cannot be listened on: taken, forbidden, or on an address that this machine does not have."""
+
+    def __init__(self, error: OSError, host: str, port: int, *, is_tls: bool) -> None:
+        super().__init__(error.errno, error.strerror)
+        self.host = host
+        self.port = port
+        self.is_tls = is_tls
+        """Whether it is the TLS listener's."""
+
+
 def open_listeners(settings: Settings) -> tuple[Listening, Listening | None]:
     """Bind the plain listener, and the TLS one when there is a certificate.
 
     Raises:
-        OSError: A port is taken or forbidden.
+        PortRefused: Which port it was, and why.
+        ConfigError: `server.host` is no address.
     """
-    server = settings.server
-    options: dict[str, Any] = {
-        "user_timeout_s": settings.heartbeat.caller_dead_s,
-        "congestion": server.congestion,
-    }
-    plain = listen(server.host, server.port, **options)
-    if not server.tls_cert:
+    plain = _bound(settings, is_tls=False)
+    if not settings.server.tls_cert:
         return plain, None
     try:
-        return plain, listen(server.host, server.tls_port, **options)
+        return plain, _bound(settings, is_tls=True)
     except OSError:
         plain.sock.close()
         raise
+
+
+def _bound(settings: Settings, *, is_tls: bool) -> Listening:
+    server = settings.server
+    port = server.tls_port if is_tls else server.port
+    try:
+        return listen(server.host, port, user_timeout_s=settings.heartbeat.caller_dead_s, congestion=server.congestion)
+    except socket.gaierror as exc:
+        raise ConfigError(
+            f"server.host: {server.host!r} is no address: {exc.strerror}. Use 127.0.0.1, or 0.0.0.0 for all of this "
+            "machine's.",
+            key="server.host",
+        ) from exc
+    except OSError as exc:
+        raise PortRefused(exc, server.host, port, is_tls=is_tls) from exc
 
 
 def _server(app: Any, settings: Settings, context: ssl.SSLContext | None) -> QuietServer:
@@ -120,8 +142,8 @@ class Listeners:
         """Bind; nobody is answered before `start`.
 
         Raises:
-            OSError: A port is taken or forbidden.
-            ConfigError: The certificate cannot be used.
+            PortRefused: A port is taken or forbidden.
+            ConfigError: The certificate or the address cannot be used.
         """
         self._settings = settings
         cert = settings.server.tls_cert
@@ -196,13 +218,6 @@ class Signals:
             self.second.set()
         else:
             self.first.set()
-
-
-def tune_gc() -> None:
-    """Collect rarely: a full collection over 9,000 held callers stops the loop for 170 ms."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 1000)
 
 
 def announce(listeners: Listeners, settings: Settings, stop: Callable[[], None]) -> Running:

@@ -138,7 +138,7 @@ def test_both_charges_are_told() -> None:
 
 def test_other_charges_are_told_as_they_are() -> None:
     """The sentence follows the record, not the script."""
-    assert charges_told([240_000]) == "The upstream charged 1 times, 0.24 USD."
+    assert charges_told([240_000]) == "In life the upstream would have charged for 1 of the two, 0.24 USD."
 
 
 def test_the_curl_line_keeps_the_key_out_of_history() -> None:

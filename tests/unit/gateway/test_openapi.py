@@ -1,0 +1,245 @@
+"""The OpenAPI document says what is served, no more and no less, and comes from the types that validate."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from holdfast import __version__
+from holdfast.gateway import openapi
+from holdfast.gateway.app import Endpoint
+from holdfast.gateway.surfaces import Surfaces
+from holdfast.types import Charge, Surface
+from holdfast.wire.failures import CODES, content_type_of, render_error
+from holdfast.wire.gemini import GenerateContentRequest
+from holdfast.wire.generations import GenerationResource
+from holdfast.wire.openai import ImagesRequest
+
+SPEC: dict[str, Any] = json.loads(openapi.document())
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+
+
+class _Anything:
+    """Stands for whatever a handler would need, which none of these tests calls."""
+
+    def __getattr__(self, name: str) -> Any:
+        return None
+
+
+def served() -> list[Endpoint]:
+    """Every endpoint of the application."""
+    nothing = cast(Any, _Anything())
+    return Surfaces(
+        engine=nothing, auth=nothing, bodies=nothing, routes=nothing, generator=nothing, generations=nothing
+    ).endpoints()
+
+
+def operations() -> list[tuple[str, str, dict[str, Any]]]:
+    """Path, method and operation of the document."""
+    return [(path, method, each) for path, item in SPEC["paths"].items() for method, each in item.items()]
+
+
+def path_of(pattern: re.Pattern[str]) -> str:
+    """Turn an endpoint's pattern back into its path."""
+    return re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", pattern.pattern).replace("\\", "")
+
+
+def nodes(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a document."""
+    if isinstance(value, dict):
+        yield value
+        for inner in value.values():
+            yield from nodes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from nodes(inner)
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """Follow a reference."""
+    name = schema["$ref"].removeprefix("#/components/schemas/")
+    return dict(SPEC["components"]["schemas"][name])
+
+
+def test_every_endpoint_is_documented_and_nothing_else() -> None:
+    """In both directions: no hidden door, and no promise that is not kept."""
+    assert {(path, method.upper()) for path, method, _ in operations()} == {
+        (path_of(each.pattern), each.method) for each in served()
+    }
+
+
+def test_no_endpoint_is_declared_twice() -> None:
+    """Of two alike the second would never be reached."""
+    declared = [(each.method, each.pattern.pattern) for each in served()]
+    assert len(declared) == len(set(declared))
+
+
+def test_the_document_has_the_form_of_openapi_3_1() -> None:
+    """Version, info, and a schema dialect that allows type arrays and `const`."""
+    assert SPEC["openapi"].startswith("3.1.")
+    assert SPEC["info"]["title"]
+    assert SPEC["info"]["version"] == __version__
+    assert SPEC["info"]["license"]["identifier"] == "Apache-2.0"
+    assert SPEC.keys() <= {"openapi", "info", "servers", "paths", "components", "security", "tags", "webhooks"}
+    for path, method, operation in operations():
+        assert path.startswith("/")
+        assert method in METHODS
+        assert operation["responses"], path
+        for status, response in operation["responses"].items():
+            assert re.fullmatch(r"[1-5](\d\d|XX)|default", status)
+            assert response["description"], f"{path}: a response needs a description"
+
+
+def test_operation_ids_are_unique() -> None:
+    """Code generators name functions by them."""
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"\w+", each) for each in ids)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    """And every schema is used, from the paths or from another schema."""
+    refs = {node["$ref"] for node in nodes(SPEC) if isinstance(node.get("$ref"), str)}
+    names = {f"#/components/schemas/{name}" for name in SPEC["components"]["schemas"]}
+    assert refs == names
+
+
+def test_names_in_a_path_are_its_parameters() -> None:
+    """Each exactly once, and required, as OpenAPI wants it."""
+    for path, _, operation in operations():
+        parameters = operation.get("parameters", [])
+        names = [each["name"] for each in parameters if each["in"] == "path"]
+        assert sorted(names) == sorted(re.findall(r"\{(\w+)\}", path)), path
+        assert all(each["required"] for each in parameters if each["in"] == "path")
+        assert all(each["in"] in ("path", "query", "header", "cookie") and each["schema"] for each in parameters)
+        assert len({(each["name"], each["in"]) for each in parameters}) == len(parameters)
+
+
+def test_security_names_schemes_that_exist_and_only_open_pages_are_open() -> None:
+    """A key may stand in each of the places where one is accepted."""
+    schemes = SPEC["components"]["securitySchemes"]
+    assert {name for each in SPEC["security"] for name in each} == set(schemes)
+    assert {(each.get("in"), each.get("name", each.get("scheme"))) for each in schemes.values()} == {
+        (None, "bearer"),
+        ("header", "x-goog-api-key"),
+        ("query", "key"),
+    }
+    open_ = {path for path, _, operation in operations() if operation.get("security") == []}
+    assert open_ == {"/healthz", "/readyz", "/openapi.json", "/docs"}
+
+
+@pytest.mark.parametrize(
+    ("path", "type_"),
+    [
+        ("/v1/images/generations", ImagesRequest),
+        ("/v1/models/{model}:generateContent", GenerateContentRequest),
+        ("/v1beta/models/{model}:streamGenerateContent", GenerateContentRequest),
+    ],
+)
+def test_a_body_is_the_definition_that_validates_it(path: str, type_: type[msgspec.Struct]) -> None:
+    """A field that is taken is documented, with its bounds; the two cannot drift apart."""
+    body = SPEC["paths"][path]["post"]["requestBody"]
+    assert body["required"] is True
+    schema = resolved(body["content"]["application/json"]["schema"])
+    wanted = {field.encode_name for field in msgspec.structs.fields(type_)}
+    assert set(schema["properties"]) == wanted
+    assert set(schema["required"]) == {field.encode_name for field in msgspec.structs.fields(type_) if field.required}
+
+
+def test_bounds_are_documented() -> None:
+    """`n` from 1 to 10, and the other limits a caller would run into."""
+    properties = resolved({"$ref": "#/components/schemas/ImagesRequest"})["properties"]
+    n = next(each for each in properties["n"]["anyOf"] if each.get("type") == "integer")
+    assert (n["minimum"], n["maximum"]) == (1, 10)
+    assert properties["prompt"]["maxLength"] == 32_000
+
+
+def test_the_status_resource_is_the_type_that_is_sent() -> None:
+    """Every member of the resource, documented from the same definition."""
+    operation = SPEC["paths"]["/v1/generations/{id}"]["get"]
+    schema = resolved(operation["responses"]["200"]["content"]["application/json"]["schema"])
+    assert set(schema["properties"]) == set(GenerationResource.__struct_fields__)
+
+
+def test_streams_are_documented_as_streams() -> None:
+    """`alt=sse` is demanded, and what comes is an event stream."""
+    streaming = [each for path, _, each in operations() if path.endswith(":streamGenerateContent")]
+    assert len(streaming) == 2
+    for operation in streaming:
+        (alt,) = [each for each in operation["parameters"] if each["name"] == "alt"]
+        assert (alt["in"], alt["required"], alt["schema"]) == ("query", True, {"const": "sse"})
+        assert set(operation["responses"]["200"]["content"]) == {"text/event-stream"}
+    plain = SPEC["paths"]["/v1/models/{model}:generateContent"]["post"]
+    assert not [each for each in plain["parameters"] if each["name"] == "alt"]
+
+
+@pytest.mark.parametrize("surface", list(Surface))
+def test_errors_look_as_documented(surface: Surface) -> None:
+    """Every member of an error body stands in the schema under its media type."""
+    body = json.loads(render_error(surface, code="overloaded", message="m", paid=Charge.NO, retry_after_s=1))
+    paths = {
+        Surface.OPENAI: "/v1/images/generations",
+        Surface.GEMINI: "/v1beta/models/{model}:generateContent",
+        Surface.GENERATIONS: "/v1/generations/{id}",
+    }
+    (operation,) = SPEC["paths"][paths[surface]].values()
+    ((media, content),) = operation["responses"]["default"]["content"].items()
+    assert media.encode() == content_type_of(surface)
+    schema = resolved(content["schema"])
+    assert set(schema["required"]) <= set(body)
+    inner = schema["properties"]["error"] if "error" in body else schema
+    told = body.get("error", body)
+    assert set(inner["required"]) <= set(told)
+    assert {"paid", "retryable", "generation_id"} <= set(inner["properties"]) & set(told)
+    assert told["paid"] in inner["properties"]["paid"]["enum"]
+    assert all(code in operation["responses"]["default"]["description"] for code in CODES)
+
+
+class _Loads(HTMLParser):
+    """Collects what a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[tuple[str, str]] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note sources and links."""
+        self.tags.add(tag)
+        self.fetched += [(tag, value or "") for name, value in attrs if name in ("src", "href", "action", "data")]
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    """No script, no font, no image: it works without a network and tells nobody who reads it."""
+    page = openapi.page(openapi.document()).decode()
+    parser = _Loads()
+    parser.feed(page)
+    assert parser.fetched == [("a", "/openapi.json")]
+    assert not parser.tags & {"script", "img", "iframe", "link", "object", "embed", "form"}
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "@rows" not in page
+    assert "@codes" not in page
+
+
+def test_the_page_lists_every_endpoint_and_every_code() -> None:
+    """What a person looks up first."""
+    page = openapi.page(openapi.document()).decode()
+    for path, method, _ in operations():
+        assert f"<code>{method.upper()}</code></td><td><code>{path}</code>" in page
+    for code, row in CODES.items():
+        assert f"<code>{code}</code></td><td>{row.status}</td>" in page
+
+
+def test_the_page_escapes_what_it_shows() -> None:
+    """A path or a summary is text, whatever stands in it."""
+    spec = {"paths": {"/<b>": {"get": {"summary": "<script>alert(1)</script>"}}}}
+    page = openapi.page(msgspec.json.encode(spec)).decode()
+    assert "<script>" not in page
+    assert "/&lt;b&gt;" in page

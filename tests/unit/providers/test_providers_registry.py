@@ -1,0 +1,112 @@
+"""Which conversation speaks to an upstream, and how many images one call of it makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
+from holdfast.providers.gemini import GeminiConversation
+from holdfast.providers.openai import OpenAIConversation
+from holdfast.providers.registry import conversation_for, images_per_call, streams
+from holdfast.types import Geometry, Request, Surface, Tier
+
+
+def an_upstream(**overrides: Any) -> Upstream:
+    """A configured endpoint."""
+    usual: dict[str, Any] = {"name": "up", "provider": Provider.OPENAI, "base_url": "https://up.example/v1"}
+    return Upstream(**{**usual, **overrides})
+
+
+def a_request(**overrides: Any) -> Request:
+    """What a caller asked for."""
+    usual: dict[str, Any] = {
+        "surface": Surface.OPENAI,
+        "model": "m",
+        "prompt": "a lighthouse",
+        "geometry": Geometry(tier=Tier.K1, aspect_ratio="1:1", width_px=1024, height_px=1024),
+    }
+    return Request(**{**usual, **overrides})
+
+
+def made(upstream: Upstream, request: Request | None = None, **overrides: Any) -> Any:
+    """Its conversation."""
+    usual: dict[str, Any] = {"model": "theirs", "key": "k", "generation_id": "gen_1", "timeout_s": 216.5}
+    return conversation_for(upstream, request or a_request(), **{**usual, **overrides})
+
+
+@pytest.mark.parametrize(
+    ("setting", "caller_streams", "is_streamed"),
+    [
+        (UpstreamStream.AUTO, True, True),
+        (UpstreamStream.AUTO, False, False),
+        (UpstreamStream.ALWAYS, False, True),
+        (UpstreamStream.NEVER, True, False),
+    ],
+)
+@pytest.mark.parametrize("provider", list(Provider))
+def test_an_upstream_streams_as_its_caller_does_unless_told_otherwise(
+    setting: UpstreamStream, caller_streams: bool, is_streamed: bool, provider: Provider
+) -> None:
+    """The operator has the last word."""
+    upstream = an_upstream(provider=provider, stream=setting)
+    assert streams(upstream, stream=caller_streams) is is_streamed
+    assert made(upstream, a_request(stream=caller_streams)).stream is is_streamed
+
+
+@pytest.mark.parametrize(
+    ("options", "stream", "count"),
+    [
+        ({"provider": Provider.GEMINI}, False, 1),
+        ({"provider": Provider.GEMINI, "flavor": Flavor.RELAY}, True, 1),
+        ({}, False, 10),
+        ({}, True, 1),
+        ({"stream": UpstreamStream.NEVER}, True, 10),
+        ({"stream": UpstreamStream.ALWAYS}, False, 1),
+        ({"flavor": Flavor.RELAY}, False, 1),
+    ],
+)
+def test_only_openai_itself_makes_several_images_in_one_call(options: dict[str, Any], stream: bool, count: int) -> None:
+    """`candidateCount` is not honoured by Gemini, `n` not by relays, and several in one stream are undocumented."""
+    assert images_per_call(an_upstream(**options), stream=stream) == count
+
+
+@pytest.mark.parametrize("provider", list(Provider))
+def test_every_provider_has_its_conversation_with_everything_it_needs(provider: Provider) -> None:
+    """The upstream's own name of the model, its credential, and who it is called in details."""
+    conversation = made(an_upstream(provider=provider, flavor=Flavor.RELAY), part=2, drive=1)
+    assert isinstance(conversation, GeminiConversation | OpenAIConversation)
+    assert (conversation.upstream, conversation.base_url) == ("up", "https://up.example/v1")
+    assert (conversation.model, conversation.key, conversation.is_relay) == ("theirs", "k", True)
+    if isinstance(conversation, GeminiConversation):
+        assert conversation.timeout_s == 216.5
+
+
+@pytest.mark.parametrize("provider", list(Provider))
+def test_the_idempotency_key_tells_generation_part_and_drive(provider: Provider) -> None:
+    """The same when asked again after a lost reply, so that an upstream may resume; otherwise never repeated."""
+    upstream = an_upstream(provider=provider)
+    keys = [
+        made(upstream, generation_id=generation, part=part, drive=drive).idempotency_key
+        for generation in ("gen_1", "gen_2")
+        for part in (0, 1)
+        for drive in (0, 1)
+    ]
+    assert keys[0] == "gen_1.0.0"
+    assert len(set(keys)) == 8
+    again = made(upstream, timeout_s=1.0, model="another")
+    assert again.idempotency_key == "gen_1.0.0"
+    assert dict(again.start().request.headers)["Idempotency-Key"] == "gen_1.0.0"
+
+
+@pytest.mark.parametrize("n", [0, 2])
+def test_asking_one_call_for_more_than_it_makes_is_our_mistake(n: int) -> None:
+    """The rest would be lost without a word."""
+    with pytest.raises(AssertionError):
+        made(an_upstream(provider=Provider.GEMINI), n=n)
+
+
+def test_n_images_are_asked_for_in_one_call_where_that_works() -> None:
+    """And told to the conversation, which judges the answer by it."""
+    assert made(an_upstream(), n=10).n == 10
