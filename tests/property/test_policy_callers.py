@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from holdfast.config import Heartbeat
 from holdfast.errors import RequestError
 from holdfast.policy.callers import LateFailure, classify, late_form_without_joining, retry_count
-from holdfast.policy.heartbeats import ASKED_BEAT_S_MIN, schedule_for
-from holdfast.policy.prefer import HEARTBEAT_S_MAX, asked_timeout_s, parse_prefer
+from holdfast.policy.heartbeats import schedule_for
+from holdfast.policy.prefer import ASKED_BEAT_S_MIN, HEARTBEAT_S_MAX, asked_timeout_s, parse_prefer
 
 values = st.one_of(
     st.text(st.characters(max_codepoint=255), max_size=40),

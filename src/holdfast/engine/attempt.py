@@ -182,6 +182,7 @@ class _Talk:
             drive=live.drive,
             timeout_s=limits.total_s,
             n=live.images_of(part),
+            image_bytes_max=core.settings.store.image_bytes_max,
         )
         live.parts_to_send -= 1
         if live.parts_to_send == 0:

@@ -143,6 +143,9 @@ async def tell(call: Call, surface: Surface, error: RequestError, *, paid: Charg
     if isinstance(error, _WrongMethod):
         # RFC 9110 §15.5.6: a 405 must say what is allowed.
         headers.append((b"allow", ", ".join(sorted(error.allowed)).encode()))
+    if error.code == "draining":
+        # Whoever comes again on this connection would find the same process.
+        headers.append((b"connection", b"close"))
     if error.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="holdfast"'))
     status = status_of(surface, error.code, paid)

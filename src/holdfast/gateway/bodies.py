@@ -141,6 +141,13 @@ class BodyReader:
             RequestError: 415, 400 or 413, saying what to change; 503 `storage_low`.
             CallerLeft: The connection ended first.
         """
+        coding = call.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("", "identity"):
+            raise RequestError(
+                f"Send the body as it is: Content-Encoding {coding[:20]} is not taken (images do not shrink).",
+                code="unsupported_media_type",
+                status=415,
+            )
         if call.content_type() not in ("application/json", "text/json"):
             raise RequestError(
                 "Send the body as `Content-Type: application/json`.", code="unsupported_media_type", status=415

@@ -183,13 +183,17 @@ class Generator:
 
     async def _preview(self, call: Call, dialect: Dialect, preview: PartialImage, hold: Hold) -> None:
         template = dialect.partial(preview.index, preview.info, int(self._clock.now().timestamp()))
-        if template is None:
+        if template is None or hold.stays_silent:
             return
         hold.commit()
-        if hold.committed:
-            # A beat inside an event's data would be part of it.
-            with hold.paused():
-                await write_parts(call, template, {0: preview.path})
+        if not hold.committed:
+            return
+        server, beats = self._settings.server, self._settings.heartbeat
+        call.protocol.set_user_timeout(server.body_stall_s)
+        # A beat inside an event's data would be part of it.
+        with hold.paused():
+            await write_parts(call, template, {0: preview.path})
+        call.protocol.set_user_timeout(beats.caller_dead_s)
 
     async def _answer(self, call: Call, record: Record, held: Held) -> bool:
         """Answer with the true status and the length."""

@@ -61,6 +61,11 @@ class Hold:
         """Whether the caller's connection is gone."""
         self.on_commit = on_commit
 
+    @property
+    def stays_silent(self) -> bool:
+        """Whether the caller asked for its true status, whatever the wait (`Prefer: heartbeat=0`)."""
+        return self._schedule.first_beat_s is None
+
     def __enter__(self) -> Hold:
         call = self._call
         loop = asyncio.get_running_loop()

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from holdfast.config import Heartbeat
 from holdfast.policy.callers import CallerClass
-
-ASKED_BEAT_S_MIN = 1.0
-"""Shortest beat that a caller may ask for; the operator's own settings may be shorter."""
+from holdfast.policy.prefer import ASKED_BEAT_S_MIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

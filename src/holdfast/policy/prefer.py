@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from holdfast.errors import RequestError
 from holdfast.policy.deadlines import CALLER_S_MAX
 
+ASKED_BEAT_S_MIN = 1.0
+"""Shortest beat that a caller may ask for; the operator's own settings may be shorter."""
 HEARTBEAT_S_MAX = 600.0
 """Longest interval that is taken at its word; beyond it no caller is known to hear a difference."""
 
@@ -42,6 +44,9 @@ def parse_prefer(header: str | None) -> Preferences:
     if heartbeat is None or not _NUMBER.fullmatch(heartbeat):
         return Preferences()
     seconds = min(float(heartbeat), HEARTBEAT_S_MAX)
+    if seconds > 0.0:
+        # What is told as applied is what is done.
+        seconds = max(seconds, ASKED_BEAT_S_MIN)
     return Preferences(heartbeat_s=seconds, applied=(f"heartbeat={seconds:g}",))
 
 

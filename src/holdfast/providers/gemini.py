@@ -60,6 +60,8 @@ class GeminiConversation:
     """How long the attempt may take; told to the server."""
     stream: bool = False
     is_relay: bool = False
+    image_bytes_max: int = 64 << 20
+    """Largest image taken; `store.image_bytes_max`."""
 
     def __repr__(self) -> str:
         return f"<GeminiConversation {self.idempotency_key} with {self.upstream}, {self.model}>"
@@ -88,7 +90,8 @@ class GeminiConversation:
         """Choose by what came, not by what was asked for: relays answer plainly when a stream was wished."""
         if not head.is_success:
             return ErrorReader()
-        return GenerateStreamReader() if head.is_event_stream else GenerateReader()
+        reader = GenerateStreamReader if head.is_event_stream else GenerateReader
+        return reader(image_bytes_max=self.image_bytes_max)
 
     def received(self, head: Head, answer: Answer) -> Step:
         """Judge the answer."""

@@ -49,6 +49,8 @@ class OpenAIConversation:
     """Images to ask for in this call; a generation of several may be split into parts."""
     stream: bool = False
     is_relay: bool = False
+    image_bytes_max: int = 64 << 20
+    """Largest image taken; `store.image_bytes_max`."""
 
     def __repr__(self) -> str:
         return f"<OpenAIConversation {self.idempotency_key} with {self.upstream}, {self.model}>"
@@ -74,7 +76,9 @@ class OpenAIConversation:
         """Choose by what came, not by what was asked for: relays answer plainly when a stream was wished."""
         if not head.is_success:
             return ErrorReader()
-        return ImagesStreamReader(expected=self.n) if head.is_event_stream else ImagesReader()
+        if head.is_event_stream:
+            return ImagesStreamReader(expected=self.n, image_bytes_max=self.image_bytes_max)
+        return ImagesReader(image_bytes_max=self.image_bytes_max)
 
     def received(self, head: Head, answer: Answer) -> Step:
         """Judge the answer."""

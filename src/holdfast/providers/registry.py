@@ -55,6 +55,7 @@ def conversation_for(
     drive: int = 0,
     timeout_s: float,
     n: int = 1,
+    image_bytes_max: int = 64 << 20,
 ) -> Conversation:
     """Make the conversation of one attempt.
 
@@ -69,6 +70,7 @@ def conversation_for(
         drive: How often the generation was driven again.
         timeout_s: How long the attempt may take.
         n: Images to ask for, at most `images_per_call`.
+        image_bytes_max: Largest image taken of the answer.
     """
     assert 1 <= n <= images_per_call(upstream, stream=request.stream)
     idempotency_key = f"{generation_id}.{part}.{drive}"
@@ -86,6 +88,7 @@ def conversation_for(
                 timeout_s=timeout_s,
                 stream=stream,
                 is_relay=is_relay,
+                image_bytes_max=image_bytes_max,
             )
         case Provider.OPENAI:
             return OpenAIConversation(
@@ -98,6 +101,7 @@ def conversation_for(
                 n=n,
                 stream=stream,
                 is_relay=is_relay,
+                image_bytes_max=image_bytes_max,
             )
         case _:
             assert_never(upstream.provider)

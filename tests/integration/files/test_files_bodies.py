@@ -301,3 +301,14 @@ async def test_many_uploads_at_once_do_not_mix(
 
     assert await asyncio.gather(*map(one, range(6))) == images
     assert left_in(folder) == []
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "GZIP", "gzip, identity"])
+async def test_a_compressed_body_is_refused_unread(reader: BodyReader, a_caller: Any, coding: str) -> None:
+    """415 that names the coding, rather than "not valid JSON"."""
+    headers = {"content-type": "application/json", "content-encoding": coding}
+    caller = a_caller("POST", headers=headers, pieces=[b"\x1f\x8b"])
+    with pytest.raises(RequestError, match="Content-Encoding") as refused:
+        await read(reader, caller)
+    assert (refused.value.status, refused.value.code) == (415, "unsupported_media_type")
+    assert caller.pieces == [b"\x1f\x8b"]

@@ -244,6 +244,7 @@ async def test_sigterm_lets_the_held_have_their_image(
     assert (status, refused["error"]["code"], refused["error"]["paid"]) == (503, "draining", "no")
     assert headers["retry-after"] == "30"
     assert headers["x-should-retry"] == "true"
+    assert headers["connection"] == "close"
     async with gateway.session.get(f"{root}/healthz") as health:
         assert health.status == 200
     upstream.gate.set()

@@ -82,3 +82,9 @@ def test_an_impossible_budget_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match="number of seconds") as told:
         asked_timeout_s({"holdfast-timeout": text})
     assert (told.value.code, told.value.status, told.value.param) == ("invalid_request", 400, "Holdfast-Timeout")
+
+
+def test_what_is_told_as_applied_is_what_is_done() -> None:
+    """A beat shorter than the shortest is told as the shortest; none at all stays none."""
+    assert parse_prefer("heartbeat=0.2").applied == ("heartbeat=1",)
+    assert parse_prefer("heartbeat=0").applied == ("heartbeat=0",)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import json
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
 from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
 from holdfast.providers.gemini import GeminiConversation
+from holdfast.providers.http import Head
 from holdfast.providers.openai import OpenAIConversation
 from holdfast.providers.registry import conversation_for, images_per_call, streams
 from holdfast.types import Geometry, Request, Surface, Tier
+from holdfast.wire.errors import WireError
 
 
 def an_upstream(**overrides: Any) -> Upstream:
@@ -110,3 +115,23 @@ def test_asking_one_call_for_more_than_it_makes_is_our_mistake(n: int) -> None:
 def test_n_images_are_asked_for_in_one_call_where_that_works() -> None:
     """And told to the conversation, which judges the answer by it."""
     assert made(an_upstream(), n=10).n == 10
+
+
+@pytest.mark.parametrize("provider", list(Provider))
+@pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
+def test_the_operators_bound_on_images_reaches_the_reader(provider: Provider, media_type: str) -> None:
+    """`store.image_bytes_max` is what an answer is held to, plain or streamed."""
+    base_url = "http://127.0.0.1:1/v1"
+    talk = made(an_upstream(provider=provider, base_url=base_url), image_bytes_max=30)
+    reader = talk.head(Head(status=200, headers=MappingProxyType({"content-type": (media_type,)})))
+    text = base64.b64encode(bytes(90)).decode()
+    part = {"inlineData": {"mimeType": "image/png", "data": text}}
+    document: dict[str, Any] = {"data": [{"b64_json": text}]}
+    if provider is Provider.GEMINI:
+        document = {"candidates": [{"content": {"parts": [part]}}]}
+    elif media_type == "text/event-stream":
+        document = {"type": "image_generation.completed", "b64_json": text}
+    body = json.dumps(document).encode()
+    with pytest.raises(WireError) as refused:
+        reader.feed(b"data: " + body + b"\n\n" if media_type == "text/event-stream" else body)
+    assert refused.value.code == "too_large"
