@@ -40,7 +40,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_there_are_examples() -> None:
     """The next test would pass on nothing."""
-    assert len(examples()) >= 8
+    assert len(examples()) >= 7
 
 
 @pytest.mark.parametrize(("page", "text"), examples(), ids=[f"{page}-{at}" for at, (page, _) in enumerate(examples())])

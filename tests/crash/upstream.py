@@ -1,0 +1,109 @@
+"""A small upstream for crash tests: OpenAI- and Gemini-shaped, deterministic, and it never forgets what it charged.
+
+It charges when it begins to work on a request, whether or not the caller is still there at the end. A prompt steers it:
+`[delay=0.2]` seconds of work (longer for each further part), `[reset]` closes the connection instead of answering,
+`[half]` sends half an answer and stalls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import random
+import re
+import struct
+import zlib
+from collections import Counter
+from typing import Any
+
+PIXEL_BYTES = 150_000
+"""A picture of noise: its answer takes two batches of the transport."""
+
+
+def picture_of(key: str, index: int) -> bytes:
+    """The picture that a call gets, of its own; a whole PNG."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    noise = random.Random(f"{key}/{index}").randbytes(PIXEL_BYTES)
+    header = struct.pack(">IIBBBBB", 500, 300, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\x00" + noise[at : at + 500] for at in range(0, PIXEL_BYTES, 500)), 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+class Upstream:
+    """Listens on a free port of the loopback address."""
+
+    def __init__(self) -> None:
+        self.sends: Counter[str] = Counter()
+        """Requests by `Idempotency-Key`; each was charged when it was begun."""
+        self.key_of: dict[str, str] = {}
+        """Digest of a picture -> the call that got it."""
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop, and drop what is open."""
+        assert self._server is not None
+        self._server.close()
+        for task in tuple(self._open):
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    def charges_of(self, generation_id: str) -> Counter[str]:
+        """The charged calls of one generation, by part."""
+        calls = ((key.split("."), count) for key, count in self.sends.items())
+        return Counter({parts[1]: count for parts, count in calls if parts[0] == generation_id})
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            # A gateway that is killed while it sends leaves half a request: nothing to work on, nothing to charge.
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                await self._answer(reader, writer)
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        headers = dict(re.findall(r"^([\w-]+): *(.*)\r$", head.lower(), re.MULTILINE))
+        key = re.search(r"(?im)^idempotency-key: *(\S+)", head)
+        assert key is not None, "every call carries its key"
+        body = (await reader.readexactly(int(headers["content-length"]))).decode()
+        self.sends[key[1]] += 1
+        delay = re.search(r"\[delay=([\d.]+)\]", body)
+        part = int(key[1].split(".")[1])
+        await asyncio.sleep((float(delay[1]) if delay else 0.05) * (1 + part))
+        if "[reset]" in body:
+            return
+        answer = self._picture_answer(key[1], json.loads(body), is_gemini=":generateContent" in head)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer))
+        if "[half]" in body:
+            writer.write(answer[: len(answer) // 2])
+            await reader.read()
+            return
+        writer.write(answer)
+        await writer.drain()
+
+    def _picture_answer(self, key: str, asked: dict[str, Any], *, is_gemini: bool) -> bytes:
+        pictures = [picture_of(key, index) for index in range(asked.get("n", 1))]
+        self.key_of |= {hashlib.sha256(picture).hexdigest(): key for picture in pictures}
+        coded = [base64.b64encode(picture).decode() for picture in pictures]
+        if not is_gemini:
+            return json.dumps({"created": 1, "data": [{"b64_json": each} for each in coded]}).encode()
+        part = {"inlineData": {"mimeType": "image/png", "data": coded[0]}}
+        candidate = {"content": {"role": "model", "parts": [part]}, "finishReason": "STOP"}
+        return json.dumps({"candidates": [candidate]}).encode()
