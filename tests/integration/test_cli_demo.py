@@ -31,12 +31,12 @@ def environment() -> dict[str, str]:
     }
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    """Start the demo in a folder of its own."""
+def start(folder: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
+    """Start the demo in a folder of its own, with further environment variables."""
     return subprocess.Popen(
         [sys.executable, "-m", "holdfast.cli.main", "demo", *words],
         cwd=folder,
-        env=environment(),
+        env=environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -121,6 +121,22 @@ def test_ctrl_c_in_the_middle_is_code_130(tmp_path: Path) -> None:
     assert process.returncode == Exit.INTERRUPTED
     assert "Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == [".holdfast"]
+
+
+def test_a_terminal_without_arrows_is_shown_the_rest(tmp_path: Path) -> None:
+    """An old encoding costs the arrows and bars, not the demo."""
+    process = start(tmp_path, "--once", "--port", "0", PYTHONIOENCODING="ascii")
+    try:
+        assert process.stdout is not None
+        shown = [process.stdout.readline() for _ in range(5)]
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert "client ? path ? upstream" in shown[-1]
+    assert process.returncode == Exit.INTERRUPTED
+    assert "Traceback" not in said
 
 
 def test_a_second_demo_beside_the_first_is_code_5(tmp_path: Path) -> None:

@@ -7,9 +7,7 @@ that goes on serving afterwards.
 from __future__ import annotations
 
 import argparse
-import io
 import os
-import sys
 from pathlib import Path
 
 from holdfast.cli.exits import Exit
@@ -33,10 +31,6 @@ def run(args: argparse.Namespace) -> int:
     from holdfast.clock import SystemClock
     from holdfast.config import load
 
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show an arrow or a bar is no reason to fail.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
     usual = load(args.config, os.environ)
     data = args.data or DATA
     play = Play(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import json
 import os
 import sys
@@ -82,6 +83,10 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; the result is the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show an arrow or a bar is no reason to fail.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     words = list(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in words
     try:

@@ -153,12 +153,17 @@ def _refusal(error: UpstreamError, *, is_relay: bool) -> Meaning:
 
 def status_of(error: UpstreamError) -> int:
     """Find the status of an error that came inside a 200: its numeric code, or 500 when it has none."""
+    return _own_status(error) or 500
+
+
+def _own_status(error: UpstreamError) -> int | None:
+    """What the envelope itself calls its status."""
     if error.status is not None and 400 <= error.status < 600:
         return error.status
     code = error.code or ""
     if len(code) == 3 and code.isascii() and code.isdigit() and 400 <= int(code) < 600:
         return int(code)
-    return 500
+    return None
 
 
 def failure_of(
@@ -177,7 +182,10 @@ def failure_of(
     meaning = meaning_of(status, error, is_relay=is_relay)
     reason = _word(error.reason or error.code or error.type)
     words = dict.fromkeys(filter(None, map(_word, (error.type, error.code, error.reason))))
-    detail = " ".join((f"{upstream} answered {status}", *(word for word in words if not word.isdigit())))
+    # Inside a 200 a status that nobody named is ours: the upstream answered no such thing.
+    named = _own_status(error) if head.is_success else status
+    told = f"{upstream} told of an error" if named is None else f"{upstream} answered {named}"
+    detail = " ".join((told, *(word for word in words if not word.isdigit())))
     if meaning.kind is FailureKind.BAD_REQUEST:
         # Only here does the caller need the upstream's own words to mend the request.
         message = _CONTROL.sub(" ", error.message).strip()[:_MESSAGE_CHARS_MAX]

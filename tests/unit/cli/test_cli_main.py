@@ -158,7 +158,7 @@ def test_help_loads_no_gateway() -> None:
         "import sys\n"
         "from holdfast.cli.main import build_parser\n"
         "build_parser()\n"
-        "print([name for name in ('aiohttp', 'uvicorn', 'sqlite3', 'msgspec', 'PIL') if name in sys.modules])\n"
+        "print([name for name in ('aiohappyeyeballs', 'uvicorn', 'sqlite3', 'msgspec', 'PIL') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == "[]"

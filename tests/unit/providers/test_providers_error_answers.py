@@ -202,3 +202,11 @@ def test_the_reason_is_the_most_precise_word() -> None:
     assert failed(an_error(type="a", code="b")).reason == "b"
     assert failed(an_error(type="a")).reason == "a"
     assert failed(an_error()).reason is None
+
+
+def test_an_error_inside_a_200_is_not_called_an_answer_of_500() -> None:
+    """The status that we give such an error is ours; an operator must not look for it in the upstream's log."""
+    head = Head(status=200, headers=MappingProxyType({}))
+    error = UpstreamError(status=None, message="No.", type="image_generation_user_error", code="moderation_blocked")
+    failure = failure_of(head, error, upstream="openai", is_relay=False)
+    assert failure.detail == "openai told of an error image_generation_user_error moderation_blocked"
