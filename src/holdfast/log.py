@@ -24,7 +24,9 @@ def emit(event: str, *, level: str = "info", exc: BaseException | None = None, *
     """Write one event of `tables.md` I; fields that are None are left out."""
     number = _LEVELS[level]
     if _logger.isEnabledFor(number):
-        _logger.log(number, event, extra={"fields": fields}, exc_info=exc)
+        # As `Logger.log` does, save for the search through the stack for a line number that nothing shows.
+        told = None if exc is None else (type(exc), exc, exc.__traceback__)
+        _logger.handle(_logger.makeRecord(_logger.name, number, "", 0, event, (), told, extra={"fields": fields}))
 
 
 class _Fields(logging.Formatter):

@@ -81,7 +81,7 @@ POINTS = {
     "spool.image_began": "sent",
     "spool.image_synced": "sent",
     "spool.renamed": "sent",
-    "spool.answer_synced": "sent",
+    "spool.before_answer": "sent",
     "spool.finished": "sent",
     "blob.before_link": "spooled",
     "blob.after_link": "spooled",

@@ -18,7 +18,16 @@ import pytest
 from holdfast import faults
 from holdfast.faults import InjectedFault
 from holdfast.store import spool
-from holdfast.store.spool import SpooledImage, SpoolWriter, attempts_in, recover, remove, remove_inputs
+from holdfast.store.spool import (
+    ANSWER_ATTRIBUTE,
+    SpooledImage,
+    SpoolWriter,
+    attempts_in,
+    clear,
+    recover,
+    remove,
+    remove_inputs,
+)
 from holdfast.types import ImageInfo, Usage
 from holdfast.wire.answers import Reader, Role
 from holdfast.wire.gemini import GenerateReader
@@ -112,7 +121,7 @@ def test_an_image_is_written_hashed_and_measured_as_it_comes(tmp_path: Path, ste
     assert contents(got.images) == [image]
     assert got.answer.usage == Usage(input_tokens=3, output_tokens=4, output_image_tokens=4)
     assert b64(image).encode() not in got.answer.document
-    assert names(tmp_path) == ["-0.done", ".answer"]
+    assert names(tmp_path) == ["-0.done"]
 
 
 def test_a_writer_knows_that_the_document_has_closed(tmp_path: Path) -> None:
@@ -132,7 +141,7 @@ def test_several_images_are_all_results_at_openais(tmp_path: Path) -> None:
     got = spooled(tmp_path, openai(*images))
     assert [image.role for image in got.images] == [Role.RESULT] * 3
     assert contents(got.images) == images
-    assert names(tmp_path) == ["-0.done", "-1.done", "-2.done", ".answer"]
+    assert names(tmp_path) == ["-0.done", "-1.done", "-2.done"]
 
 
 def test_of_several_images_the_last_is_meant_at_geminis(tmp_path: Path) -> None:
@@ -201,8 +210,8 @@ def test_a_preview_that_is_known_only_afterwards_is_not_kept(tmp_path: Path, ste
     assert recover(tmp_path, ATTEMPT) is None
 
 
-def test_names_and_bytes_are_durable_before_an_answer_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Image, then answer, then the folder that holds their names; previews need not survive."""
+def test_the_bytes_of_an_image_are_durable_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and nothing else is: its name becomes durable in the blob store; previews need not survive."""
     seen: list[str] = []
     real = os.fsync
 
@@ -213,18 +222,16 @@ def test_names_and_bytes_are_durable_before_an_answer_counts(tmp_path: Path, mon
 
     monkeypatch.setattr(os, "fsync", fsync)
     spooled(tmp_path, event("partial_image", png(1)) + event("completed", png(2)), ImagesStreamReader())
-    assert seen == ["-1.part", ".new", "folder"]
+    assert seen == ["-1.part"]
 
 
 def test_a_document_too_large_to_keep_leaves_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row has room for 4 MB of text; the images are paid for, and durable, whatever stands beside them."""
-    seen: list[int] = []
     monkeypatch.setattr(spool, "ANSWER_BYTES_MAX", 100)
-    monkeypatch.setattr(spool, "fsync_folder", lambda _: seen.append(1))
     got = spooled(tmp_path, gemini(png(10), text="x" * 200), GenerateReader())
     assert [image.role for image in got.images] == [Role.RESULT]
     assert names(tmp_path) == ["-0.done"]
-    assert seen == [1]
+    assert ANSWER_ATTRIBUTE not in os.listxattr(got.images[0].path)
 
 
 # What breaks off
@@ -273,7 +280,7 @@ def test_a_full_disk_surfaces_as_itself(tmp_path: Path) -> None:
 def test_a_sync_that_fails_is_never_taken_for_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
-    """The image's or the answer's: an error, not a spooled answer; it is not tried again."""
+    """Whichever image's: an error, not a spooled answer; it is not tried again."""
     calls: list[int] = []
 
     def fsync(_: int) -> None:
@@ -283,9 +290,9 @@ def test_a_sync_that_fails_is_never_taken_for_durable(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(OSError, match="Input/output"):
-        spooled(tmp_path, openai(png(10)))
+        spooled(tmp_path, openai(png(10), png(20)))
     assert len(calls) == nth
-    assert ".answer" not in names(tmp_path)
+    assert names(tmp_path)[-1] == f"-{nth - 1}.part"
 
 
 def test_a_folder_that_is_gone_surfaces(tmp_path: Path) -> None:
@@ -327,7 +334,7 @@ def test_recovering_twice_finds_the_same(tmp_path: Path) -> None:
         ("spool.image_began", 2, {0: Role.RESULT}),
         ("spool.image_synced", 2, {0: Role.DRAFT, 1: Role.RESULT}),
         ("spool.renamed", 2, {0: Role.DRAFT, 1: Role.RESULT}),
-        ("spool.answer_synced", 1, {0: Role.DRAFT, 1: Role.RESULT}),
+        ("spool.before_answer", 1, {0: Role.DRAFT, 1: Role.RESULT}),
         ("spool.finished", 1, {0: Role.RESULT, 1: Role.RESULT}),
     ],
 )
@@ -353,22 +360,62 @@ def test_what_was_whole_when_the_process_died_is_found(
             assert image.info == info_of(png(width), width)
 
 
-@pytest.mark.parametrize(
-    ("answer", "kept"),
-    [(None, False), (b"", False), (b'{"images":[{"in', False), (b"[]", False), (b'{"images":5}', False)],
-)
-def test_a_missing_or_torn_answer_leaves_the_images(tmp_path: Path, answer: bytes | None, kept: bool) -> None:
+def no_attributes(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """Let the file system refuse attributes."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+
+
+@pytest.mark.parametrize("error", [errno.ENOTSUP, errno.E2BIG, errno.ENOSPC])
+def test_where_attributes_do_not_fit_the_answer_lies_beside_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """Not there, too long for it, no block left: the answer is found again all the same, and cleared with the rest."""
+    no_attributes(monkeypatch, error)
+    got = spooled(tmp_path, gemini(png(10), png(20)), GenerateReader())
+    assert names(tmp_path) == ["-0.done", "-1.done", ".answer"]
+    assert recover(tmp_path, ATTEMPT) == got
+    clear(got)
+    assert names(tmp_path) == []
+
+
+def test_a_long_answer_is_kept_whole(tmp_path: Path) -> None:
+    """Thought signatures are a megabyte: more than any file system keeps as an attribute."""
+    got = spooled(tmp_path, gemini(png(10), text="x" * 100_000), GenerateReader())
+    assert names(tmp_path) == ["-0.done", ".answer"]
+    assert recover(tmp_path, ATTEMPT) == got
+
+
+@pytest.mark.parametrize("answer", [None, b"", b'{"images":[{"in', b"[]", b'{"images":5}'])
+@pytest.mark.parametrize("place", ["attribute", "file"])
+def test_a_missing_or_torn_answer_leaves_the_images(tmp_path: Path, answer: bytes | None, place: str) -> None:
     """They speak for themselves; only the document is lost."""
-    spooled(tmp_path, gemini(png(10), png(20)), GenerateReader())
-    path = tmp_path / f"{ATTEMPT}.answer"
-    path.unlink()
-    if answer is not None:
-        path.write_bytes(answer)
+    got = spooled(tmp_path, gemini(png(10), png(20)), GenerateReader())
+    os.removexattr(got.images[-1].path, ANSWER_ATTRIBUTE)
+    if answer is not None and place == "file":
+        (tmp_path / f"{ATTEMPT}.answer").write_bytes(answer)
+    elif answer is not None:
+        os.setxattr(got.images[-1].path, ANSWER_ATTRIBUTE, answer)
     found = recover(tmp_path, ATTEMPT)
     assert found is not None
     assert results(tmp_path) == {0: Role.DRAFT, 1: Role.RESULT}
-    assert (found.answer.document != b"{}") == kept
+    assert found.answer.document == b"{}"
     assert found.answer.usage is None
+
+
+def test_clearing_takes_just_what_an_answer_left(tmp_path: Path) -> None:
+    """Images and previews of this attempt, by name; a neighbour's stay, and clearing twice is clearing once."""
+    neighbour = writer_of(tmp_path, attempt_id=NEIGHBOUR)
+    neighbour.feed([openai(png(5))])
+    neighbour.finish()
+    got = spooled(tmp_path, event("partial_image", png(1)) + event("completed", png(2)), ImagesStreamReader())
+    assert names(tmp_path)[:2] == ["-0.preview", "-1.done"]
+    clear(got)
+    clear(got)
+    assert names(tmp_path) == [f"{NEIGHBOUR}-0.done"]
 
 
 def test_an_answer_without_its_images_is_nothing(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 600
 
 CORE = {"types", "errors", "money", "config", "wire", "policy", "ledger", "generation", "providers"}
-AROUND = {"clock", "faults", "log"}
+AROUND = {"clock", "faults", "log", "threads"}
 # Package -> what it may import besides itself. Core ← transport, store ← engine ← gateway ← cli.
 ARROWS: dict[str, set[str]] = {
     "types": set(),
@@ -27,6 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "clock": set(),
     "faults": set(),
     "log": set(),
+    "threads": set(),
     "config": {"types", "errors", "money"},
     "wire": {"types", "errors", "money"},
     "policy": {"types", "errors", "money", "config"},

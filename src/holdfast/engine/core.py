@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from holdfast.config import Settings, Upstream
 from holdfast.engine.watchers import Watchers
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.sqlite import SqliteStore
+from holdfast.threads import Threads
 from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts
 from holdfast.types import Failure, Request, Tier
 
@@ -89,13 +89,13 @@ class Core:
     """This process's name in the owner row."""
     targets: Mapping[str, tuple[Target, ...]]
     """Public model name -> upstreams of its route, in order."""
-    threads: Executor
+    threads: Threads
     """Where files are moved and hashed."""
     watchers: Watchers = field(default_factory=Watchers)
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Run file work off the loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *args)
+        return await self.threads.run(function, *args)
 
     def monotonic_of(self, moment: datetime) -> float:
         """The instant on the monotonic clock at which the wall clock will show `moment`."""

@@ -20,7 +20,7 @@ from holdfast.store.generations import accept, get_generation, get_record, mark_
 from holdfast.store.records import NewGeneration, Record
 
 RETRY_AFTER_S = 30.0
-NOTE_S = 0.02
+NOTE_S = 0.1
 """How long notes of received answers are gathered before they are written."""
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +14,7 @@ from typing import BinaryIO
 from holdfast.errors import RequestError
 from holdfast.gateway.call import Call
 from holdfast.store.blobs import LocalBlobs
+from holdfast.threads import Threads
 from holdfast.types import InputImage
 from holdfast.wire.image import ImageProbe
 from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded, JsonReader, WireError
@@ -128,7 +127,7 @@ class _InputSink:
 class BodyReader:
     """Reads JSON bodies for every surface."""
 
-    def __init__(self, *, blobs: LocalBlobs, spool: Path, threads: Executor, image_bytes_max: int) -> None:
+    def __init__(self, *, blobs: LocalBlobs, spool: Path, threads: Threads, image_bytes_max: int) -> None:
         self._blobs = blobs
         self._spool = spool
         self._threads = threads
@@ -154,7 +153,6 @@ class BodyReader:
             )
         reader = JsonReader(is_image, image_bytes_max=self._image_bytes_max)
         sink = _InputSink(reader, self._blobs, self._spool, call.request_id)
-        loop = asyncio.get_running_loop()
         try:
             seen = 0
             async for piece in call.body():
@@ -162,9 +160,9 @@ class BodyReader:
                 if seen <= INLINE_BYTES_MAX:
                     sink.feed(piece)
                 else:
-                    await loop.run_in_executor(self._threads, sink.feed, piece)
+                    await self._threads.run(sink.feed, piece)
                 if sink.has_ended:
-                    await loop.run_in_executor(self._threads, sink.keep)
+                    await self._threads.run(sink.keep)
             return JsonBody(skeleton=reader.finish(), inputs=tuple(sink.inputs))
         except WireError as exc:
             raise _told(exc) from exc

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -36,6 +35,7 @@ from holdfast.store.keys import count_keys, insert_key
 from holdfast.store.lock import DataFolder
 from holdfast.store.signing import Signer
 from holdfast.store.sqlite import SqliteStore
+from holdfast.threads import Threads
 from holdfast.transport.aio import AioTransport
 
 FILE_THREADS = 3
@@ -130,7 +130,8 @@ async def running(
         store = SqliteStore(folder.paths.database, owner)
         stack.callback(store.close)
         await _first_key(store, folder.secret, clock, tell_first_key)
-        threads = stack.enter_context(ThreadPoolExecutor(FILE_THREADS, thread_name_prefix="holdfast-file"))
+        threads = Threads(FILE_THREADS, "file")
+        stack.callback(threads.close, wait=True)
         transport = AioTransport(
             bodies_bytes_in_flight_max=settings.store.bodies_bytes_in_flight_max,
             response_bytes_max=settings.store.response_bytes_max,

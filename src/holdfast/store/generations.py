@@ -169,4 +169,5 @@ def pass_deadline(
 def mark_received(conn: sqlite3.Connection, notes: Sequence[tuple[str, bool]], at: str) -> None:
     """Note several answers whose last byte arrived: a generation's id, and whether an image was in it."""
     for generation_id, with_image in notes:
-        conn.execute(_Q["mark_collected" if with_image else "mark_answered"], {"id": generation_id, "at": at})
+        query = _Q["mark_collected"] if with_image else _Q["mark_answered"]
+        conn.execute(query, {"id": generation_id, "at": at})

@@ -19,7 +19,18 @@ class _FromRow:
     @classmethod
     def of(cls, row: sqlite3.Row) -> Self:
         """Make the value of one row."""
-        return cls(**{field.name: row[field.name] for field in fields(cls)})  # type: ignore[arg-type]
+        return cls(**{name: row[name] for name in _names_of(cls)})
+
+
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _names_of(kind: type) -> tuple[str, ...]:
+    """The fields of a kind of row, found once: a settling commit reads six rows."""
+    names = _NAMES.get(kind)
+    if names is None:
+        names = _NAMES[kind] = tuple(field.name for field in fields(kind))
+    return names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

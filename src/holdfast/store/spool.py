@@ -61,7 +61,7 @@ class Spooled:
 
     answer: Answer
     images: tuple[SpooledImage, ...]
-    files: tuple[Path, ...]
+    files: tuple[Path, ...] = field(compare=False)
     """All that it left in the spool, previews included."""
 
 
@@ -191,6 +191,7 @@ class SpoolWriter:
 
         Neither is synced: it is needed between here and the settling commit, milliseconds away, and a process that is
         killed loses no written page. After a power failure the images, which are synced, speak for themselves.
+        So they do where the disk has no room for it: the answer itself goes on in memory.
         """
         if len(answer.document) > ANSWER_BYTES_MAX:
             return
@@ -198,8 +199,12 @@ class SpoolWriter:
         faults.point_sync("spool.before_answer")
         if not _set_attribute(image, data):
             path = self._folder / f"{self._attempt_id}.answer"
-            self._files.append(path)
-            path.write_bytes(data)
+            try:
+                path.write_bytes(data)
+            except OSError:
+                _unlink((path,))
+            else:
+                self._files.append(path)
 
     def discard(self) -> None:
         """Let go of an answer that broke off; nothing of it is whole."""
@@ -292,7 +297,10 @@ def recover(folder: Path, attempt_id: str) -> Spooled | None:
     whole = sorted((image for image in images if image.is_whole), key=lambda image: image.index)
     if not whole:
         return None
-    answer = _answer_on(whole[-1].path) or _answer_in(folder / f"{attempt_id}.answer")
+    # On the last image that came to its end, which is not always whole.
+    answer = next(filter(None, map(_answer_on, sorted(folder.glob(f"{attempt_id}-*.done")))), None)
+    if answer is None:
+        answer = _answer_in(folder / f"{attempt_id}.answer")
     if answer is None:
         last = whole[-1].index
         roles = {image.index: Role.RESULT if image.index == last else Role.DRAFT for image in whole}

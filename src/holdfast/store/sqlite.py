@@ -15,7 +15,6 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from holdfast import faults
 from holdfast.errors import StorageError
 from holdfast.store.queries import migrations
+from holdfast.threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class SqliteStore:
         self._commits = 0
         self._writes = 0
         self._conn = _open(path, owner)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="holdfast-read")
+        self._readers = Threads(READERS, "read")
         self._local = threading.local()
         self._reading: list[sqlite3.Connection] = []
         self._thread = threading.Thread(target=self._run, name="holdfast-write", daemon=True)
@@ -136,8 +136,7 @@ class SqliteStore:
         """
         if self._closed:
             raise _closed()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, self._read, lambda conn: function(conn, *args, **kwargs))
+        return await self._readers.run(self._read, lambda conn: function(conn, *args, **kwargs))
 
     def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
@@ -167,7 +166,7 @@ class SqliteStore:
                 return
             self._closed = True
         # The readers first: the last connection to close is then the writing one, which leaves one file behind.
-        self._readers.shutdown()
+        self._readers.close(wait=True)
         for conn in self._reading:
             conn.close()
         self._queue.put(None)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from holdfast.errors import ConfigError
 from holdfast.providers.conversation import malformed
+from holdfast.threads import Threads
 from holdfast.transport import breaks
 from holdfast.transport.body import RequestBody, request_body, request_head
 from holdfast.transport.breaks import Progress
@@ -26,10 +27,10 @@ from holdfast.transport.connect import NotConnected, connect
 from holdfast.transport.connection import Broken, Connection
 from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts, Timings
 from holdfast.transport.inflate import Inflating
+from holdfast.transport.names import Names
 from holdfast.transport.pump import BodyTooLarge, OwnTime, Pump
 from holdfast.transport.reply import Framing, Garbage
 from holdfast.transport.sockets import narrow
-from holdfast.transport.threads import SinkThreads
 from holdfast.types import Failure, Phase
 from holdfast.wire.scan import WireError
 
@@ -56,8 +57,9 @@ class AioTransport:
         self._loop = asyncio.get_running_loop()
         self._budget = ByteBudget(bodies_bytes_in_flight_max)
         self._pool = BufferPool()
+        self._names = Names()
         self._response_bytes_max = response_bytes_max
-        self._threads = SinkThreads(sink_threads)
+        self._threads = Threads(sink_threads, "sink")
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="holdfast-input")
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._open = 0
@@ -67,6 +69,7 @@ class AioTransport:
 
     async def close(self) -> None:
         """Let the threads go. The engine waits for exchanges that are still running first."""
+        self._names.close()
         self._threads.close()
         self._readers.shutdown(wait=False)
 
@@ -100,14 +103,13 @@ class AioTransport:
         body = None
         if request.body or request.method not in ("GET", "HEAD"):
             body = await request_body(request.body, inputs=inputs, readers=self._readers)
-        call = _Call(request.url, body=body, began_at=self._loop.time())
-        head = request_head(request, body=body)
+        call = _Call(request.url, head=request_head(request, body=body), body=body, began_at=self._loop.time())
         # Held for minutes from here on: without what was sent.
         del request, body, inputs
         self._open += 1
         try:
             async with asyncio.timeout_at(call.began_at + timeouts.total_s) as scope:
-                failure = await self._answered(call, head, timeouts=timeouts, context=context)
+                failure = await self._answered(call, timeouts=timeouts, context=context)
                 if failure is not None:
                     return failure
                 return await self._receive(call, timeouts=timeouts, scope=scope, on_head=on_head)
@@ -119,13 +121,16 @@ class AioTransport:
             self._open -= 1
             call.close()
 
-    async def _answered(
-        self, call: _Call, head: bytes, *, timeouts: Timeouts, context: ssl.SSLContext | None
-    ) -> Failure | None:
+    async def _answered(self, call: _Call, *, timeouts: Timeouts, context: ssl.SSLContext | None) -> Failure | None:
         """Connect, send, and wait for the head of the answer; None when it is there."""
         try:
             connection = call.connection = await connect(
-                Connection, host=call.host, port=call.port, context=context, connect_s=timeouts.connect_s
+                self._pool,
+                self._names,
+                host=call.host,
+                port=call.port,
+                context=context,
+                connect_s=timeouts.connect_s,
             )
         except NotConnected as exc:
             return breaks.unreachable(Phase.CONNECT, call.host, str(exc))
@@ -135,11 +140,7 @@ class AioTransport:
         narrow(connection.transport)
         try:
             async with asyncio.timeout(timeouts.write_s) as write_scope:
-                if call.body is None:
-                    connection.write(head)
-                else:
-                    await call.body.write(connection, head)
-                await connection.drain()
+                await call.send()
         except TimeoutError:
             if not write_scope.expired():
                 raise
@@ -232,6 +233,7 @@ class _Call:
         "_idle_s",
         "_loop",
         "_timer",
+        "_unsent",
         "began_at",
         "body",
         "connection",
@@ -243,11 +245,12 @@ class _Call:
         "pump",
     )
 
-    def __init__(self, url: str, *, body: RequestBody | None, began_at: float) -> None:
+    def __init__(self, url: str, *, head: bytes, body: RequestBody | None, began_at: float) -> None:
         parts = urlsplit(url)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._idle_s = 0.0
+        self._unsent = head
         self.host = parts.hostname or ""
         self.port = parts.port or _PORTS[parts.scheme]
         self.body = body
@@ -257,6 +260,16 @@ class _Call:
         self.head_at = 0.0
         self.pump: Pump | None = None
         self.inflating: Inflating | None = None
+
+    async def send(self) -> None:
+        """Write the request, as far as the upstream lets us."""
+        assert self.connection is not None
+        head, self._unsent = self._unsent, b""
+        if self.body is None:
+            self.connection.write(head)
+        else:
+            await self.body.write(self.connection, head)
+        await self.connection.drain()
 
     def watch(self, idle_s: float) -> None:
         """From now on, silence for so long ends the exchange; time in which we do not read does not count."""

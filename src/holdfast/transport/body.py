@@ -7,10 +7,9 @@ the first write on nobody can know, until an answer comes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 import pybase64
@@ -21,6 +20,7 @@ from holdfast.transport.connection import Connection
 from holdfast.wire.template import PIECE_BYTES, Slot, Template, length_of, slots_of
 
 _UNFIT = ("\r", "\n", "\0")
+_IN_PATH = "%/:@!$&'()*+,;=~-._"
 
 
 class RequestBody:
@@ -46,48 +46,40 @@ class RequestBody:
             OSError: An input file cannot be read: our fault, not the upstream's.
         """
         loop = asyncio.get_running_loop()
+        template, inputs = self._template, self._inputs
+        # The answer comes minutes later: the prompt need not wait for it.
+        self._template = self._inputs = ()
         self.began_at = loop.time()
         waiting = head
-        try:
-            async for piece in self._pieces():
+        for part in template:
+            at = 0
+            while piece := await self._piece(part, inputs, at):
                 connection.write(waiting + piece if waiting else piece)
                 waiting = b""
+                at += PIECE_BYTES
                 await connection.drain()
                 if connection.has_answered:
                     return
-            if waiting:
-                connection.write(waiting)
-        finally:
-            # The answer comes minutes later: the prompt need not wait for it.
-            self._template = ()
+        if waiting:
+            connection.write(waiting)
         self.ended_at = loop.time()
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        for part in self._template:
-            if isinstance(part, Slot):
-                async for piece in self._encoded(self._inputs[part.index]):
-                    yield piece
-            elif part:
-                yield part
-
-    async def _encoded(self, path: Path) -> AsyncIterator[bytes]:
+    async def _piece(self, part: bytes | Slot, inputs: Sequence[Path], at: int) -> bytes:
+        """Give what comes next of a part; nothing at its end."""
+        if isinstance(part, bytes):
+            return b"" if at else part
         loop = asyncio.get_running_loop()
-        file = await loop.run_in_executor(self._readers, _open, path)
-        try:
-            while piece := await loop.run_in_executor(self._readers, _read_encoded, file):
-                yield piece
-        finally:
-            file.close()
+        return await loop.run_in_executor(self._readers, _read_encoded, inputs[part.index], at)
 
 
-def _open(path: Path) -> BinaryIO:
-    return path.open("rb", buffering=0)
+def _read_encoded(path: Path, at: int) -> bytes:
+    """Read the next piece. Opened anew for each: a file kept open would be closed under a reader when it is given up.
 
-
-def _read_encoded(file: BinaryIO) -> bytes:
-    raw = file.read(PIECE_BYTES)
-    # A regular file reads short at its end only; elsewhere padding would end up amid the text.
-    return pybase64.b64encode(raw) if raw else b""
+    A regular file reads short at its end only; elsewhere padding would end up amid the text.
+    """
+    with path.open("rb", buffering=0) as file:
+        file.seek(at)
+        return pybase64.b64encode(file.read(PIECE_BYTES))
 
 
 def measure(template: Template, inputs: Sequence[Path]) -> int:
@@ -112,10 +104,12 @@ def request_head(request: HttpRequest, *, body: RequestBody | None) -> bytes:
     """Write the request line and the headers: HTTP/1.1, one exchange a connection.
 
     Raises:
-        ValueError: A header holds a line break, which would begin another header.
+        ValueError: A header holds a line break, which would begin another header, or what no header can hold.
     """
     parts = urlsplit(request.url)
-    target = quote(parts.path or "/", safe="%/:@!$&'()*+,;=~-._") + (f"?{parts.query}" if parts.query else "")
+    target = quote(parts.path or "/", safe=_IN_PATH)
+    if parts.query:
+        target += "?" + quote(parts.query, safe=_IN_PATH + "?")
     headers = [("Host", parts.netloc.rpartition("@")[2]), *request.headers]
     given = {name.lower() for name, _ in request.headers}
     usual = [

@@ -53,7 +53,7 @@ def before_head(error: Broken | Garbage, progress: Progress) -> Failure:
 
 def after_head(error: Broken | Garbage, progress: Progress) -> Failure:
     """Tell of an exchange that broke while the body was read."""
-    return cut_body(progress, "a chunk is broken" if isinstance(error, Garbage) else str(error))
+    return cut_body(progress, str(error))
 
 
 def cut_body(progress: Progress, why: str) -> Failure:

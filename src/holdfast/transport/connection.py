@@ -14,12 +14,9 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from holdfast.transport.connect import errno_name
+from holdfast.transport.buffers import BufferPool
 from holdfast.transport.reply import Framing, Garbage, ReplyParser
-
-SCRATCH = memoryview(bytearray(8192))
-CHUNKS = memoryview(bytearray(262_144))
-"""Where chunked bodies are read before their framing is taken off; shared, since reading and parsing do not wait."""
+from holdfast.transport.sockets import errno_name
 
 
 class Broken(Exception):
@@ -40,15 +37,16 @@ class Taker(Protocol):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Made by `connect`; serves one exchange."""
+    """Made by `connect`; serves one exchange. One task writes and waits; nothing here waits for more than one thing."""
 
     __slots__ = (
-        "_drained",
         "_early",
         "_early_bytes",
+        "_is_full",
         "_is_paused",
         "_loop",
         "_parser",
+        "_pool",
         "_remaining",
         "_taker",
         "_woken",
@@ -58,17 +56,20 @@ class Connection(asyncio.BufferedProtocol):
         "transport",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, pool: BufferPool) -> None:
         self._loop = asyncio.get_running_loop()
+        self._pool = pool
         self.transport: asyncio.Transport | None = None
+        """None before it is made, and once it is lost."""
         self._parser: ReplyParser | None = None
-        self._drained: asyncio.Future[None] | None = None
+        self._is_full = False
         self._woken: asyncio.Future[None] | None = None
         self._taker: Taker | None = None
         self._early: list[bytes] = []
         self._early_bytes = 0
         """Of the body, passed by the parser before anybody took it."""
         self._remaining: int | None = None
+        """Bytes of the body still to come, once the parser is not needed to count them."""
         self._is_paused = False
         self.read_at = 0.0
         """Loop time at which bytes came last, or reading was resumed."""
@@ -86,12 +87,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Choose where the next bytes go."""
-        if self._taker is None or self.is_over:
-            return SCRATCH if self._remaining is None or self.is_over else SCRATCH[: self._remaining]
+        taker = self._taker
+        if taker is None or self.is_over:
+            room = self._pool.scratch
+            return room if self._remaining is None or self.is_over else room[: self._remaining]
         if self._remaining is None:
             # The framing only takes bytes away, so what comes out fits where the taker has room.
-            return CHUNKS[: len(self._taker.room())]
-        return self._taker.room()[: self._remaining]
+            return self._pool.chunks[: len(taker.room())]
+        return taker.room()[: self._remaining]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what came."""
@@ -100,11 +103,11 @@ class Connection(asyncio.BufferedProtocol):
         self.read_at = self._loop.time()
         taker = self._taker
         if self._remaining is None:
-            self._parse(SCRATCH[:nbytes] if taker is None else CHUNKS[:nbytes])
+            self._parse((self._pool.scratch if taker is None else self._pool.chunks)[:nbytes])
             return
         self._remaining -= nbytes
         if taker is None:
-            self._early.append(bytes(SCRATCH[:nbytes]))
+            self._early.append(bytes(self._pool.scratch[:nbytes]))
             self.pause()
             self._wake()
         else:
@@ -119,13 +122,14 @@ class Connection(asyncio.BufferedProtocol):
         try:
             parser.feed(data)
         except Garbage as exc:
-            self._end(exc)
+            # Said anew: what this one was raised through holds the connection, which would hold it.
+            self._end(Garbage(str(exc)))
             return
         if parser.head is None:
             return
         if parser.is_complete:
             self._end(None)
-        elif self._taker is None:
+        elif self._early:
             # Nobody takes the body yet: the rest of it stays with the kernel.
             self.pause()
         self._wake()
@@ -139,35 +143,36 @@ class Connection(asyncio.BufferedProtocol):
         taker.room()[: len(body)] = body
         taker.filled(len(body))
 
-    def eof_received(self) -> bool | None:
+    def eof_received(self) -> None:
         """Take the end of the stream for the end of the body where nothing else tells it."""
-        if self._parser is not None and self._parser.head is not None and self._parser.framing is Framing.CLOSE:
-            self._end(None)
-        return None
+        # At once: the transport itself closes only when what we still write has been taken, which may be never.
+        self._end(self._how_it_closed())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits."""
         if exc is None:
-            is_body = self._parser is not None and self._parser.head is not None
-            why = "fewer bytes came than were announced" if is_body else "the connection was closed without an answer"
+            self._end(self._how_it_closed())
         else:
-            why = f"the connection broke ({errno_name(exc) if isinstance(exc, OSError) else type(exc).__name__})"
-        self._end(Broken(why))
-        self._drain()
+            why = errno_name(exc) if isinstance(exc, OSError) else type(exc).__name__
+            self._end(Broken(f"the connection broke ({why})"))
+        # The two hold one another.
+        self.transport = None
+
+    def _how_it_closed(self) -> Broken | None:
+        if self._parser is None or self._parser.head is None:
+            return Broken("the connection was closed without an answer")
+        if self._parser.framing is Framing.CLOSE:
+            return None
+        return Broken("fewer bytes came than were announced")
 
     def pause_writing(self) -> None:
         """Let writers wait."""
-        if self._drained is None:
-            self._drained = self._loop.create_future()
+        self._is_full = True
 
     def resume_writing(self) -> None:
         """Let them go on."""
-        self._drain()
-
-    def _drain(self) -> None:
-        drained, self._drained = self._drained, None
-        if drained is not None and not drained.done():
-            drained.set_result(None)
+        self._is_full = False
+        self._wake()
 
     # The exchange's side
 
@@ -187,29 +192,21 @@ class Connection(asyncio.BufferedProtocol):
         return self.transport is None or self.transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        """Hand bytes to the kernel, or to the transport's buffer."""
-        assert self.transport is not None
-        self.transport.write(data)
+        """Hand bytes to the kernel, or to the transport's buffer; drop them if the connection is gone."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
 
     async def drain(self) -> None:
         """Wait until the kernel has taken what was written, an answer is there, or the connection is gone."""
-        while (drained := self._drained) is not None and not self.has_answered:
-            await self._either(drained)
-
-    async def _either(self, drained: asyncio.Future[None]) -> None:
-        """Wait for the drain or a word from the upstream, whichever comes first."""
-        self._woken = woken = self._loop.create_future()
-        drained.add_done_callback(lambda _: self._wake())
-        try:
-            await woken
-        finally:
-            self._woken = None
+        while self._is_full and not self.has_answered:
+            await self.something()
 
     async def something(self) -> None:
-        """Wait until the head is there, more of an untaken body is, or nothing more comes."""
-        self._woken = woken = self._loop.create_future()
+        """Wait for a change: room to write, a head, more of an untaken body, or that nothing more comes."""
+        assert self._woken is None, "one task serves an exchange"
+        self._woken = self._loop.create_future()
         try:
-            await woken
+            await self._woken
         finally:
             self._woken = None
 
@@ -241,18 +238,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Leave what comes to the kernel."""
-        if not self._is_paused and not self.is_closing:
+        if not self._is_paused:
             self._is_paused = True
-            assert self.transport is not None
-            self.transport.pause_reading()
+            if self.transport is not None and not self.transport.is_closing():
+                self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
         if self._is_paused:
             self._is_paused = False
             self.read_at = self._loop.time()
-            if not self.is_closing:
-                assert self.transport is not None
+            if self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
 
     @property
@@ -266,6 +262,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """Close, whatever is in flight."""
+        self._end(Broken("given up"))
         if self.transport is not None and not self.transport.is_closing():
             self.transport.abort()
 
@@ -274,6 +271,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.is_over = True
         self.error = error
+        if self._parser is not None:
+            self._parser.release()
         if self._taker is not None:
             self._taker.ended()
         self._wake()

@@ -11,13 +11,13 @@ import asyncio
 from collections.abc import Awaitable
 from functools import partial
 
+from holdfast.threads import Threads
 from holdfast.transport.budget import ByteBudget
 from holdfast.transport.buffers import BUFFER_BYTES, BufferPool
 from holdfast.transport.connection import Connection
 from holdfast.transport.exchange import Piece, Sink
 from holdfast.transport.reply import Framing
 from holdfast.transport.sockets import widen
-from holdfast.transport.threads import SinkThreads
 
 GRANT_BYTES = 2 * BUFFER_BYTES
 FLUSH_S = 0.05
@@ -57,7 +57,8 @@ class OwnTime:
         self.total_s += spent_s
         self._owed_s += spent_s
         due_at = self._scope.when()
-        if self._owed_s >= OWED_S and due_at is not None:
+        # A deadline that has just passed is not moved: the cancellation is on its way.
+        if self._owed_s >= OWED_S and due_at is not None and not self._scope.expired():
             self._scope.reschedule(due_at + self._owed_s)
             self._owed_s = 0.0
 
@@ -97,7 +98,7 @@ class Pump:
         *,
         budget: ByteBudget,
         pool: BufferPool,
-        threads: SinkThreads,
+        threads: Threads,
         own: OwnTime,
         bytes_max: int,
     ) -> None:
@@ -148,9 +149,9 @@ class Pump:
                 if connection.has_early:
                     await self._admit()
                     self._take(connection.take_early())
-                if connection.is_over:
+                elif connection.is_over:
                     break
-                if self._granted:
+                elif self._granted:
                     connection.give_to(self)
                     self._read_on()
                     await self._wait()
@@ -176,10 +177,14 @@ class Pump:
             self._dispatch()
             await self._fed()
         self._own.add(self._loop.time() - began_at)
-        if self._error is not None:
-            raise self._error
-        if self._connection.error is not None and not self.is_complete:
-            raise self._connection.error
+        error = self._error or (None if self.is_complete else self._connection.error)
+        if error is not None:
+            # What it was raised through holds this object, and a buffer; neither may hold it in turn.
+            self._error = self._connection.error = None
+            try:
+                raise error
+            finally:
+                del error
 
     # Taking
 
@@ -262,6 +267,8 @@ class Pump:
 
     def _on_flush(self) -> None:
         self._flush = None
+        if self._is_done:
+            return
         if not self._is_feeding:
             if not self._filled:
                 # Nothing flows: what comes next is admitted anew.

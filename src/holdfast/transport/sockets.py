@@ -13,7 +13,9 @@ good, and with it a transfer at 64 KB per round trip. Set *after* it, `SO_RCVBUF
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
+import ssl
 from typing import Any
 
 KEEPALIVE_IDLE_S = 20
@@ -78,3 +80,11 @@ def _probe_unlock() -> bool:
 
 
 _can_unlock = _probe_unlock()
+
+
+def errno_name(error: OSError) -> str:
+    """Name an error of the system as people look it up: `ECONNREFUSED`."""
+    if error.errno is None or isinstance(error, ssl.SSLError):
+        # OpenSSL's numbers are no errno.
+        return type(error).__name__
+    return errno.errorcode.get(error.errno, "no errno")

@@ -40,6 +40,7 @@ from holdfast.store.lock import DataFolder
 from holdfast.store.records import NewAttempt, NewGeneration, Record
 from holdfast.store.spool import Spooled, SpoolWriter
 from holdfast.store.sqlite import SqliteStore
+from holdfast.threads import Threads
 from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts, Timings
 from holdfast.types import Failure, Geometry, Request, Surface, Tier
 from holdfast.wire.scan import WireError
@@ -276,7 +277,7 @@ class Bench:
         self.starts += 1
         self.folder = DataFolder(self.root)
         self.spool = self.folder.paths.spool
-        self.threads = ThreadPoolExecutor(2)
+        self.threads = Threads(2, "file")
         self.store = SqliteStore(self.folder.paths.database, f"own_{self.starts}")
         self.core = Core(
             settings=self.settings,
@@ -295,7 +296,7 @@ class Bench:
         """End the process at once."""
         await self.engine.stop()
         self.store.close()
-        self.threads.shutdown()
+        self.threads.close(wait=True)
         self.folder.close()
 
     async def restart(self, settings: Settings | None = None) -> Recovered:

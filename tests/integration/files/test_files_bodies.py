@@ -10,7 +10,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from holdfast.errors import RequestError
 from holdfast.gateway.bodies import INLINE_BYTES_MAX, BodyReader, JsonBody
 from holdfast.gateway.call import CallerLeft
 from holdfast.store.blobs import LocalBlobs
+from holdfast.threads import Threads
 from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE
 
 JSON = {"content-type": "application/json"}
@@ -33,14 +33,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
+def threads() -> Iterator[Threads]:
     """Where files are written."""
-    with ThreadPoolExecutor(2) as made:
-        yield made
+    made = Threads(2, "file")
+    yield made
+    made.close(wait=True)
 
 
 @pytest.fixture
-def reader(folder: Path, threads: ThreadPoolExecutor) -> BodyReader:
+def reader(folder: Path, threads: Threads) -> BodyReader:
     """A reader that takes images up to 8 MB."""
     return BodyReader(blobs=LocalBlobs(folder), spool=folder / "spool", threads=threads, image_bytes_max=8 << 20)
 
@@ -125,14 +126,15 @@ async def test_a_small_body_costs_no_hop_to_a_thread(
     """Above a bound the parsing must not hold up thousands of held callers."""
     submitted: list[Any] = []
 
-    class Watched(ThreadPoolExecutor):
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-            submitted.append(fn)
-            return super().submit(fn, *args, **kwargs)
+    class Watched(Threads):
+        def submit(self, work: Any, done: Any) -> None:
+            submitted.append(work)
+            super().submit(work, done)
 
-    with Watched(1) as threads:
-        monkeypatch.setattr(reader, "_threads", threads)
-        await read(reader, a_caller("POST", headers=JSON, pieces=cut(body, INLINE_BYTES_MAX)))
+    threads = Watched(1, "file")
+    monkeypatch.setattr(reader, "_threads", threads)
+    await read(reader, a_caller("POST", headers=JSON, pieces=cut(body, INLINE_BYTES_MAX)))
+    threads.close(wait=True)
     assert (submitted == []) is is_on_the_loop
 
 

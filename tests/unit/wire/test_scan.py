@@ -83,7 +83,7 @@ def test_small_pieces_give_the_same_events(step: int) -> None:
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_any_buffer_is_accepted(kind: type) -> None:
-    """aiohttp gives bytes, protocols give bytearrays."""
+    """Protocols give bytes, the transport its own buffers."""
     reader = JsonReader(is_image)
     reader.feed(kind(b'{"data":{"b64_json":"QUJD"}}'))
     assert reader.finish() == b'{"data":{"b64_json":"0"}}'

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.transport.threads import SinkThreads
+from holdfast.threads import Threads
 
 
 @pytest.fixture
-async def threads() -> Iterator[SinkThreads]:  # type: ignore[misc]
+async def threads() -> Iterator[Threads]:  # type: ignore[misc]
     """Two threads that end with the test."""
-    made = SinkThreads(2)
+    made = Threads(2, "sink")
     yield made
     made.close()
     for thread in made._threads:
@@ -24,7 +24,7 @@ async def threads() -> Iterator[SinkThreads]:  # type: ignore[misc]
         assert not thread.is_alive()
 
 
-async def outcome_of(threads: SinkThreads, work: object) -> tuple[bool, BaseException | None, int]:
+async def outcome_of(threads: Threads, work: object) -> tuple[bool, BaseException | None, int]:
     """Submit and wait; give what was told, and in which thread it was told."""
     told: asyncio.Future[tuple[bool, BaseException | None, int]] = asyncio.get_running_loop().create_future()
     threads.submit(
@@ -35,7 +35,7 @@ async def outcome_of(threads: SinkThreads, work: object) -> tuple[bool, BaseExce
 
 
 @pytest.mark.parametrize("result", [True, False])
-async def test_work_is_done_elsewhere_and_told_here(threads: SinkThreads, result: bool) -> None:
+async def test_work_is_done_elsewhere_and_told_here(threads: Threads, result: bool) -> None:
     """The loop never decodes; what follows from it is decided on the loop."""
     worked_in: list[int] = []
 
@@ -48,7 +48,7 @@ async def test_work_is_done_elsewhere_and_told_here(threads: SinkThreads, result
 
 
 @pytest.mark.parametrize("error", [ValueError("bad"), OSError(28, "full"), SystemExit(3)])
-async def test_what_work_raises_is_told_as_it_is(threads: SinkThreads, error: BaseException) -> None:
+async def test_what_work_raises_is_told_as_it_is(threads: Threads, error: BaseException) -> None:
     """Nothing is lost in a thread, and the thread goes on."""
 
     def work() -> bool:
@@ -61,7 +61,7 @@ async def test_what_work_raises_is_told_as_it_is(threads: SinkThreads, error: Ba
 
 async def test_no_thread_is_started_before_there_is_work() -> None:
     """And never more than were granted."""
-    threads = SinkThreads(2)
+    threads = Threads(2, "sink")
     assert threads._threads == []
     for _ in range(5):
         await threads.run(lambda: None)
@@ -74,7 +74,7 @@ async def test_no_thread_is_started_before_there_is_work() -> None:
 
 async def test_jobs_of_one_thread_keep_their_order() -> None:
     """Batches of a body are fed in the order in which they came."""
-    threads = SinkThreads(1)
+    threads = Threads(1, "sink")
     done: list[int] = []
 
     def work(number: int) -> bool:
@@ -89,8 +89,9 @@ async def test_jobs_of_one_thread_keep_their_order() -> None:
     await asyncio.to_thread(threads._threads[0].join, 5.0)
 
 
-async def test_run_waits_and_raises(threads: SinkThreads) -> None:
+async def test_run_waits_and_raises(threads: Threads) -> None:
     """For what must have ended before anything else: closing a sink."""
+    assert await threads.run(divmod, 7, 2) == (3, 1)
     done: list[str] = []
     await threads.run(lambda: done.append("closed"))
     assert done == ["closed"]
@@ -102,7 +103,7 @@ async def test_run_waits_and_raises(threads: SinkThreads) -> None:
         await threads.run(fail)
 
 
-async def test_work_goes_on_when_the_waiting_is_cancelled(threads: SinkThreads) -> None:
+async def test_work_goes_on_when_the_waiting_is_cancelled(threads: Threads) -> None:
     """A file that is half closed would be worse than one that is closed late; nobody is told twice."""
     begun, go_on = threading.Event(), threading.Event()
     done: list[bool] = []
@@ -123,7 +124,7 @@ async def test_work_goes_on_when_the_waiting_is_cancelled(threads: SinkThreads) 
     assert done == [True]
 
 
-async def test_work_given_before_the_close_is_done(threads: SinkThreads) -> None:
+async def test_work_given_before_the_close_is_done(threads: Threads) -> None:
     """And none is taken afterwards."""
     done: list[int] = []
     for number in range(20):
@@ -136,7 +137,7 @@ async def test_work_given_before_the_close_is_done(threads: SinkThreads) -> None
         threads.submit(lambda: True, lambda *_: None)
 
 
-async def test_an_idle_thread_keeps_nothing_of_its_last_job(threads: SinkThreads) -> None:
+async def test_an_idle_thread_keeps_nothing_of_its_last_job(threads: Threads) -> None:
     """The last batch of a 4K image is megabytes, and the next answer may be minutes away."""
 
     class Batch:
@@ -157,3 +158,15 @@ async def test_an_idle_thread_keeps_nothing_of_its_last_job(threads: SinkThreads
         await asyncio.sleep(0)
         gc.collect(0)
     assert gone() is None
+
+
+async def test_a_close_that_waits_leaves_no_thread_behind() -> None:
+    """A data folder is unlocked only when nobody writes to it any more."""
+    threads = Threads(2, "file")
+    done: list[int] = []
+    for number in range(10):
+        threads.submit(lambda number=number: done.append(number), lambda *_: None)  # type: ignore[misc]
+    threads.close(wait=True)
+    threads.close(wait=True)
+    assert sorted(done) == list(range(10))
+    assert not any(thread.is_alive() for thread in threads._threads)

@@ -1,0 +1,79 @@
+"""Threads for work that would hold up the loop: one queue, and one hop there and back for each job.
+
+`ThreadPoolExecutor` does the same with a lock, a condition and two futures for each call. Over the hundred batches of a
+4K image that was as much CPU as receiving it (lab/bench/transport.py, 28 against 16 ms).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Done = Callable[[Any, BaseException | None], None]
+Job = tuple[asyncio.AbstractEventLoop, Callable[[], Any], Done]
+
+
+class Threads:
+    """A few threads that run jobs and report to the loop that gave them. Started with the first job."""
+
+    __slots__ = ("_count", "_is_closed", "_jobs", "_name", "_threads")
+
+    def __init__(self, count: int, name: str) -> None:
+        assert count > 0
+        self._count = count
+        self._name = name
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+
+    def submit(self, work: Callable[[], T], done: Callable[[T, BaseException | None], None]) -> None:
+        """Run `work` in a thread, then `done` with its result or its exception on this loop."""
+        assert not self._is_closed
+        if len(self._threads) < self._count:
+            thread = threading.Thread(target=self._run, name=f"holdfast-{self._name}-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put((asyncio.get_running_loop(), work, done))
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a function in a thread and give its result; it ends even if the waiting is cancelled."""
+        finished: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def done(result: T, error: BaseException | None) -> None:
+            if finished.done():
+                return
+            if error is None:
+                finished.set_result(result)
+            else:
+                finished.set_exception(error)
+
+        self.submit(partial(function, *args) if args else function, done)
+        return await finished
+
+    def close(self, *, wait: bool = False) -> None:
+        """Let the threads end once the jobs before this are done."""
+        if not self._is_closed:
+            self._is_closed = True
+            for _ in self._threads:
+                self._jobs.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            loop, work, done = job
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as caught:  # noqa: BLE001 — a thread's border: what was raised is the loop's to judge
+                error = caught
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(done, result, error)
+            # A thread that waits for its next job must not keep the last batch alive.
+            del job, loop, work, done, result, error
