@@ -69,7 +69,7 @@ class Threads:
         result, error = False, None
         try:
             result = work()
-        except Exception as caught:
+        except Exception as caught:  # noqa: BLE001 - handed on, as a thread does
             error = caught
         done(result, error)
         # What was raised holds this frame.

@@ -338,6 +338,7 @@ async def test_time_that_is_owed_moves_the_deadline_in_steps() -> None:
         own.add(OWED_S * 0.75)
         assert scope.when() == pytest.approx(due_at + 1.5 * OWED_S)
         assert own.total_s == pytest.approx(1.5 * OWED_S)
+        await asyncio.sleep(0)
 
 
 # Cancellation
@@ -402,14 +403,14 @@ async def test_a_failed_pump_is_gone_at_once(rig: Any, is_sinks: bool) -> None:
     made = rig()
     sink = Watched(error=OSError(errno.ENOSPC, "full") if is_sinks else None)
 
-    async def fail() -> None:
+    async def fail(into: Watched) -> None:
         with contextlib.suppress(Broken, OSError):
-            await made.run(sink)
+            await made.run(into)
 
     gc.disable()
     try:
         made.deliver(length(99) + b"x")
-        task = asyncio.create_task(fail())
+        task = asyncio.create_task(fail(sink))
         await made.turn()
         made.connection.eof_received()
         await made.turn()
