@@ -7,6 +7,11 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is; nothing here is timed (speed is for the bench).
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 REAL_SOCKETS = {"integration", "acceptance", "crash"}
 
