@@ -172,7 +172,9 @@ def test_make_run_passes_its_variables_on(checkout: Path, variables: tuple[str, 
     """ONCE and HOLDFAST_PORT become options."""
     (checkout / ".venv").mkdir()
     (checkout / ".venv" / ".installed-demo").touch()
-    environ = {name: value for name, value in os.environ.items() if name not in ("HOLDFAST_PORT", "ONCE", "MAKEFLAGS")}
+    # `make test` may run this: its own flags and level would reach the make below.
+    inherited = ("HOLDFAST_PORT", "ONCE", "MAKEFLAGS", "MAKELEVEL")
+    environ = {name: value for name, value in os.environ.items() if name not in inherited}
     done = subprocess.run(
         ["make", "--dry-run", "run", *variables],
         cwd=checkout,
