@@ -106,6 +106,9 @@ class Caller(asyncio.BufferedProtocol):
         self.is_chunked, self.status, self.body_bytes = False, 0, 0
         self.kept = bytearray() if keep else None
         self.first_bytes = b""
+        if self.is_closed:
+            # Refused right behind the accept, as by a proxy out of descriptors: nobody would tell of it any more.
+            raise ConnectionError("broken off: closed before anything was asked")
         self._done = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         await self._done

@@ -1,6 +1,6 @@
-"""Draw docs/images/bench.svg from results/bench.json: the figures that people ask about, a small chart each.
+"""Draw docs/images/bench.svg from the results: the figures that people ask about, a small chart each.
 
-python lab/bench/plot.py [--results FILE] [--out FILE]
+Scenarios may stand in several files, if they were run one after the other; each is compared only within its own run.
 """
 
 from __future__ import annotations
@@ -87,10 +87,12 @@ def draw(record: dict[str, Any], out: Path) -> None:
 def main() -> None:
     """Read the results and draw them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=HERE / "results/bench.json")
+    parser.add_argument("--results", type=Path, nargs="+", default=sorted((HERE / "results").glob("*.json")))
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
-    draw(json.loads(args.results.read_text()), args.out)
+    records = [json.loads(file.read_text()) for file in args.results]
+    results = {scenario: rows for record in records for scenario, rows in record["results"].items()}
+    draw({**records[0], "results": results}, args.out)
 
 
 if __name__ == "__main__":

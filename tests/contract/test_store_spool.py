@@ -389,6 +389,18 @@ def test_a_long_answer_is_kept_whole(tmp_path: Path) -> None:
     assert recover(tmp_path, ATTEMPT) == got
 
 
+def test_a_disk_too_full_for_the_answer_keeps_its_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are durable and paid for, and the answer goes on in memory: only a crash would miss it."""
+    no_attributes(monkeypatch, errno.ENOSPC)
+    (tmp_path / f"{ATTEMPT}.answer").symlink_to("/dev/full")
+    got = spooled(tmp_path, gemini(png(10), png(20), text="here"), GenerateReader())
+    assert [image.role for image in got.images] == [Role.DRAFT, Role.RESULT]
+    assert b"here" in got.answer.document
+    assert names(tmp_path) == ["-0.done", "-1.done"], "half an answer is not left behind"
+    clear(got)
+    assert names(tmp_path) == []
+
+
 @pytest.mark.parametrize("answer", [None, b"", b'{"images":[{"in', b"[]", b'{"images":5}'])
 @pytest.mark.parametrize("place", ["attribute", "file"])
 def test_a_missing_or_torn_answer_leaves_the_images(tmp_path: Path, answer: bytes | None, place: str) -> None:
@@ -431,6 +443,18 @@ def test_a_torn_image_is_not_delivered_beside_a_whole_one(tmp_path: Path) -> Non
     path = tmp_path / f"{ATTEMPT}-1.done"
     os.truncate(path, 40)
     assert results(tmp_path) == {0: Role.RESULT}
+
+
+@pytest.mark.parametrize("place", ["attribute", "file"])
+def test_a_torn_result_does_not_make_a_result_of_its_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """The answer is read off whichever image holds it: the customer would be charged for a sketch."""
+    if place == "file":
+        no_attributes(monkeypatch, errno.ENOTSUP)
+    got = spooled(tmp_path, gemini(png(10), png(20)), GenerateReader())
+    os.truncate(got.images[-1].path, 40)
+    assert results(tmp_path) == {0: Role.DRAFT}
 
 
 def test_images_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from holdfast.transport.reply import Garbage
 
 _STEP_BYTES = 262_144
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_GZIP_BEGINS = 0x1F
 
 
 class Inflating(Sink):
@@ -53,8 +54,9 @@ class Inflating(Sink):
         return False
 
     def _wbits(self, first: Piece) -> int:
-        # RFC 9110 §8.4.1.2: some send `deflate` without the wrapper, whose first byte would name the method, 8.
-        is_bare = self._is_deflate and first[0] & 0x0F != 8
+        # RFC 9110 §8.4.1.2: some send `deflate` without the wrapper, whose first byte would name the method, 8. That
+        # of gzip is none with which bare text can begin.
+        is_bare = self._is_deflate and first[0] & 0x0F != 8 and first[0] != _GZIP_BEGINS
         return -zlib.MAX_WBITS if is_bare else _GZIP_OR_ZLIB
 
     def close(self) -> None:

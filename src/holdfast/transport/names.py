@@ -40,6 +40,7 @@ class Names:
         asked, until = self._asked.get(key, (None, 0.0))
         if asked is None or (asked.done() and now >= until):
             asked = self._loop.create_task(self._ask(key), name=f"resolve {host}")
+            asked.add_done_callback(_seen)
             self._asked[key] = (asked, now + KEPT_S)
         # Whoever gives up does not take the answer from those who wait on.
         return list(await asyncio.shield(asked))
@@ -70,3 +71,9 @@ def _literal(host: str, port: int) -> AddrInfo | None:
         # The system knows the number of the interface.
         return None
     return (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port, 0, 0))
+
+
+def _seen(asked: asyncio.Task[list[AddrInfo]]) -> None:
+    """Look at an error that nobody waits for any more: the loop would report it as a mistake."""
+    if not asked.cancelled():
+        asked.exception()

@@ -285,6 +285,7 @@ async def test_bytes_that_come_as_the_memory_is_given_back_are_kept(rig: Any) ->
     await works_off(made)
     made.pump._on_flush()
     made.deliver(b"cd")
+    assert made.pool.out == 0, "what is not granted is not taken"
     await made.turn()
     made.pump._on_flush()
     await works_off(made)
