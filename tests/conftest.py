@@ -1,4 +1,4 @@
-"""Loops for the tests: the gateway's own (uvloop) on real sockets, plain asyncio elsewhere, both for the protocol."""
+"""Loops for the tests: the gateway's own (uvloop) on real sockets, plain asyncio elsewhere, both where bytes move."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
+BOTH_LOOPS = {"test_protocol.py", "test_transport_bodies.py", "test_transport_ends.py"}
 REAL_SOCKETS = {"integration", "acceptance", "crash"}
 
 
@@ -20,7 +21,7 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Choose by folder."""
-    if item.path.name == "test_protocol.py":
+    if item.path.name in BOTH_LOOPS:
         return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
     if REAL_SOCKETS & set(item.path.parts):
         return {"uvloop": uvloop.new_event_loop}

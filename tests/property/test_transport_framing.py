@@ -9,7 +9,7 @@ from itertools import cycle
 from typing import Any
 from unittest.mock import patch
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.transport.budget import ByteBudget
@@ -55,11 +55,12 @@ class Plan:
 
 PLANS = st.builds(
     Plan,
-    body=st.binary(max_size=300),
+    # Numbers: what is lost, repeated or out of order shows. Drawn evenly, since short ones are all alike.
+    body=st.sampled_from(range(300)).map(lambda bytes_: b"".join(b"%04d," % at for at in range(60))[:bytes_]),
     framing=st.sampled_from(["length", "chunked", "close"]),
-    chunks=st.lists(st.integers(1, 60), min_size=1, max_size=8),
-    reads=st.lists(st.integers(1, 400), min_size=1, max_size=8),
-    steps=st.lists(st.sampled_from(["read", "work", "flush", "turn"]), max_size=30).map(
+    chunks=st.lists(st.sampled_from(range(1, 80)), min_size=1, max_size=8),
+    reads=st.lists(st.sampled_from([1, 2, 5, 15, 16, 17, 40, 400]), min_size=1, max_size=8),
+    steps=st.lists(st.sampled_from(["read", "work", "flush", "turn"]), min_size=2, max_size=30).map(
         lambda steps: [*steps, "read", "work", "turn"]
     ),
     behind=st.sampled_from([b"", b"\r\n", b"GARBAGE", b"HTTP/1.1 500 No\r\nContent-Length: 1\r\n\r\nx"]),
@@ -126,6 +127,7 @@ class Kept(Sink):
         """Nothing to drop."""
 
 
+@settings(max_examples=300)
 @given(PLANS)
 def test_a_body_arrives_as_it_was(plan: Plan) -> None:
     """By length, in chunks or up to the close; cut anywhere; with a thread that is quick, slow or late."""
@@ -173,7 +175,13 @@ async def _arrives(plan: Plan) -> None:
                     pump._on_flush()
                 case _:
                     await asyncio.sleep(0)
-        assert task.done(), "nobody goes on"
+        is_done = task.done()
+        # A pump does not leave a thread alone with its sink: one that failed above would wait for ever.
+        task.cancel()
+        while not task.done():
+            threads.work()
+            await asyncio.sleep(0)
+        assert is_done, "nobody goes on"
         await task
     assert sink.body == plan.body
     assert pump.body_bytes == len(plan.body)

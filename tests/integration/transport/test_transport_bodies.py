@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pybase64
@@ -29,6 +31,12 @@ def whole(outcome: Exchange | Failure) -> Exchange:
 def chunk(data: bytes) -> bytes:
     """Frame one chunk."""
     return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def bare(text: bytes) -> bytes:
+    """Deflate without a wrapper."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(text) + packer.flush()
 
 
 async def test_interim_answers_are_passed_over(lab: Any) -> None:
@@ -87,6 +95,57 @@ async def test_unasked_gzip_is_decoded(lab: Any) -> None:
     whole(await lab.ask(peer.url, sink=sink))
     assert sink.body == body
     assert b"Accept-Encoding: identity\r\n" in peer.requests[0]
+
+
+@pytest.mark.parametrize("packed", [zlib.compress, bare], ids=["zlib", "bare"])
+async def test_unasked_deflate_is_decoded(lab: Any, packed: Callable[[bytes], bytes]) -> None:
+    """With the wrapper that the standard asks for, or without it, as some servers understood the name."""
+    body = b'{"data":[]}' * 50_000
+    peer = await lab.answering(OK + b"Content-Encoding: deflate\r\n\r\n" + packed(body))
+    sink = lab.Collector()
+    assert whole(await lab.ask(peer.url, sink=sink)).timings.body_bytes == len(body)
+    assert sink.body == body
+
+
+async def test_coding_that_nobody_asked_for_is_told_by_its_name(lab: Any) -> None:
+    """The image was made, and cannot be read; the status of an error is known all the same."""
+    peer = await lab.answering(OK + b"Content-Encoding: br\r\nContent-Length: 3\r\n\r\nabc", then="stall")
+    sink = lab.Collector()
+    outcome = await lab.ask(peer.url, sink=sink)
+    assert isinstance(outcome, Failure)
+    assert (outcome.kind, outcome.charge) == (FailureKind.MALFORMED, Charge.YES)
+    assert "'br'" in outcome.detail
+    assert sink.is_closed
+    busy = await lab.answering(b"HTTP/1.1 503 No\r\nContent-Encoding: br\r\nContent-Length: 3\r\n\r\nabc")
+    exchange = whole(await lab.ask(busy.url))
+    assert exchange.head.status == 503
+    assert exchange.cut is not None
+
+
+@pytest.mark.parametrize("behind", [b"\r\n", b"GARBAGE", b"HTTP/1.1 500 No\r\nContent-Length: 1\r\n\r\nx"])
+@pytest.mark.parametrize("bytes_", [2, 20_000])
+async def test_what_follows_an_announced_body_is_no_part_of_it(lab: Any, bytes_: int, behind: bytes) -> None:
+    """Nor of its head: the status that counts is the first."""
+    body = b"x" * bytes_
+    peer = await lab.answering(OK + b"Content-Length: %d\r\n\r\n" % bytes_ + body + behind, then="stall")
+    sink = lab.Collector()
+    exchange = whole(await lab.ask(peer.url, sink=sink))
+    assert exchange.head.status == 200
+    assert sink.body == body
+
+
+async def test_untidy_answers_are_read(lab: Any) -> None:
+    """Bare line feeds, padded chunk sizes, a length beside chunks: each has been seen, and each is paid for."""
+    for answer in (
+        b"HTTP/1.1 200 OK\nContent-Length: 2\n\n{}",
+        CHUNKED + b"2   \r\n{}\r\n0\r\n\r\n",
+        OK + b"Content-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\nConnection: close\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}",
+    ):
+        peer = await lab.answering(answer)
+        sink = lab.Collector()
+        whole(await lab.ask(peer.url, sink=sink))
+        assert sink.body == b"{}", answer
 
 
 async def test_gzip_bomb_ends_at_the_bound(lab: Any) -> None:

@@ -5,10 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,15 +52,19 @@ async def test_full_backlog_times_out_while_connecting(lab: Any) -> None:
 
 
 async def test_mute_tls_server_times_out_while_connecting(lab: Any) -> None:
-    """The handshake belongs to connecting: a server that never answers it has seen no request."""
+    """The handshake belongs to connecting: a server that never answers it has seen no request, and is hung up on."""
+    hung_up = asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Any) -> None:
-        await reader.read()
-        await asyncio.sleep(60)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        hung_up.set()
 
     peer = await lab.peer(script, reads_request=False)
     outcome = await lab.ask(peer.url.replace("http:", "https:"), connect_s=0.3)
     assert verdict(outcome) == (UNREACHABLE, Phase.CONNECT, Charge.NO)
+    async with asyncio.timeout(10):
+        await hung_up.wait()
 
 
 async def test_total_time_spent_on_connecting_is_not_charged(lab: Any) -> None:
@@ -113,7 +113,7 @@ async def test_total_time_without_a_head_is_unknown(lab: Any) -> None:
 
 
 async def test_request_that_is_not_taken_is_given_up_while_sending(lab: Any) -> None:
-    """aiohttp has no timer for writing; a peer that reads nothing would hold the call for ever."""
+    """A peer that reads nothing would hold the call for ever."""
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Any) -> None:
         writer.transport.pause_reading()
@@ -149,7 +149,7 @@ async def test_reset_while_sending_is_unknown(lab: Any) -> None:
     ids=["ssh", "status", "two-lengths", "long-line", "many-headers"],
 )
 async def test_garbage_for_a_head_is_malformed_and_paid(lab: Any, answer: bytes) -> None:
-    """aiohttp reports a status 400 of its own making; it must not pass for the upstream's."""
+    """Something was answered, so it may have been made; it has no status of its own."""
     peer = await lab.answering(answer)
     outcome = await lab.ask(peer.url)
     assert verdict(outcome) == (MALFORMED, Phase.DECODE, Charge.YES)
@@ -316,47 +316,15 @@ async def test_details_name_neither_credential_nor_prompt(lab: Any) -> None:
     assert "lighthouse" not in repr(outcome)
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Make a self-signed certificate for 127.0.0.1 and give (certificate, key)."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "cert.pem", folder / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate_file, key_file
-
-
 async def tls_peer(lab: Any) -> tuple[Any, str]:
     """Start a TLS peer; give it and the path of its certificate."""
-    certificate, key = make_certificate(lab.tmp_path)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Any) -> None:
         writer.write(OK + b"Content-Length: 2\r\n\r\n{}")
         await writer.drain()
 
-    return await lab.peer(script, context=context), str(certificate)
+    context, ca_file = lab.tls()
+    return await lab.peer(script, context=context), ca_file
 
 
 async def test_tls_with_a_private_authority(lab: Any) -> None:
