@@ -22,7 +22,7 @@ from holdfast.providers.registry import conversation_for
 from holdfast.store.attempts import begin_attempt
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
-from holdfast.transport.exchange import Head, Piece, Sink, Timeouts
+from holdfast.transport.exchange import Head, HttpRequest, Piece, Sink, Timeouts
 from holdfast.types import Charge, Failure, FailureKind, Phase
 from holdfast.wire.scan import WireError
 
@@ -202,23 +202,28 @@ class _Talk:
                 case Wait(delay_s=delay_s):
                     await asyncio.sleep(delay_s)
                     step = self._conversation.start()
-                case Send():
-                    step = await self._send(step)
+                case Send(request=request):
+                    sending = self._send(request)
+                    # Held for minutes from here on: without the bytes that are sent.
+                    del step, request
+                    step = await sending
 
-    async def _send(self, step: Send) -> Step:
+    async def _send(self, request: HttpRequest) -> Step:
         core, conversation = self._core, self._conversation
         assert conversation is not None
         await faults.point("send.before_exchange")
         if self._inputs:
             await core.in_thread(_must_be_there, self._inputs)
         self._is_sent = True
-        outcome = await core.transport.exchange(
-            step.request,
+        exchanging = core.transport.exchange(
+            request,
             inputs=self._inputs,
             timeouts=self._timeouts,
             on_head=self._on_head,
             ca_file=self._target.upstream.ca_file,
         )
+        del request
+        outcome = await exchanging
         if isinstance(outcome, Failure):
             await faults.point("receive.after_failure")
             return conversation.failed(outcome)

@@ -12,14 +12,15 @@ from holdfast.clock import from_rfc3339
 from holdfast.engine import attempt, recover, settle
 from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
-from holdfast.engine.submit import Submission, expected_bytes, first_target, live_of, price
+from holdfast.engine.submit import Submission, first_target, live_of, price
 from holdfast.engine.watchers import Ended, Watcher
-from holdfast.errors import RequestError, StorageError
+from holdfast.errors import StorageError
 from holdfast.log import emit
+from holdfast.policy import admission
+from holdfast.policy.admission import Load, Obstacle, expected_bytes
 from holdfast.store.generations import accept, get_generation, get_record, mark_received
 from holdfast.store.records import NewGeneration, Record
 
-RETRY_AFTER_S = 30.0
 NOTE_S = 0.1
 """How long notes of received answers are gathered before they are written."""
 
@@ -82,9 +83,9 @@ class Engine:
     @contextlib.contextmanager
     def _admitted(self, submission: Submission) -> Iterator[None]:
         """Hold a place and room on the disk while the accepting commit is made: a hundred may ask at one instant."""
-        self._admit(submission)
         request = submission.request
         bytes_ = expected_bytes(request.geometry.tier, request.n)
+        self._admit(bytes_)
         self._entering += 1
         self._reserved_bytes += bytes_
         try:
@@ -93,29 +94,23 @@ class Engine:
             self._entering -= 1
             self._reserved_bytes -= bytes_
 
-    def _admit(self, submission: Submission) -> None:
-        if self.is_draining:
-            raise RequestError(
-                "This gateway is shutting down; try again.", code="draining", status=503, retry_after_s=RETRY_AFTER_S
-            )
-        open_ = len(self._live) + self._entering
-        if open_ >= self._core.settings.server.held_max:
-            raise RequestError(
-                f"{open_} generations are open already (server.held_max).",
-                code="queue_full",
-                status=503,
-                retry_after_s=RETRY_AFTER_S,
-            )
-        request = submission.request
-        free = self._free_bytes() - self._reserved_bytes - self._core.settings.store.free_bytes_margin
-        if free < expected_bytes(request.geometry.tier, request.n):
-            emit("storage.low", level="warning", free_bytes=free)
-            raise RequestError(
-                "The gateway's disk is too full to keep another image; nothing was bought.",
-                code="storage_low",
-                status=503,
-                retry_after_s=60.0,
-            )
+    def _admit(self, needed_bytes: int) -> None:
+        load = self._load()
+        obstacle = admission.obstacle(load, needed_bytes=needed_bytes)
+        if obstacle is None:
+            return
+        if obstacle is Obstacle.STORAGE_LOW:
+            emit("storage.low", level="warning", free_bytes=load.room_bytes)
+        raise admission.refusal(obstacle, load)
+
+    def _load(self) -> Load:
+        settings = self._core.settings
+        return Load(
+            is_draining=self.is_draining,
+            open_generations=len(self._live) + self._entering,
+            open_max=settings.server.held_max,
+            room_bytes=self._free_bytes() - self._reserved_bytes - settings.store.free_bytes_margin,
+        )
 
     async def _accept(self, new: NewGeneration) -> None:
         """Make the accepting commit; where its answer was lost, our own id tells whether it was made."""
@@ -126,12 +121,9 @@ class Engine:
             if await store.read(get_generation, new.id) is None:
                 raise
 
-    def obstacle(self) -> str | None:
-        """Why new work would be refused: `draining`, `storage_low`; None when it is taken."""
-        if self.is_draining:
-            return "draining"
-        free = self._free_bytes() - self._reserved_bytes
-        return "storage_low" if free < self._core.settings.store.free_bytes_margin else None
+    def obstacle(self) -> Obstacle | None:
+        """Why new work would be refused, and will be until somebody acts; None otherwise."""
+        return admission.lasting_obstacle(self._load())
 
     # Driving
 

@@ -15,15 +15,7 @@ from holdfast.policy.deadlines import generation_s
 from holdfast.policy.prices import unit_price_micros
 from holdfast.providers.registry import images_per_call
 from holdfast.store.records import GenerationRow, NewGeneration
-from holdfast.types import Request, Tier
-
-EXPECTED_BYTES_MAX = {Tier.K1: 3_000_000, Tier.K2: 9_000_000, Tier.K4: 26_000_000}
-"""99 of 100 images are smaller; what an attempt in flight may still write."""
-
-
-def expected_bytes(tier: Tier, images: int) -> int:
-    """Say how much of the disk is set aside for images that were asked for and are not there yet."""
-    return EXPECTED_BYTES_MAX[tier] * images
+from holdfast.types import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

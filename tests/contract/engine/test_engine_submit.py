@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 
 from holdfast.errors import RequestError, StorageError
+from holdfast.providers.conversation import Send
 from holdfast.store.bookkeeping import ledger_sums
 from holdfast.store.generations import open_records
-from holdfast.types import Charge, Geometry, Tier
+from holdfast.transport.exchange import HttpRequest
+from holdfast.types import Charge, Failure, FailureKind, Geometry, Phase, Tier
 
 USD = 1_000_000
 GPT = "gpt-image-2"
@@ -255,3 +258,27 @@ async def test_lines_of_the_log_say_who_what_and_how_long(
     text = repr(log())
     assert "secret wish" not in text
     assert "one-key" not in text
+
+
+async def test_what_was_sent_is_not_kept_while_an_answer_is_awaited(bench: Any) -> None:
+    """A prompt may weigh megabytes and an answer take minutes: the bytes go when the transport lets go of them."""
+    gate, is_sent = asyncio.Event(), asyncio.Event()
+
+    async def exchange(request: HttpRequest, **_: Any) -> Failure:
+        assert request.body
+        del request
+        is_sent.set()
+        await gate.wait()
+        return Failure(kind=FailureKind.UNREACHABLE, phase=Phase.CONNECT, charge=Charge.NO, detail="gone")
+
+    def requests_in_memory() -> int:
+        gc.collect()
+        return sum(isinstance(each, HttpRequest | Send) for each in gc.get_objects())
+
+    bench.upstream.exchange = exchange
+    before = requests_in_memory()
+    _, caller = await bench.ask()
+    await is_sent.wait()
+    assert requests_in_memory() == before
+    gate.set()
+    await caller.ended()

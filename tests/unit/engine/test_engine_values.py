@@ -19,7 +19,7 @@ from holdfast.engine.attempt import Attempted, lost_inside, not_sent, not_stored
 from holdfast.engine.core import Core, Live, Target
 from holdfast.engine.patience import is_full
 from holdfast.engine.settle import judge, judge_failed, kept_back
-from holdfast.engine.submit import Submission, expected_bytes, live_of, live_of_row, price
+from holdfast.engine.submit import Submission, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Notice, PartialImage, Watchers
 from holdfast.errors import ConfigError, RequestError, StorageError
 from holdfast.store.records import GenerationRow
@@ -211,13 +211,6 @@ def test_a_row_without_a_route_is_told_so() -> None:
     with pytest.raises(RequestError, match="not served here") as caught:
         live_of_row(core, replace(row, model="gone"))
     assert (caught.value.code, caught.value.status) == ("model_not_found", 404)
-
-
-def test_room_goes_by_size_and_number() -> None:
-    """A larger size and more images need more of the disk."""
-    sizes = [expected_bytes(tier, 1) for tier in (Tier.K1, Tier.K2, Tier.K4)]
-    assert sizes == sorted(set(sizes))
-    assert expected_bytes(Tier.K2, 3) == 3 * expected_bytes(Tier.K2, 1)
 
 
 # Judging

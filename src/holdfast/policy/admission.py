@@ -1,0 +1,65 @@
+"""Whether another generation is taken: refused here, nothing has been bought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from holdfast.errors import RequestError
+from holdfast.types import Tier
+
+EXPECTED_BYTES_MAX = {Tier.K1: 3_000_000, Tier.K2: 9_000_000, Tier.K4: 26_000_000}
+"""99 of 100 images are smaller; what an attempt in flight may still write."""
+RETRY_AFTER_S = 30.0
+RETRY_AFTER_FULL_DISK_S = 60.0
+
+
+class Obstacle(StrEnum):
+    """Why nothing new is taken; also the error's code."""
+
+    DRAINING = "draining"
+    QUEUE_FULL = "queue_full"
+    STORAGE_LOW = "storage_low"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How much a gateway has taken on."""
+
+    is_draining: bool
+    open_generations: int
+    """Those being accepted included."""
+    open_max: int
+    room_bytes: int
+    """What the disk still takes, without its margin and what is set aside for images on their way."""
+
+
+def expected_bytes(tier: Tier, images: int) -> int:
+    """Say how much of the disk is set aside for images that were asked for and are not there yet."""
+    return EXPECTED_BYTES_MAX[tier] * images
+
+
+def obstacle(load: Load, *, needed_bytes: int) -> Obstacle | None:
+    """Find what stands against another generation that needs so much of the disk; None when it is taken."""
+    is_full = load.open_generations >= load.open_max and not load.is_draining
+    return Obstacle.QUEUE_FULL if is_full else lasting_obstacle(load, needed_bytes=needed_bytes)
+
+
+def lasting_obstacle(load: Load, *, needed_bytes: int = 0) -> Obstacle | None:
+    """Find what will not pass by itself (`/readyz`): a full queue does, with the next image that arrives."""
+    if load.is_draining:
+        return Obstacle.DRAINING
+    return Obstacle.STORAGE_LOW if load.room_bytes < needed_bytes else None
+
+
+def refusal(of: Obstacle, load: Load) -> RequestError:
+    """Tell the caller."""
+    match of:
+        case Obstacle.DRAINING:
+            message = "This gateway is shutting down; try again."
+        case Obstacle.QUEUE_FULL:
+            message = f"{load.open_generations} generations are open already (server.held_max)."
+        case Obstacle.STORAGE_LOW:
+            message = "The gateway's disk is too full to keep another image; nothing was bought."
+    after_s = RETRY_AFTER_FULL_DISK_S if of is Obstacle.STORAGE_LOW else RETRY_AFTER_S
+    return RequestError(message, code=of.value, status=503, retry_after_s=after_s)
