@@ -430,6 +430,18 @@ def test_clearing_takes_just_what_an_answer_left(tmp_path: Path) -> None:
     assert names(tmp_path) == [f"{NEIGHBOUR}-0.done"]
 
 
+@pytest.mark.parametrize("release", [lambda got, folder: clear(got), lambda got, folder: remove(folder, ATTEMPT)])
+def test_an_image_that_lives_on_carries_no_answer(tmp_path: Path, release: Callable[[Any, Path], None]) -> None:
+    """A blob is the same file under another name; a revised prompt would be copied along with it."""
+    got = spooled(tmp_path, openai(png(64), revised_prompt="a secret wish"))
+    blob = tmp_path / "blob.png"
+    os.link(got.images[-1].path, blob)
+    assert ANSWER_ATTRIBUTE in os.listxattr(blob)
+    release(got, tmp_path)
+    assert os.listxattr(blob) == []
+    assert blob.read_bytes() == png(64)
+
+
 def test_an_answer_without_its_images_is_nothing(tmp_path: Path) -> None:
     """The document alone delivers nothing."""
     spooled(tmp_path, openai(png(10)))

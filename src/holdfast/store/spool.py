@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -248,16 +248,26 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 def clear(spooled: Spooled) -> None:
     """Remove the files of an answer that is settled, by name: listing a spool of thousands takes milliseconds."""
-    _unlink(spooled.files)
+    _release(spooled.files)
 
 
 def remove(folder: Path, attempt_id: str) -> None:
     """Remove whatever an attempt left in the spool: it is settled, or nothing of it is whole."""
-    _unlink(_files_of(folder, attempt_id))
+    _release(_files_of(folder, attempt_id))
 
 
 def _files_of(folder: Path, attempt_id: str) -> tuple[Path, ...]:
     return tuple(folder.glob(f"{attempt_id}[-.]*"))
+
+
+def _release(paths: Collection[Path]) -> None:
+    """Remove files whose images may live on under another name: what the model said of them is not theirs to carry."""
+    for path in paths:
+        if path.suffix == ".done" and hasattr(os, "removexattr"):
+            # Most carry none, and not every file system has them.
+            with contextlib.suppress(OSError):
+                os.removexattr(path, ANSWER_ATTRIBUTE)
+    _unlink(paths)
 
 
 def _unlink(paths: Iterable[Path]) -> None:
