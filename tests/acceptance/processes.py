@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import tomli_w
 
 from holdfast.store.bookkeeping import LedgerSums, ledger_sums
 
@@ -122,7 +123,7 @@ class Gateway(Holdfast):
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         file = folder / "holdfast.toml"
-        file.write_text(toml_of(settings), "utf-8")
+        file.write_text(tomli_w.dumps(settings), "utf-8")
         self._data = folder / "data"
         super().__init__(folder, "serve", "--config", str(file), "--data", str(self._data), "--port", "0")
         self.key = (self._data / "first.key").read_text("ascii").strip()
@@ -157,24 +158,6 @@ class Gateway(Holdfast):
         database = sqlite3.connect(f"file:{self._data / 'holdfast.sqlite3'}?mode=ro", uri=True)
         database.row_factory = sqlite3.Row
         return database
-
-
-def toml_of(settings: Mapping[str, Any]) -> str:
-    """Write settings as a file has them."""
-
-    def value(of: Any) -> str:
-        if isinstance(of, Mapping):
-            return "{ " + ", ".join(f'"{name}" = {value(each)}' for name, each in of.items()) + " }"
-        if isinstance(of, list):
-            return "[" + ", ".join(map(value, of)) + "]"
-        return json.dumps(of)
-
-    lines: list[str] = []
-    for name, section in settings.items():
-        for table in section if isinstance(section, list) else [section]:
-            lines.append(f"[[{name}]]" if isinstance(section, list) else f"[{name}]")
-            lines += [f"{item} = {value(each)}" for item, each in table.items()]
-    return "\n".join(lines)
 
 
 def settings_for(upstream_url: str) -> dict[str, Any]:

@@ -16,30 +16,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+import tomli_w
 
 from holdfast.cli.exits import Exit
 from holdfast.store.lock import DataFolder
 
 QUICK = {"first_beat_s": 0.1, "beat_s": 0.1}
 WITHIN_S = 10.0
-
-
-def toml_of(settings: Mapping[str, Any]) -> str:
-    """Write settings as a file has them."""
-
-    def value(of: Any) -> str:
-        if isinstance(of, Mapping):
-            return "{ " + ", ".join(f'"{name}" = {value(each)}' for name, each in of.items()) + " }"
-        if isinstance(of, list):
-            return "[" + ", ".join(map(value, of)) + "]"
-        return json.dumps(of)
-
-    lines: list[str] = []
-    for name, section in settings.items():
-        for table in section if isinstance(section, list) else [section]:
-            lines.append(f"[[{name}]]" if isinstance(section, list) else f"[{name}]")
-            lines += [f"{item} = {value(each)}" for item, each in table.items()]
-    return "\n".join(lines)
 
 
 class Process:
@@ -115,7 +98,9 @@ async def launch(
     async def starter(*words: str, config: Mapping[str, Any] | None = None, **sections: Any) -> Process:
         data = tmp_path / "data"
         file = tmp_path / f"holdfast-{len(started)}.toml"
-        file.write_text(toml_of(settings_for(upstream.port, data, sections) if config is None else config), "utf-8")
+        file.write_text(
+            tomli_w.dumps(settings_for(upstream.port, data, sections) if config is None else config), "utf-8"
+        )
         command = [sys.executable, "-m", "holdfast.cli.main", "serve", "--config", str(file), *words]
         pipe = asyncio.subprocess.PIPE
         made = Process(await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, cwd=tmp_path), data)
