@@ -74,7 +74,7 @@ def describe(root: Path) -> dict[str, Any]:
     """The machine, the kernel, the versions and the commit: what a figure means nothing without."""
     cpu = next((line.partition(":")[2].strip() for line in _lines("cpuinfo") if line.startswith("model name")), "?")
     memory_kb = next(int(line.split()[1]) for line in _lines("meminfo") if line.startswith("MemTotal"))
-    packages = ("uvicorn", "uvloop", "httptools", "aiohttp", "pybase64", "orjson", "msgspec")
+    packages = ("uvicorn", "uvloop", "httptools", "aiohappyeyeballs", "pybase64", "orjson", "msgspec")
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
