@@ -124,6 +124,28 @@ def test_an_image_is_written_hashed_and_measured_as_it_comes(tmp_path: Path, ste
     assert names(tmp_path) == ["-0.done"]
 
 
+@pytest.mark.parametrize("at", [1, 40, 0.5, -1])
+def test_an_image_that_makes_a_pause_keeps_no_file_open(tmp_path: Path, at: float) -> None:
+    """Thousands may pause at once; each goes on where it was, whether or not its file had been begun."""
+    body, image = openai(png(64, payload=b"p" * 5000)), png(64, payload=b"p" * 5000)
+    cut = at if isinstance(at, int) else int(len(body) * at)
+    writer = writer_of(tmp_path)
+    writer.feed([body[:cut]])
+    for _ in range(2):
+        writer.rest()
+        assert open_in(tmp_path) == []
+    writer.feed([body[cut:]])
+    kept = writer.finish()
+    assert contents(kept.images) == [image]
+    assert kept.images[0].info == info_of(image, 64)
+
+
+def open_in(folder: Path) -> list[str]:
+    """The files of a folder that this process has open."""
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [link for link in links if link.startswith(str(folder))]
+
+
 def test_a_writer_knows_that_the_document_has_closed(tmp_path: Path) -> None:
     """Even if the transfer's own end never comes: a connection that dies after it has lost nothing."""
     body = openai(png(1))

@@ -394,3 +394,31 @@ async def test_unacknowledged_bytes_fall_to_zero_when_the_caller_has_read_all() 
     assert counts[0]
     assert counts[0] > 0
     assert counts[-1] == 0
+
+
+@pytest.mark.parametrize("reads_all", [True, False])
+async def test_a_caller_that_hangs_up_with_all_of_it_has_got_it(reads_all: bool) -> None:
+    """Many close at their last byte; whoever closes before it has read everything has not got it."""
+    counts: list[int | None] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 3_000_000, "more_body": False})
+        protocol = scope["extensions"]["holdfast"]
+        while not protocol.transport.is_closing():
+            await asyncio.sleep(0.01)
+        counts.append(protocol.unacknowledged_bytes())
+
+    async with serving(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = await reader.read(1 << 16)
+        while reads_all and not received.endswith(b"0\r\n\r\n"):
+            received += await reader.read(1 << 16)
+        writer.close()
+        with contextlib.suppress(ConnectionResetError):
+            await writer.wait_closed()
+        while not counts:
+            await asyncio.sleep(0.01)
+    assert counts == [0 if reads_all else None]

@@ -27,8 +27,8 @@ async def _play(plan: list[tuple[str, int, int]]) -> None:
     tasks: list[asyncio.Task[int]] = []
     held: list[int] = []
 
-    async def want(size: int) -> int:
-        await budget.acquire(size)
+    async def want(size: int, *, has_begun: bool) -> int:
+        await budget.acquire(size, has_begun=has_begun)
         held.append(size)
         assert sum(held) <= BYTES_MAX
         return size
@@ -36,7 +36,7 @@ async def _play(plan: list[tuple[str, int, int]]) -> None:
     for action, size, which in plan:
         match action:
             case "acquire":
-                tasks.append(asyncio.create_task(want(size)))
+                tasks.append(asyncio.create_task(want(size, has_begun=bool(which % 2))))
             case "release" if held:
                 budget.release(held.pop(which % len(held)))
             case "cancel" if tasks:

@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 from typing import IO
 
 from holdfast.cli.exits import Exit, Stop
-from holdfast.transport.exchange import Piece
+from holdfast.transport.exchange import Piece, Sink
 from holdfast.types import ImageInfo, InputImage
 from holdfast.wire.answers import Answer, Reader
 from holdfast.wire.image import ImageProbe
@@ -77,8 +77,8 @@ class _Writing:
         )
 
 
-class ImageFiles:
-    """A sink (`transport.exchange.Sink`) that keeps the images of an answer as files beside their destination."""
+class ImageFiles(Sink):
+    """Keeps the images of an answer as files beside their destination."""
 
     def __init__(self, folder: Path, reader: Reader) -> None:
         self._folder = folder
@@ -120,8 +120,8 @@ class ImageFiles:
                 stack.callback(received.path.unlink, missing_ok=True)
 
 
-class ErrorText:
-    """A sink for the body of an error answer; the transport bounds it."""
+class ErrorText(Sink):
+    """Takes the body of an error answer; the transport bounds it."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -59,6 +59,10 @@ class SpoolSink(Sink):
         faults.point_sync("receive.after_pieces")
         return self.writer.complete
 
+    def rest(self) -> None:
+        """Keep no file open while nothing comes."""
+        self.writer.rest()
+
     def close(self) -> None:
         """Drop what was written: the exchange broke."""
         self.writer.discard()

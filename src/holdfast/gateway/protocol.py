@@ -107,6 +107,7 @@ class HoldProtocol(HttpToolsProtocol):
         self.on_lost: Callable[[], None] | None = None
         """Called once when the caller's connection is gone while a response is in progress."""
         self.half_closed = False
+        self._had_all = False
         self.stays_open = False
         """Set while whoever answers closes by itself, once it has seen the last byte acknowledged."""
         self._timer: asyncio.TimerHandle | None = None
@@ -143,6 +144,9 @@ class HoldProtocol(HttpToolsProtocol):
         """Keep the write side for a caller that only closed its own: it is still owed the answer."""
         self.half_closed = True
         cycle = self.cycle
+        if cycle is not None and cycle.response_complete and self.scheme == "http":
+            # Many hang up as soon as they have the last byte. The descriptor is gone before anybody could ask.
+            self._had_all = self.unacknowledged_bytes() == 0
         if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
             return None
         cycle.keep_alive = False
@@ -401,9 +405,12 @@ class HoldProtocol(HttpToolsProtocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
     def unacknowledged_bytes(self) -> int | None:
-        """Bytes written that the caller's kernel has not acknowledged; None once the connection is gone."""
+        """Bytes written that the caller's kernel has not acknowledged; None once the connection is gone.
+
+        A caller that hung up in good order, after it had acknowledged a whole answer, leaves 0.
+        """
         if self.transport.is_closing():
-            return None
+            return 0 if self._had_all else None
         sock = self.transport.get_extra_info("socket")
         if sock is None or sock.fileno() < 0:
             return None

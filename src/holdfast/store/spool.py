@@ -136,6 +136,7 @@ class SpoolWriter:
                 faults.point_sync("spool.image_began")
             case ImageBytes(data=data):
                 assert self._open is not None
+                self._go_on(self._open)
                 _write_all(self._open.file, data)
                 self._open.digest.update(data)
                 self._open.probe.feed(data)
@@ -146,8 +147,19 @@ class SpoolWriter:
                 return self._close(self._open)
         return None
 
+    def rest(self) -> None:
+        """Close the file of an image that makes a pause: thousands may, and descriptors are bounded."""
+        if self._open is not None:
+            self._open.file.close()
+
+    @staticmethod
+    def _go_on(image: _Open) -> None:
+        if image.file.closed:
+            image.file = image.path.open("ab", buffering=0)
+
     def _close(self, image: _Open) -> PartialReady | None:
         self._open = None
+        self._go_on(image)
         with image.file:
             if not image.partial:
                 os.fsync(image.file.fileno())

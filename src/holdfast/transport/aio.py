@@ -214,6 +214,8 @@ class AioTransport:
             threads=self._threads,
             own=OwnTime(self._loop, scope),
             bytes_max=bytes_max,
+            is_stream=(head.header("content-type") or "").lower().startswith("text/event-stream"),
+            skips_blanks=call.inflating is None,
         )
         await call.pump.run()
 

@@ -78,5 +78,12 @@ class Sink(Protocol):
         A `WireError` ends the exchange as `malformed`; any other exception comes out of `exchange` unchanged.
         """
 
+    def rest(self) -> None:
+        """Let go of what costs something while nothing comes, such as an open file; `feed` goes on where it was.
+
+        Called on the loop, never while `feed` runs. Most have nothing of that kind.
+        """
+        return
+
     def close(self) -> None:
         """Drop what was kept: the exchange ended without an `Exchange`."""

@@ -59,6 +59,10 @@ class Inflating(Sink):
         is_bare = self._is_deflate and first[0] & 0x0F != 8 and first[0] != _GZIP_BEGINS
         return -zlib.MAX_WBITS if is_bare else _GZIP_OR_ZLIB
 
+    def rest(self) -> None:
+        """Let the sink rest."""
+        self._sink.rest()
+
     def close(self) -> None:
         """Drop what was kept."""
         self._sink.close()

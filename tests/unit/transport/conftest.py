@@ -12,7 +12,7 @@ from holdfast.transport.budget import ByteBudget
 from holdfast.transport.buffers import BufferPool
 from holdfast.transport.connection import Connection
 from holdfast.transport.exchange import Piece, Sink
-from holdfast.transport.pump import OwnTime, Pump
+from holdfast.transport.pump import FLUSH_S, OwnTime, Pump
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
@@ -81,6 +81,7 @@ class Kept(Sink):
 
     def __init__(self, *, complete_at: int | None = None, error: Exception | None = None) -> None:
         self.batches: list[bytes] = []
+        self.rests = 0
         self._complete_at = complete_at
         self._error = error
 
@@ -95,6 +96,10 @@ class Kept(Sink):
             raise self._error
         self.batches.append(b"".join(pieces))
         return self._complete_at is not None and len(self.body) >= self._complete_at
+
+    def rest(self) -> None:
+        """Count."""
+        self.rests += 1
 
     def close(self) -> None:
         """Nothing to drop."""
@@ -113,7 +118,14 @@ class Rig:
     Kept = Kept
     turn = staticmethod(turn)
 
-    def __init__(self, *, bytes_max: int = 1 << 30, budget_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        *,
+        bytes_max: int = 1 << 30,
+        budget_bytes: int = 1 << 30,
+        is_stream: bool = False,
+        skips_blanks: bool = False,
+    ) -> None:
         self.pool = BufferPool()
         self.budget = ByteBudget(budget_bytes)
         self.threads = Threads()
@@ -121,6 +133,13 @@ class Rig:
         self.connection = Connection(self.pool)
         self.connection.connection_made(self.wire)
         self._bytes_max = bytes_max
+        self._is_stream = is_stream
+        self._skips_blanks = skips_blanks
+
+    def flush(self, *, silent_s: float = FLUSH_S) -> None:
+        """Let the pump's timer fire, with nothing having come for so long."""
+        self.connection.read_at = asyncio.get_running_loop().time() - silent_s
+        self.pump._on_flush()
 
     def deliver(self, data: bytes = b"", *, step: int = 1 << 30) -> int:
         """Send bytes, and let them be read as far as somebody reads; return how many stay unread."""
@@ -146,6 +165,8 @@ class Rig:
                 threads=self.threads,  # type: ignore[arg-type]
                 own=OwnTime(loop, scope),
                 bytes_max=self._bytes_max,
+                is_stream=self._is_stream,
+                skips_blanks=self._skips_blanks,
             )
             await self.pump.run()
         return self.pump
@@ -173,7 +194,7 @@ async def rig() -> AsyncIterator[type[Rig]]:
     made: list[Rig] = []
 
     class Watched(Rig):
-        def __init__(self, **options: int) -> None:
+        def __init__(self, **options: Any) -> None:
             super().__init__(**options)
             made.append(self)
 

@@ -48,6 +48,35 @@ async def test_who_comes_first_is_granted_first() -> None:
     await asyncio.gather(*tasks)
 
 
+async def test_who_comes_for_the_rest_goes_before_who_has_not_begun() -> None:
+    """Among themselves in order; a newcomer does not slip in through bytes that are too few for them."""
+    budget = ByteBudget(100)
+    await budget.acquire(90)
+    granted: list[str] = []
+
+    async def want(name: str, size: int, *, has_begun: bool) -> None:
+        await budget.acquire(size, has_begun=has_begun)
+        granted.append(name)
+
+    wishes = (("new", 5, False), ("first", 90, True), ("second", 10, True), ("newer", 5, False))
+    tasks = [asyncio.create_task(want(name, size, has_begun=has_begun)) for name, size, has_begun in wishes]
+    await turn()
+    assert granted == ["new"], "it came when there was room"
+    assert not budget.has_room(1)
+    assert not budget.has_room(1, has_begun=True)
+    assert repr(budget) == "<ByteBudget 95 of 100 bytes used, 3 waiting>"
+    budget.release(90)
+    await turn()
+    assert granted == ["new", "first"]
+    budget.release(5)
+    await turn()
+    assert granted == ["new", "first", "second"]
+    budget.release(90)
+    await turn()
+    assert granted[3:] == ["newer"]
+    await asyncio.gather(*tasks)
+
+
 async def test_a_release_serves_as_many_as_fit() -> None:
     """One large body that ends lets several small ones in."""
     budget = ByteBudget(100)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from holdfast.transport.connection import Broken
-from holdfast.transport.pump import OWED_S, BodyTooLarge, OwnTime
+from holdfast.transport.pump import OWED_S, PAUSE_S, BodyTooLarge, OwnTime
 from holdfast.transport.reply import Garbage
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -233,24 +233,124 @@ async def test_a_bound_passed_with_the_head_does_not_wait_for_more(rig: Any) -> 
 
 
 async def test_what_flows_no_more_gives_its_memory_back(rig: Any) -> None:
-    """A stream that is silent holds neither a buffer nor a grant, and takes both anew when it goes on."""
-    made, sink = rig(), rig.Kept()
+    """A stream that is silent holds neither a buffer nor a grant, nor a file, and takes them anew when it goes on."""
+    made, sink = rig(is_stream=True), rig.Kept()
     made.deliver(CHUNKED)
     task = await made.start(sink)
     assert made.is_empty, "not before a byte has come"
-    for event in (b"one", b"three", b"seven"):
+    for count, event in enumerate((b"one", b"three", b"seven"), 1):
         made.deliver(b"%x\r\n%b\r\n" % (len(event), event))
         await made.turn()
         assert not made.is_empty
-        made.pump._on_flush()
+        made.flush()
         await works_off(made)
         assert sink.batches[-1] == event
-        made.pump._on_flush()
+        made.flush()
         await made.turn()
         assert made.is_empty
+        assert sink.rests == count
         assert not made.connection.is_paused
     made.deliver(b"0\r\n\r\n")
     await task
+
+
+async def test_a_body_in_one_piece_keeps_its_place_through_a_short_pause(rig: Any) -> None:
+    """An upstream that has much to send stutters; were its place given away each time, nothing would be finished."""
+    made, sink = rig(), rig.Kept()
+    made.deliver(length(6))
+    task = await made.start(sink)
+    made.deliver(b"abc")
+    await made.turn()
+    made.flush()
+    await works_off(made)
+    made.flush(silent_s=PAUSE_S - 0.1)
+    await made.turn()
+    assert not made.is_empty
+    assert sink.rests == 0
+    made.flush(silent_s=PAUSE_S)
+    await made.turn()
+    assert made.is_empty
+    assert sink.rests == 1
+    made.deliver(b"def")
+    await made.turn()
+    await works_off(made)
+    await task
+    assert sink.body == b"abcdef"
+
+
+async def test_who_has_begun_goes_before_who_has_not(rig: Any) -> None:
+    """A body that paused comes back to a full house: it is the next, before all that wait with nothing read."""
+    made, sink = rig(budget_bytes=32), rig.Kept()
+    made.deliver(CHUNKED)
+    task = await made.start(sink)
+    made.deliver(b"3\r\nabc\r\n")
+    await made.turn()
+    made.flush()
+    await works_off(made)
+    made.flush(silent_s=PAUSE_S)
+    await made.turn()
+    await made.budget.acquire(32)
+    other = asyncio.create_task(made.budget.acquire(32))
+    await made.turn()
+    made.deliver(b"3\r\ndef\r\n0\r\n\r\n")
+    await made.turn()
+    made.budget.release(32)
+    await made.turn()
+    assert not other.done()
+    await works_off(made)
+    await task
+    await other
+    made.budget.release(32)
+    assert sink.body == b"abcdef"
+
+
+async def test_white_space_before_the_document_needs_no_memory(rig: Any) -> None:
+    """Another gateway's heartbeats, all through the wait: each would take a place, and a buffer, from an image."""
+    made, sink = rig(skips_blanks=True), rig.Kept()
+    made.deliver(CHUNKED)
+    task = await made.start(sink)
+    for _ in range(3):
+        made.deliver(b"1\r\n\n\r\n")
+        await made.turn()
+        assert made.is_empty
+        assert not made.connection.is_paused
+    made.deliver(b"4\r\n\n{} \r\n0\r\n\r\n")
+    await made.turn()
+    await works_off(made)
+    pump = await task
+    assert sink.body == b"\n{} "
+    assert pump.body_bytes == 7
+
+
+async def test_white_space_inside_the_document_is_part_of_it(rig: Any) -> None:
+    """It may stand inside a string; only before the first byte does it mean nothing."""
+    made, sink = rig(skips_blanks=True), rig.Kept()
+    made.deliver(CHUNKED)
+    task = await made.start(sink)
+    for piece in (b"{", b" ", b"}"):
+        made.deliver(b"1\r\n%b\r\n" % piece)
+        await made.turn()
+        made.flush()
+        await works_off(made)
+        made.flush(silent_s=PAUSE_S)
+        await made.turn()
+        assert made.is_empty
+    made.deliver(b"0\r\n\r\n")
+    await task
+    assert sink.body == b"{ }"
+
+
+async def test_white_space_without_end_is_too_large(rig: Any) -> None:
+    """What is skipped counts: nothing comes for ever."""
+    made, sink = rig(skips_blanks=True, bytes_max=3), rig.Kept()
+    made.deliver(CHUNKED)
+    task = await made.start(sink)
+    for _ in range(4):
+        made.deliver(b"1\r\n\n\r\n")
+        await made.turn()
+    with pytest.raises(BodyTooLarge):
+        await task
+    assert made.is_empty
 
 
 async def test_a_flush_while_the_thread_works_takes_nothing_away(rig: Any) -> None:
@@ -281,15 +381,15 @@ async def test_bytes_that_come_as_the_memory_is_given_back_are_kept(rig: Any) ->
     task = await made.start(sink)
     made.deliver(b"ab")
     await made.turn()
-    made.pump._on_flush()
+    made.flush()
     await works_off(made)
-    made.pump._on_flush()
+    made.flush(silent_s=PAUSE_S)
     made.deliver(b"cd")
     assert made.pool.out == 0, "what is not granted is not taken"
     await made.turn()
-    made.pump._on_flush()
+    made.flush()
     await works_off(made)
-    made.pump._on_flush()
+    made.flush(silent_s=PAUSE_S)
     made.deliver(b"ef")
     await made.turn()
     await works_off(made)
