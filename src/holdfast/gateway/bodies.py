@@ -14,6 +14,7 @@ from typing import BinaryIO
 from holdfast.errors import RequestError
 from holdfast.gateway.call import Call
 from holdfast.store.blobs import LocalBlobs
+from holdfast.store.spool import write_all
 from holdfast.threads import Threads
 from holdfast.types import InputImage
 from holdfast.wire.image import ImageProbe
@@ -67,10 +68,10 @@ class _InputSink:
         match event:
             case ImageBegan(index=index):
                 path = self._spool / f"input-{self._name}-{index}.part"
-                self._open = _Open(path, path.open("wb"), ImageProbe(), hashlib.sha256())
+                self._open = _Open(path, path.open("wb", buffering=0), ImageProbe(), hashlib.sha256())
             case ImageBytes(data=data):
                 assert self._open is not None
-                self._open.file.write(data)
+                write_all(self._open.file, data)
                 self._open.digest.update(data)
                 self._open.probe.feed(data)
                 self._open.size += len(data)
@@ -86,7 +87,6 @@ class _InputSink:
             del self._ended[0]
 
     def _keep(self, index: int, image: _Open) -> None:
-        image.file.flush()
         os.fsync(image.file.fileno())
         image.file.close()
         probed = image.probe.finish()
@@ -116,12 +116,18 @@ class _InputSink:
         left = [image for _, image in self._ended]
         if self._open is not None:
             left.append(self._open)
-        for image in left:
-            image.file.close()
-            with contextlib.suppress(FileNotFoundError):
-                image.path.unlink()
+        with contextlib.ExitStack() as stack:
+            for image in left:
+                stack.callback(image.path.unlink, missing_ok=True)
+                stack.callback(_abandon, image.file)
         self._ended.clear()
         self._open = None
+
+
+def _abandon(file: BinaryIO) -> None:
+    """Close a file that is about to be removed: what its disk did not take is wanted by nobody."""
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 class BodyReader:

@@ -137,7 +137,7 @@ class SpoolWriter:
             case ImageBytes(data=data):
                 assert self._open is not None
                 self._go_on(self._open)
-                _write_all(self._open.file, data)
+                write_all(self._open.file, data)
                 self._open.digest.update(data)
                 self._open.probe.feed(data)
                 self._open.size += len(data)
@@ -252,7 +252,12 @@ def _read_probe(probe: ImageProbe, size: int, digest: hashlib._Hash) -> tuple[Im
     return info, probed.complete
 
 
-def _write_all(file: BinaryIO, data: bytes) -> None:
+def write_all(file: BinaryIO, data: bytes) -> None:
+    """Write to an unbuffered file, which may take less than it is given at a time.
+
+    Raises:
+        OSError: The disk is full or broken; nothing is left in a buffer for `close` to fail on.
+    """
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import errno
 import hashlib
+import io
 import json
 import os
 import threading
@@ -285,6 +286,39 @@ async def test_a_full_disk_is_told_as_such_and_costs_nothing(
     if isinstance(raised.value, RequestError):
         assert (raised.value.status, raised.value.code) == (status, "storage_low")
         assert raised.value.retry_after_s
+    assert left_in(folder) == []
+
+
+@pytest.mark.parametrize("index", [0, 1])
+async def test_a_disk_that_fills_up_under_an_image_is_told_as_such(
+    reader: BodyReader, folder: Path, a_caller: Any, a_png: Any, index: int
+) -> None:
+    """The kernel's own ENOSPC, at whichever image: 503, and none of the files stays."""
+    (folder / "spool" / f"input-req_1-{index}.part").symlink_to("/dev/full")
+    caller = a_caller("POST", headers=JSON, pieces=[body_with(a_png(), a_png(fill=b"\x01"), a_png(fill=b"\x02"))])
+    with pytest.raises(RequestError) as refused:
+        await read(reader, caller)
+    assert (refused.value.status, refused.value.code) == (503, "storage_low")
+    assert left_in(folder) == []
+
+
+async def test_a_file_that_fails_to_close_takes_no_other_with_it(
+    reader: BodyReader, folder: Path, a_caller: Any, a_png: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a request leaves behind is removed to the last file, and the first error is the one that surfaces."""
+    to_fail = [1, 2]
+
+    class Failing(io.FileIO):
+        def close(self) -> None:
+            super().close()
+            if to_fail:
+                raise OSError(errno.EIO, f"close {to_fail.pop(0)}")
+
+    monkeypatch.setattr(Path, "open", lambda path, mode, **_: Failing(path, mode))
+    caller = a_caller("POST", headers=JSON, pieces=[body_with(a_png(), a_png(fill=b"\x01"))])
+    with pytest.raises(OSError, match="close 1"):
+        await read(reader, caller)
+    assert to_fail == []
     assert left_in(folder) == []
 
 
