@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 
 class Tier(StrEnum):
@@ -119,6 +120,18 @@ class InputImage:
     width_px: int = 0
     height_px: int = 0
     """0 when the header tells none (heic)."""
+
+    @classmethod
+    def of(cls, info: ImageInfo, *, store_key: str) -> Self:
+        """Name an image whose bytes were read."""
+        return cls(
+            sha256=info.sha256,
+            mime=info.mime,
+            bytes=info.bytes,
+            store_key=store_key,
+            width_px=info.width_px,
+            height_px=info.height_px,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from holdfast.cli.exits import Exit, Stop
 from holdfast.transport.exchange import Piece, Sink
 from holdfast.types import ImageInfo, InputImage
 from holdfast.wire.answers import Answer, Reader
-from holdfast.wire.image import ImageProbe
+from holdfast.wire.image import ImageMeter
 from holdfast.wire.scan import ImageBegan, ImageBytes, ImageEnded
 
 READ_BYTES = 1 << 20
@@ -47,34 +46,16 @@ class _Writing:
     def __init__(self, index: int, folder: Path) -> None:
         self._index = index
         self.file: IO[bytes] = NamedTemporaryFile(dir=folder, prefix=".holdfast-", suffix=".part", delete=False)  # noqa: SIM115
-        self._probe = ImageProbe()
-        self._sha256 = hashlib.sha256()
-        self._bytes = 0
+        self._meter = ImageMeter()
 
     def write(self, data: bytes) -> None:
         self.file.write(data)
-        self._probe.feed(data)
-        self._sha256.update(data)
-        self._bytes += len(data)
+        self._meter.feed(data)
 
     def end(self) -> Received:
         self.file.close()
-        probed = self._probe.finish()
-        info = None
-        if probed is not None:
-            info = ImageInfo(
-                mime=probed.mime,
-                width_px=probed.width_px,
-                height_px=probed.height_px,
-                bytes=self._bytes,
-                sha256=self._sha256.hexdigest(),
-            )
-        return Received(
-            index=self._index,
-            path=Path(self.file.name),
-            info=info,
-            is_complete=probed is not None and probed.complete,
-        )
+        info, is_complete = self._meter.finish()
+        return Received(index=self._index, path=Path(self.file.name), info=info, is_complete=is_complete)
 
 
 class ImageFiles(Sink):
@@ -205,20 +186,11 @@ def read_input(path: Path) -> InputImage:
         OSError: It cannot be read.
         Stop: It is no image.
     """
-    probe, digest, size = ImageProbe(), hashlib.sha256(), 0
+    meter = ImageMeter()
     with path.open("rb") as file:
         while piece := file.read(READ_BYTES):
-            probe.feed(piece)
-            digest.update(piece)
-            size += len(piece)
-    probed = probe.finish()
-    if probed is None:
+            meter.feed(piece)
+    info, _ = meter.finish()
+    if info is None:
         raise Stop(Exit.USAGE, f"{path} is not a picture (PNG, JPEG, WebP, GIF, HEIC or AVIF).")
-    return InputImage(
-        sha256=digest.hexdigest(),
-        mime=probed.mime,
-        bytes=size,
-        store_key=str(path),
-        width_px=probed.width_px,
-        height_px=probed.height_px,
-    )
+    return InputImage.of(info, store_key=str(path))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +16,7 @@ from holdfast.store.blobs import LocalBlobs
 from holdfast.store.spool import write_all
 from holdfast.threads import Threads
 from holdfast.types import InputImage
-from holdfast.wire.image import ImageProbe
+from holdfast.wire.image import ImageMeter
 from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded, JsonReader, WireError
 
 INLINE_BYTES_MAX = 64 * 1024
@@ -37,9 +36,7 @@ class JsonBody:
 class _Open:
     path: Path
     file: BinaryIO
-    probe: ImageProbe
-    digest: hashlib._Hash
-    size: int = 0
+    meter: ImageMeter = field(default_factory=ImageMeter)
 
 
 class _InputSink:
@@ -68,13 +65,11 @@ class _InputSink:
         match event:
             case ImageBegan(index=index):
                 path = self._spool / f"input-{self._name}-{index}.part"
-                self._open = _Open(path, path.open("wb", buffering=0), ImageProbe(), hashlib.sha256())
+                self._open = _Open(path, path.open("wb", buffering=0))
             case ImageBytes(data=data):
                 assert self._open is not None
                 write_all(self._open.file, data)
-                self._open.digest.update(data)
-                self._open.probe.feed(data)
-                self._open.size += len(data)
+                self._open.meter.feed(data)
             case ImageEnded(index=index):
                 assert self._open is not None
                 self._ended.append((index, self._open))
@@ -89,27 +84,17 @@ class _InputSink:
     def _keep(self, index: int, image: _Open) -> None:
         os.fsync(image.file.fileno())
         image.file.close()
-        probed = image.probe.finish()
-        if probed is None or not probed.complete:
+        info, complete = image.meter.finish()
+        if info is None or not complete:
             image.path.unlink()
             raise RequestError(
                 f"Input image {index} is not a whole PNG, JPEG, WebP, GIF, HEIC or HEIF file.",
                 param="image",
             )
-        sha256 = image.digest.hexdigest()
-        key = f"inputs/{sha256}"
+        key = f"inputs/{info.sha256}"
         self._blobs.put_file(key, image.path)
         image.path.unlink()
-        self.inputs.append(
-            InputImage(
-                sha256=sha256,
-                mime=probed.mime,
-                bytes=image.size,
-                store_key=key,
-                width_px=probed.width_px,
-                height_px=probed.height_px,
-            )
-        )
+        self.inputs.append(InputImage.of(info, store_key=key))
 
     def discard(self) -> None:
         """Remove what a request that failed half-way left open."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from holdfast import faults
 from holdfast.store.writeback import Writeback
 from holdfast.types import ImageInfo
 from holdfast.wire.answers import Answer, Reader, Role
-from holdfast.wire.image import ImageProbe
+from holdfast.wire.image import ImageMeter
 from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded
 
 ANSWER_BYTES_MAX = 4 << 20
@@ -80,10 +79,8 @@ class _Open:
     partial: bool
     path: Path
     file: BinaryIO
-    digest: hashlib._Hash
-    probe: ImageProbe
+    meter: ImageMeter = field(default_factory=ImageMeter)
     writeback: Writeback = field(default_factory=Writeback)
-    size: int = 0
 
 
 @dataclass(slots=True)
@@ -131,17 +128,15 @@ class SpoolWriter:
                 assert self._open is None
                 path = self._folder / f"{self._attempt_id}-{index}.{'preview' if partial else 'part'}"
                 self._files.append(path)
-                file = path.open("wb", buffering=0)
-                self._open = _Open(index, partial, path, file, hashlib.sha256(), ImageProbe())
+                self._open = _Open(index, partial, path, path.open("wb", buffering=0))
                 faults.point_sync("spool.image_began")
             case ImageBytes(data=data):
-                assert self._open is not None
-                self._go_on(self._open)
-                write_all(self._open.file, data)
-                self._open.digest.update(data)
-                self._open.probe.feed(data)
-                self._open.size += len(data)
-                self._open.writeback.advance(self._open.file.fileno(), self._open.size)
+                image = self._open
+                assert image is not None
+                self._go_on(image)
+                write_all(image.file, data)
+                image.meter.feed(data)
+                image.writeback.advance(image.file.fileno(), image.meter.bytes)
             case ImageEnded():
                 assert self._open is not None
                 return self._close(self._open)
@@ -163,7 +158,7 @@ class SpoolWriter:
         with image.file:
             if not image.partial:
                 os.fsync(image.file.fileno())
-        info, complete = _read_probe(image.probe, image.size, image.digest)
+        info, complete = image.meter.finish()
         if image.partial:
             return PartialReady(index=image.index, path=image.path, info=info) if info and complete else None
         faults.point_sync("spool.image_synced")
@@ -235,21 +230,6 @@ def _set_attribute(image: Path, data: bytes) -> bool:
     except OSError:
         return False
     return True
-
-
-def _read_probe(probe: ImageProbe, size: int, digest: hashlib._Hash) -> tuple[ImageInfo | None, bool]:
-    """Read what an image's bytes told, and whether its end was among them."""
-    probed = probe.finish()
-    if probed is None:
-        return None, False
-    info = ImageInfo(
-        mime=probed.mime,
-        width_px=probed.width_px,
-        height_px=probed.height_px,
-        bytes=size,
-        sha256=digest.hexdigest(),
-    )
-    return info, probed.complete
 
 
 def write_all(file: BinaryIO, data: bytes) -> None:
@@ -360,12 +340,10 @@ def _answer_in(path: Path) -> Answer | None:
 
 
 def _probe(path: Path) -> SpooledImage:
-    digest, probe, size = hashlib.sha256(), ImageProbe(), 0
+    meter = ImageMeter()
     with path.open("rb") as file:
         while piece := file.read(READ_BYTES):
-            digest.update(piece)
-            probe.feed(piece)
-            size += len(piece)
-    info, complete = _read_probe(probe, size, digest)
+            meter.feed(piece)
+    info, complete = meter.finish()
     index = int(path.stem.rpartition("-")[2])
     return SpooledImage(index=index, role=Role.DRAFT, path=path, info=info, complete=complete)

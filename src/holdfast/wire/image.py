@@ -7,7 +7,10 @@ tail is kept, because encoders and proxies append padding after the end mark.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+
+from holdfast.types import ImageInfo
 
 _TAIL_BYTES = 4096
 _HEAD_BYTES = 64
@@ -161,6 +164,41 @@ class ImageProbe:
             self._is_header_read = self._jpeg.feed(view)
         else:
             self._is_header_read = len(self._head) >= _HEAD_BYTES
+
+
+class ImageMeter:
+    """Learns all that is recorded of an image, from its bytes as they pass."""
+
+    __slots__ = ("_digest", "_probe", "bytes")
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        self._probe = ImageProbe()
+        self.bytes = 0
+        """Seen so far."""
+
+    def __repr__(self) -> str:
+        return f"<ImageMeter {self._probe!r}>"
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take the next bytes."""
+        self._digest.update(data)
+        self._probe.feed(data)
+        self.bytes += len(data)
+
+    def finish(self) -> tuple[ImageInfo | None, bool]:
+        """Tell what was seen, None if it is no image of a kind we know; and whether its end mark was among it."""
+        probed = self._probe.finish()
+        if probed is None:
+            return None, False
+        info = ImageInfo(
+            mime=probed.mime,
+            width_px=probed.width_px,
+            height_px=probed.height_px,
+            bytes=self.bytes,
+            sha256=self._digest.hexdigest(),
+        )
+        return info, probed.complete
 
 
 def _mime_of(head: bytes) -> str | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 
 import pytest
 from PIL import Image
 
-from holdfast.wire.image import ImageProbe, Probed
+from holdfast.types import ImageInfo
+from holdfast.wire.image import ImageMeter, ImageProbe, Probed
 
 
 def probe(data: bytes, *, step: int = 1 << 20) -> Probed | None:
@@ -168,3 +170,26 @@ def test_any_buffer_is_accepted(kind: type) -> None:
     looker = ImageProbe()
     looker.feed(kind(picture("PNG")))
     assert looker.finish() is not None
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+@pytest.mark.parametrize("cut_bytes", [0, 20])
+def test_all_that_is_recorded_is_learnt_in_one_pass(step: int, cut_bytes: int) -> None:
+    """Type, size, length and digest are those of the bytes that came; a cut image shows no end."""
+    data = picture("PNG")
+    data = data[: len(data) - cut_bytes]
+    meter = ImageMeter()
+    for at in range(0, len(data), step):
+        meter.feed(memoryview(data)[at : at + step])
+        assert meter.bytes == min(len(data), at + step)
+    sha256 = hashlib.sha256(data).hexdigest()
+    expected = ImageInfo(mime="image/png", width_px=37, height_px=21, bytes=len(data), sha256=sha256)
+    assert meter.finish() == (expected, cut_bytes == 0)
+    assert repr(meter) == f"<ImageMeter <ImageProbe image/png {len(data)}B>>"
+
+
+def test_what_is_no_image_has_nothing_to_record() -> None:
+    """Not even a length: it is never delivered."""
+    meter = ImageMeter()
+    meter.feed(b"<html>")
+    assert meter.finish() == (None, False)
