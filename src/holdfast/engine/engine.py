@@ -227,10 +227,16 @@ class Engine:
             emit("caller.collected", generation_id=generation_id)
 
     async def _note_received(self) -> None:
-        """Write the notes of a moment in one commit: a sync of the disk each is too much for what nobody waits for."""
+        """Write the notes of a moment in one commit: a sync of the disk each is too much for what nobody waits for.
+
+        Notes that the disk does not take are lost, and the answers are with their callers all the same.
+        """
         await asyncio.sleep(NOTE_S)
         notes, self._received = self._received, []
-        await self._core.store.write(mark_received, notes, self._core.now_text())
+        try:
+            await self._core.store.write(mark_received, notes, self._core.now_text())
+        except (StorageError, OSError) as exc:
+            emit("storage.failed", level="error", message=str(exc))
 
     # Starting and stopping
 

@@ -80,10 +80,7 @@ class App:
         except RequestError as exc:
             await tell(call, surface, exc)
         except CallerLeft:
-            call.protocol.break_off()
-        except asyncio.CancelledError:
-            call.protocol.break_off()
-            raise
+            call.break_off()
         except Exception as exc:  # noqa: BLE001 - the border of a request: recorded, and answered 500
             emit("fault.internal", level="error", exc=exc, path=call.path, request_id=call.request_id)
             await self._fail(call, surface)
@@ -91,8 +88,7 @@ class App:
             self.in_progress -= 1
             if not self.in_progress:
                 self.idle.set()
-            if not call.complete and not call.has_left:
-                call.protocol.break_off()
+            call.break_off()
 
     def _find(self, call: Call) -> tuple[Surface, Handler, dict[str, str]]:
         if _FORBIDDEN.search(call.path):
@@ -112,7 +108,7 @@ class App:
 
     async def _fail(self, call: Call, surface: Surface) -> None:
         if call.started:
-            call.protocol.break_off()
+            call.break_off()
         else:
             message = f"The gateway failed. Look for {call.request_id} in its log."
             # What an upstream may have charged is not known here: never claim that nothing was.
@@ -123,7 +119,7 @@ class App:
 async def tell(call: Call, surface: Surface, error: RequestError, *, paid: Charge = Charge.NO) -> None:
     """Answer a request that was refused before anything was bought."""
     if call.started or call.has_left:
-        call.protocol.break_off()
+        call.break_off()
         return
     emit(
         "request.refused",

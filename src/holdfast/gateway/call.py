@@ -70,6 +70,7 @@ class Call:
         self.started = False
         """Whether the head of the answer is out."""
         self.complete = False
+        """Whether its last byte is."""
         self._receive = receive
         self._send = send
 
@@ -129,9 +130,17 @@ class Call:
     async def finish(self, data: bytes = b"") -> None:
         """Send the last piece."""
         assert not self.complete
-        self.complete = True
         self.protocol.end_close_delimited()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        self.complete = True
+
+    def break_off(self) -> None:
+        """Cut the answer, so that nobody takes it for whole; one that is complete stays as it is.
+
+        Behind it the connection is the next request's.
+        """
+        if not self.complete:
+            self.protocol.break_off()
 
     def start_now(self, headers: Headers, first: bytes) -> bool:
         """Send a 200 and its first bytes from a timer, without a task; False if the connection cannot take it."""

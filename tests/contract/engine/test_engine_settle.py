@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast.engine import settle
+from holdfast.errors import StorageError
 from holdfast.store.attempts import end_attempt
 
 USD = 1_000_000
@@ -237,6 +239,26 @@ async def test_a_stop_leaves_what_is_in_flight_to_the_next_start(bench: Any) -> 
     assert "0 tasks" in repr(bench.engine)
     recovered = await bench.restart()
     assert recovered.unknown == 1
+    await bench.is_clean(id_)
+
+
+@pytest.mark.parametrize("error", [StorageError("The disk is full.", reason="full"), OSError(errno.EIO, "I/O error")])
+async def test_notes_that_the_disk_does_not_take_trouble_no_caller(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, log: Log, error: Exception
+) -> None:
+    """Their answers are with them, whole: it is told in the log, once for all, and the next note is written again."""
+    id_ = (await bench.made()).generation.id
+    write = bench.store.write
+
+    async def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(bench.store, "write", refuse)
+    await asyncio.gather(*(bench.engine.answered(id_, with_image=True) for _ in range(3)))
+    assert len(log("storage.failed")) == 1
+    monkeypatch.setattr(bench.store, "write", write)
+    await bench.engine.answered(id_, with_image=True)
+    assert (await bench.record(id_)).generation.collected_at is not None
     await bench.is_clean(id_)
 
 

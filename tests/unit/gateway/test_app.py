@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -226,6 +227,40 @@ async def test_nothing_is_told_once_an_answer_has_begun(
     assert [message["type"] for message in caller.sent] == ["http.response.start", "http.response.body"]
     assert caller.protocol.was_broken_off
     assert not caller.is_answered
+
+
+@pytest.mark.parametrize("error", [ValueError("late"), RequestError("late"), CallerLeft(), asyncio.CancelledError()])
+async def test_an_answer_that_is_complete_is_never_broken_off(
+    serve: Callable[..., App], a_caller: Any, error: BaseException
+) -> None:
+    """Whatever fails behind it: the connection is kept alive, and the next request may be on it already."""
+
+    async def handler(call: Call, names: dict[str, str]) -> None:
+        await ok(call, names)
+        raise error
+
+    caller = a_caller("GET", "/x")
+    with contextlib.suppress(asyncio.CancelledError):
+        await ask(serve(endpoint("GET", "/x", Surface.OPENAI, handler)), caller)
+    assert caller.is_answered
+    assert not caller.protocol.was_broken_off
+
+
+async def test_an_answer_whose_last_piece_was_not_taken_is_broken_off(serve: Callable[..., App], a_caller: Any) -> None:
+    """It waits for a full connection when the process ends: without its end it is not complete."""
+
+    async def handler(call: Call, _: dict[str, str]) -> None:
+        await call.start(200, [])
+        await call.finish(b"the end")
+
+    def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    caller = a_caller("GET", "/x")
+    caller.on_write = cancelled
+    with pytest.raises(asyncio.CancelledError):
+        await ask(serve(endpoint("GET", "/x", Surface.OPENAI, handler)), caller)
+    assert caller.protocol.was_broken_off
 
 
 async def test_a_caller_that_left_is_told_nothing(
