@@ -16,6 +16,8 @@ Inside the system a failure is data (`holdfast.types.Failure`), never one of the
 
 from __future__ import annotations
 
+import errno
+
 from holdfast.types import Failure
 
 
@@ -88,6 +90,11 @@ class StorageError(HoldfastError):
         self.reason = reason
         """One of `locked`, `full`, `read_only`, `network_file_system`, `owner_changed`, `newer_schema`, `closed`,
         `overloaded`, `broken`."""
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether room is all that is missing: then a second try is no risk, which it is after a failed fsync."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class TransportError(HoldfastError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 import holdfast
@@ -17,6 +19,7 @@ from holdfast.errors import (
     StorageError,
     TransportError,
     UpstreamsExhausted,
+    is_disk_full,
 )
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
@@ -73,3 +76,11 @@ def test_the_others_carry_what_their_caller_needs() -> None:
     assert TransportError("gone", failure=FAILURE).failure is FAILURE
     assert TransportError("gone").failure is None
     assert str(InsufficientFunds("no hold")) == "no hold"
+
+
+@pytest.mark.parametrize(
+    ("number", "full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False), (errno.EROFS, False)]
+)
+def test_only_a_full_disk_is_worth_a_second_try(number: int, full: bool) -> None:
+    """After a failed sync the second one lies."""
+    assert is_disk_full(OSError(number, "")) is full

@@ -7,7 +7,6 @@ a process that ends meanwhile leaves the next one all that it needs.
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -20,7 +19,6 @@ PAUSE_S_FIRST = 0.5
 PAUSE_S_MAX = 15.0
 _NO_LONGER_OURS = frozenset({"closed", "owner_changed"})
 """Reasons that waiting does not change: this process writes nothing any more."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 async def patiently(write: Callable[[], Awaitable[T]], generation_id: str) -> T:
@@ -44,8 +42,3 @@ async def patiently(write: Callable[[], Awaitable[T]], generation_id: str) -> T:
             emit("storage.failed", level="error", generation_id=generation_id, message=str(exc), again_in_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(PAUSE_S_MAX, 2 * pause_s)
-
-
-def is_full(error: OSError) -> bool:
-    """Whether room is all that is missing: then a second try is no risk, which it is after a failed fsync."""
-    return error.errno in _FULL

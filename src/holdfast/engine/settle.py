@@ -11,8 +11,9 @@ from holdfast import faults
 from holdfast.clock import Clock, from_rfc3339
 from holdfast.engine.attempt import Attempted, reason_of
 from holdfast.engine.core import Core, Live
-from holdfast.engine.patience import is_full, patiently
+from holdfast.engine.patience import patiently
 from holdfast.engine.watchers import Ended
+from holdfast.errors import is_disk_full
 from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.store import records, spool
@@ -196,7 +197,7 @@ async def _put(core: Core, about: About, judged: Judged) -> tuple[NewBlob, ...]:
             return await core.in_thread(_store, core.blobs, core.clock, about.attempt_id, wanted)
         except OSError as exc:
             _log_disk(about, exc)
-            if not left or not is_full(exc):
+            if not left or not is_disk_full(exc):
                 raise
         await asyncio.sleep(pause_s)
         pause_s *= 2

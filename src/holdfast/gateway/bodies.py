@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from holdfast.errors import RequestError
+from holdfast.errors import RequestError, is_disk_full
 from holdfast.gateway.call import Call
+from holdfast.policy.admission import storage_low
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.spool import write_all
 from holdfast.threads import Threads
@@ -158,14 +158,9 @@ class BodyReader:
         except WireError as exc:
             raise _told(exc) from exc
         except OSError as exc:
-            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_disk_full(exc):
                 raise
-            raise RequestError(
-                "The gateway's disk is too full to take in this request's images; nothing was bought.",
-                code="storage_low",
-                status=503,
-                retry_after_s=60.0,
-            ) from exc
+            raise storage_low() from exc
         finally:
             sink.discard()
 

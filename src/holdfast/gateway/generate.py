@@ -23,6 +23,7 @@ from holdfast.gateway.hold import Hold
 from holdfast.gateway.links import LinkMaker
 from holdfast.generation import State
 from holdfast.log import emit
+from holdfast.policy.admission import storage_low
 from holdfast.policy.callers import CallerClass, classify, late_form_without_joining
 from holdfast.policy.heartbeats import Schedule, schedule_for
 from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
@@ -134,12 +135,7 @@ class Generator:
             return await self._engine.submit(submission, waiting)
         except StorageError as exc:
             emit("storage.failed", level="error", message=str(exc))
-            raise RequestError(
-                "The gateway's disk does not take this request; nothing was bought.",
-                code="storage_low",
-                status=503,
-                retry_after_s=60.0,
-            ) from exc
+            raise storage_low("does not take this request") from exc
 
     async def hold(self, call: Call, held: Held) -> None:
         """Keep the caller's connection alive until its generation has ended, then answer."""

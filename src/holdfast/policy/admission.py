@@ -60,6 +60,15 @@ def refusal(of: Obstacle, load: Load) -> RequestError:
         case Obstacle.QUEUE_FULL:
             message = f"{load.open_generations} generations are open already (server.held_max)."
         case Obstacle.STORAGE_LOW:
-            message = "The gateway's disk is too full to keep another image; nothing was bought."
-    after_s = RETRY_AFTER_FULL_DISK_S if of is Obstacle.STORAGE_LOW else RETRY_AFTER_S
-    return RequestError(message, code=of.value, status=503, retry_after_s=after_s)
+            return storage_low()
+    return RequestError(message, code=of.value, status=503, retry_after_s=RETRY_AFTER_S)
+
+
+def storage_low(trouble: str = "is too full to keep another image") -> RequestError:
+    """Tell the caller what is the matter with our disk."""
+    return RequestError(
+        f"The gateway's disk {trouble}; nothing was bought.",
+        code=Obstacle.STORAGE_LOW.value,
+        status=503,
+        retry_after_s=RETRY_AFTER_FULL_DISK_S,
+    )

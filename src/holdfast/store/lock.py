@@ -11,17 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from holdfast.errors import StorageError
+from holdfast.errors import StorageError, is_disk_full
 
 SECRET_BYTES = 32
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "beegfs", "ceph", "glusterfs", "lustre"}
     | {f"fuse.{name}" for name in ("sshfs", "ceph", "glusterfs", "juicefs", "rclone", "s3fs")}
 )
-_REASONS = {errno.EPERM: "read_only", errno.EACCES: "read_only", errno.EROFS: "read_only"} | {
-    errno.ENOSPC: "full",
-    errno.EDQUOT: "full",
-}
+_READ_ONLY = frozenset({errno.EPERM, errno.EACCES, errno.EROFS})
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -138,9 +135,9 @@ class DataFolder:
 
 
 def _unusable(root: Path, error: OSError) -> StorageError:
+    reason = "full" if is_disk_full(error) else "read_only" if error.errno in _READ_ONLY else "broken"
     return StorageError(
-        f"The data folder {root} cannot be used: {error.strerror}. Choose another with --data.",
-        reason=_REASONS.get(error.errno or 0, "broken"),
+        f"The data folder {root} cannot be used: {error.strerror}. Choose another with --data.", reason=reason
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import queue
 import sqlite3
 import threading
@@ -21,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from holdfast import faults
-from holdfast.errors import StorageError
+from holdfast.errors import StorageError, is_disk_full
 from holdfast.store.queries import migrations
 from holdfast.threads import Threads
 
@@ -299,7 +298,7 @@ def _reason_of(error: Exception) -> str | None:
     if isinstance(error, sqlite3.Error):
         # The low byte is the primary code; errors of the Python module itself have none.
         return _DISK.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and is_disk_full(error):
         return "full"
     return None
 

@@ -17,7 +17,6 @@ from holdfast.clock import from_rfc3339
 from holdfast.config import Settings, parse
 from holdfast.engine.attempt import Attempted, lost_inside, not_sent, not_stored, reason_of
 from holdfast.engine.core import Core, Live, Target
-from holdfast.engine.patience import is_full
 from holdfast.engine.settle import judge, judge_failed, kept_back
 from holdfast.engine.submit import Submission, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Notice, PartialImage, Watchers
@@ -290,14 +289,6 @@ def test_a_reason_is_a_few_words_of_nobody_s_secrets() -> None:
     assert reason_of(OSError("only words")) == "OSError"
     assert reason_of(FULL) == "No space left on device"
     assert reason_of(StorageError("x", reason="full")) == "StorageError"
-
-
-@pytest.mark.parametrize(
-    ("number", "full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False), (errno.EROFS, False)]
-)
-def test_only_a_full_disk_is_worth_a_second_try(number: int, full: bool) -> None:
-    """After a failed sync the second one lies."""
-    assert is_full(OSError(number, "")) is full
 
 
 # Watching
