@@ -16,6 +16,7 @@ from holdfast.store.blobs import LocalBlobs
 from holdfast.store.spool import write_all
 from holdfast.threads import Threads
 from holdfast.types import InputImage
+from holdfast.wire.fields import request_error_of
 from holdfast.wire.image import ImageMeter
 from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded, JsonReader, WireError
 
@@ -156,16 +157,10 @@ class BodyReader:
                     await self._threads.run(sink.keep)
             return JsonBody(skeleton=reader.finish(), inputs=tuple(sink.inputs))
         except WireError as exc:
-            raise _told(exc) from exc
+            raise request_error_of(exc) from exc
         except OSError as exc:
             if not is_disk_full(exc):
                 raise
             raise storage_low() from exc
         finally:
             sink.discard()
-
-
-def _told(error: WireError) -> RequestError:
-    if error.code == "too_large":
-        return RequestError(error.message, code="input_too_large", status=413)
-    return RequestError(f"The request body cannot be read: {error.message}")

@@ -74,7 +74,7 @@ def request_error_of(error: msgspec.MsgspecError | WireError) -> RequestError:
     if isinstance(error, WireError):
         if error.code == "too_large":
             return RequestError(error.message, code="input_too_large", status=413)
-        return RequestError(error.message)
+        return RequestError(f"The request body cannot be read: {error.message}")
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):
         return RequestError("The body is not valid JSON.")

@@ -117,4 +117,8 @@ def test_wire_errors_become_request_errors() -> None:
     large = request_error_of(WireError("too_large", "too much"))
     assert (large.code, large.status, large.message) == ("input_too_large", 413, "too much")
     bad = request_error_of(WireError("base64", "no base64"))
-    assert (bad.code, bad.status) == ("invalid_request", 400)
+    assert (bad.code, bad.status, bad.message) == (
+        "invalid_request",
+        400,
+        "The request body cannot be read: no base64",
+    )
