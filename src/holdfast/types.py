@@ -195,3 +195,16 @@ class Usage:
     def total_tokens(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
+
+
+def total_usage(usages: Iterable[Usage]) -> Usage | None:
+    """Add up what several answers used; None if there is none."""
+    used = tuple(usages)
+    if not used:
+        return None
+    return Usage(
+        input_tokens=sum(each.input_tokens for each in used),
+        input_image_tokens=sum(each.input_image_tokens for each in used),
+        output_tokens=sum(each.output_tokens for each in used),
+        output_image_tokens=sum(each.output_image_tokens for each in used),
+    )

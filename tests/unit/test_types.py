@@ -20,6 +20,7 @@ from holdfast.types import (
     Surface,
     Tier,
     Usage,
+    total_usage,
     worst_charge,
 )
 
@@ -111,3 +112,13 @@ def test_tokens_add_up() -> None:
     usage = Usage(input_tokens=10, input_image_tokens=4, output_tokens=2000, output_image_tokens=1800)
     assert usage.total_tokens == 2010
     assert Usage().total_tokens == 0
+
+
+def test_the_usage_of_several_answers_is_one_sum() -> None:
+    """Field by field; where nobody said anything there is none, which is not the same as none used."""
+    one = Usage(input_tokens=10, input_image_tokens=4, output_tokens=2000, output_image_tokens=1800)
+    other = Usage(input_tokens=1, input_image_tokens=2, output_tokens=3, output_image_tokens=5)
+    summed = Usage(input_tokens=11, input_image_tokens=6, output_tokens=2003, output_image_tokens=1805)
+    assert total_usage(iter((one, other))) == summed
+    assert total_usage([one]) == one
+    assert total_usage(()) is None

@@ -14,11 +14,11 @@ from holdfast.clock import from_rfc3339
 from holdfast.gateway.links import Links
 from holdfast.policy.callers import LateFailure
 from holdfast.store.records import AttemptRow, BlobRow, Record, Told
-from holdfast.types import Charge, FailureKind, ImageInfo, Request, Surface, Usage
+from holdfast.types import Charge, FailureKind, ImageInfo, Request, Surface, Usage, total_usage
 from holdfast.wire import gemini, openai
 from holdfast.wire.failures import content_type_of, error_headers, late_text, render_error, status_of
 from holdfast.wire.fields import document_of, mapping_of
-from holdfast.wire.template import Slot, Template
+from holdfast.wire.template import Template, slots_of
 
 _FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/gif": "gif"}
 _REFUSED = {FailureKind.REFUSED_INPUT.value, FailureKind.REFUSED_OUTPUT.value}
@@ -39,7 +39,7 @@ class Rendered:
     @property
     def has_images(self) -> bool:
         """Whether image bytes are part of it."""
-        return any(isinstance(part, Slot) for part in self.template)
+        return bool(slots_of(self.template))
 
 
 class Dialect(Protocol):
@@ -181,10 +181,10 @@ class GeminiDialect(_Base):
     surface = Surface.GEMINI
 
     def success(self, record: Record, links: Links) -> Rendered:
-        document, blobs = self._document(record)
+        template, blobs = self._answer(record)
         return Rendered(
             status=200,
-            template=self._spell(document),
+            template=template,
             files={index: self._path(blob) for index, blob in blobs.items()},
             sizes={index: blob.bytes for index, blob in blobs.items()},
             content_type=self.content_type,
@@ -195,32 +195,33 @@ class GeminiDialect(_Base):
             return tuple(part for event in gemini.render_answer_events(document) for part in event)
         return gemini.render_answer(document)
 
-    def _document(self, record: Record) -> tuple[bytes, dict[int, BlobRow]]:
-        """The upstream's own document where it spoke Gemini and made one answer; else one of our making."""
+    def _answer(self, record: Record) -> tuple[Template, dict[int, BlobRow]]:
+        """The upstream's own words where it spoke Gemini and made one answer; else words of our making."""
         results = record.results
         attempt = record.attempt_of(results[0])
         if attempt.provider == "gemini" and attempt.answer is not None and record.generation.parts == 1:
             blobs = {blob.position: blob for blob in record.blobs if blob.attempt_id == attempt.id}
-            slots = {part.index for part in gemini.render_answer(attempt.answer) if isinstance(part, Slot)}
+            template = self._spell(attempt.answer)
+            slots = slots_of(template)
             # A document recovered without its text names no images; a cut draft has a number and no file.
-            if slots and slots <= blobs.keys():
-                return attempt.answer, {index: blobs[index] for index in slots}
+            if slots and blobs.keys() >= set(slots):
+                return template, {index: blobs[index] for index in slots}
         plain = [gemini.PlainImage(slot=index, mime=blob.mime) for index, blob in enumerate(results)]
         document = gemini.plain_document(
             plain, usage=_usage(record.attempts), model=attempt.model, response_id=record.generation.id
         )
-        return document, dict(enumerate(results))
+        return self._spell(document), dict(enumerate(results))
 
     def failure(self, record: Record, told: Told) -> Rendered:
         refusal = self._refusal(record, told)
         if refusal is None:
             return super().failure(record, told)
-        return Rendered(status=200, template=self._spell(refusal), content_type=self.content_type)
+        return Rendered(status=200, template=refusal, content_type=self.content_type)
 
     def late_failure(self, record: Record, told: Told, form: LateFailure) -> Template:
         refusal = self._refusal(record, told)
         if refusal is not None:
-            return self._spell(refusal)
+            return refusal
         document = self._error(record, told)
         if self.request.stream:
             return gemini.render_error_event(document)
@@ -228,21 +229,25 @@ class GeminiDialect(_Base):
             return (late_text(code=told.code, message=told.message, generation_id=record.generation.id),)
         return (document,)
 
-    def _refusal(self, record: Record, told: Told) -> bytes | None:
-        """A refusal is a 200 in this dialect, and says why there is no image."""
+    def _refusal(self, record: Record, told: Told) -> Template | None:
+        """A refusal is a 200 in this dialect, and says why there is no image; with a draft it is not only one."""
         if told.kind not in _REFUSED and told.kind != FailureKind.NO_IMAGE.value:
             return None
         ended = _attempt_of(record, told)
         if ended.provider == "gemini" and ended.http_status == 200 and ended.answer and _says_why(ended.answer):
-            return ended.answer
+            template = self._spell(ended.answer)
+            if not slots_of(template):
+                return template
         is_input = told.kind == FailureKind.REFUSED_INPUT.value
-        return gemini.render_refusal(
-            block_reason="PROHIBITED_CONTENT" if is_input else None,
-            finish_reason="IMAGE_SAFETY" if told.kind == FailureKind.REFUSED_OUTPUT.value else "NO_IMAGE",
-            message=told.message,
-            usage=ended.used,
-            model=ended.model,
-            response_id=record.generation.id,
+        return self._spell(
+            gemini.render_refusal(
+                block_reason="PROHIBITED_CONTENT" if is_input else None,
+                finish_reason="IMAGE_SAFETY" if told.kind == FailureKind.REFUSED_OUTPUT.value else "NO_IMAGE",
+                message=told.message,
+                usage=ended.used,
+                model=ended.model,
+                response_id=record.generation.id,
+            )
         )
 
     def partial(self, index: int, info: ImageInfo, created: int) -> Template | None:
@@ -270,11 +275,10 @@ def _attempt_of(record: Record, told: Told) -> AttemptRow:
 def _says_why(document: bytes) -> bool:
     """Whether an upstream's document tells the Gemini way why there is no image.
 
-    One with an `error`, or with nothing at all, would pass for an empty success; one with drafts is not only a refusal.
+    One with an `error`, or with nothing at all, would pass for an empty success.
     """
     whole = mapping_of(gemini.normalised(document_of(document)))
-    has_image = any(isinstance(part, Slot) for part in gemini.render_answer(document))
-    return bool(whole.get("candidates") or whole.get("promptFeedback")) and not whole.get("error") and not has_image
+    return bool(whole.get("candidates") or whole.get("promptFeedback")) and not whole.get("error")
 
 
 def _unix(record: Record) -> int:
@@ -283,14 +287,6 @@ def _unix(record: Record) -> int:
 
 def _usage(attempts: Sequence[AttemptRow]) -> Usage | None:
     """Tokens of every attempt that brought images, together."""
-    used: list[Usage] = [
+    return total_usage(
         attempt.used for attempt in attempts if attempt.used is not None and attempt.charge == Charge.YES
-    ]
-    if not used:
-        return None
-    return Usage(
-        input_tokens=sum(each.input_tokens for each in used),
-        input_image_tokens=sum(each.input_image_tokens for each in used),
-        output_tokens=sum(each.output_tokens for each in used),
-        output_image_tokens=sum(each.output_image_tokens for each in used),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.types import Usage
+from holdfast.types import Usage, total_usage
 from holdfast.wire.answers import Answer, AnswerImage, Role, UpstreamError
 from holdfast.wire.errors import WireError
 from holdfast.wire.fields import count_of, document_of, list_of, mapping_of, slot_of, text_of, word_of
@@ -88,7 +88,7 @@ class ImagesStreamReader:
         if not self._data and self._error is None:
             raise WireError("json", "the event stream ends before its completed event: it was cut on its way")
         document = {"created": 0, **self._merged, "data": self._data}
-        usage = _sum_of(self._usages)
+        usage = total_usage(self._usages)
         if usage is not None:
             document["usage"] = usage_document(usage)
         return _answer_of(msgspec.json.encode(document), document, self._images, cut=self._began)
@@ -196,17 +196,6 @@ def _usage_of(document: Mapping[str, Any]) -> Usage | None:
         output_image_tokens=count_of(mapping_of(output_details).get("image_tokens"))
         if output_details
         else output_tokens,
-    )
-
-
-def _sum_of(usages: Sequence[Usage]) -> Usage | None:
-    if not usages:
-        return None
-    return Usage(
-        input_tokens=sum(usage.input_tokens for usage in usages),
-        input_image_tokens=sum(usage.input_image_tokens for usage in usages),
-        output_tokens=sum(usage.output_tokens for usage in usages),
-        output_image_tokens=sum(usage.output_image_tokens for usage in usages),
     )
 
 
