@@ -13,7 +13,14 @@ from holdfast.gateway.auth import speaks_gemini
 from holdfast.gateway.call import Call, CallerLeft, Headers, Receive, Scope, Send
 from holdfast.log import emit
 from holdfast.types import Charge, Surface
-from holdfast.wire.failures import content_type_of, error_headers, is_retryable, render_error, status_of
+from holdfast.wire.failures import (
+    content_type_of,
+    error_headers,
+    is_retryable,
+    render_error,
+    status_of,
+    surface_of_path,
+)
 
 Handler = Callable[[Call, dict[str, str]], Awaitable[None]]
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
@@ -149,9 +156,6 @@ async def tell(call: Call, surface: Surface, error: RequestError, *, paid: Charg
 
 
 def _surface_guess(call: Call) -> Surface:
-    """The dialect of a path that nothing serves."""
-    if call.path.startswith("/v1beta") or ":" in call.path.rpartition("/")[2]:
-        return Surface.GEMINI
-    if call.path.startswith("/v1/generations"):
-        return Surface.GENERATIONS
-    return Surface.GEMINI if speaks_gemini(call) else Surface.OPENAI
+    """The dialect of a path that nothing serves; where it could be anybody's, the credential tells."""
+    surface = surface_of_path(call.path)
+    return Surface.GEMINI if surface is Surface.OPENAI and speaks_gemini(call) else surface

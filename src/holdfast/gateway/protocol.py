@@ -25,8 +25,7 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from holdfast.types import Surface
-from holdfast.wire.failures import content_type_of, error_headers, render_error
+from holdfast.wire.failures import content_type_of, error_headers, render_error, surface_of_path
 
 # asm-generic/ioctls.h: bytes in the send queue, unsent and unacknowledged together. Linux.
 _SIOCOUTQ = 0x5411
@@ -363,7 +362,8 @@ class HoldProtocol(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.response_started = True
             cycle.message_event.set()
-        surface = _dialect_of(self.url)
+        # The target as far as it has come: nothing else is known of the request yet.
+        surface = surface_of_path(self.url.partition(b"?")[0].decode("latin-1"))
         body = render_error(surface, code=code, message=message)
         headers = [
             (b"content-type", content_type_of(surface)),
@@ -423,11 +423,3 @@ class HoldProtocol(HttpToolsProtocol):
         except OSError:
             return None
         return queued[0] + int(self.transport.get_write_buffer_size())
-
-
-def _dialect_of(target: bytes) -> Surface:
-    """Whose API a request asks for, as far as its target has come; nothing else is known of it yet."""
-    path = target.partition(b"?")[0]
-    if path.startswith(b"/v1beta") or (path.startswith(b"/v1/models/") and b":" in path):
-        return Surface.GEMINI
-    return Surface.GENERATIONS if path.startswith(b"/v1/generations") else Surface.OPENAI

@@ -99,6 +99,17 @@ def status_of(surface: Surface, code: str, paid: Charge = Charge.NO) -> int:
     return _gemini_of(code, paid)[0] if surface is Surface.GEMINI else CODES[code].status
 
 
+def surface_of_path(path: str) -> Surface:
+    """Tell whose API a path belongs to, served or not; OpenAI's where nothing speaks for another."""
+    if path.startswith("/v1/generations"):
+        return Surface.GENERATIONS
+    # Methods behind a colon are Google's way, whatever a caller's base URL made of the path before them.
+    is_method = path.startswith("/") and ":" in path.rpartition("/")[2]
+    if is_method or path.startswith("/v1beta"):
+        return Surface.GEMINI
+    return Surface.OPENAI
+
+
 def content_type_of(surface: Surface) -> bytes:
     """The media type of an error body."""
     return b"application/problem+json" if surface is Surface.GENERATIONS else b"application/json"

@@ -16,6 +16,7 @@ from holdfast.wire.failures import (
     late_text,
     render_error,
     status_of,
+    surface_of_path,
 )
 
 STATUSES = {
@@ -242,3 +243,26 @@ def test_a_late_failure_is_one_line_that_is_not_json(message: str) -> None:
     text.decode("utf-8")
     with pytest.raises(json.JSONDecodeError):
         json.loads(b"\n\n" + text)
+
+
+@pytest.mark.parametrize(
+    ("path", "surface"),
+    [
+        ("/v1/images/generations", Surface.OPENAI),
+        ("/v1/models/gpt-image-2", Surface.OPENAI),
+        ("/v1/models/gpt-image-2/", Surface.OPENAI),
+        ("/host:80/images", Surface.OPENAI),
+        ("", Surface.OPENAI),
+        ("a:1", Surface.OPENAI),
+        ("/v1beta/models", Surface.GEMINI),
+        ("/v1beta", Surface.GEMINI),
+        ("/v1/models/nano-banana-pro:generateContent", Surface.GEMINI),
+        ("/models/nano-banana-pro:streamGenerateContent", Surface.GEMINI),
+        ("/v1/generations", Surface.GENERATIONS),
+        ("/v1/generations/gen_1/images/0", Surface.GENERATIONS),
+        ("/v1/generations/gen_1:cancel", Surface.GENERATIONS),
+    ],
+)
+def test_a_path_tells_whose_api_was_meant(path: str, surface: Surface) -> None:
+    """Also one that nothing serves: its error is read by the SDK that asked."""
+    assert surface_of_path(path) is surface
