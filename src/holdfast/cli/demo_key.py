@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 
+from holdfast.cli.key_file import write_key
 from holdfast.clock import Clock, rfc3339
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
 from holdfast.store.keys import find_key, insert_key
@@ -24,18 +24,9 @@ def demo_key(data: Path, file: Path, clock: Clock) -> str:
         key = file.read_text("ascii").strip() if file.exists() else ""
         if not key:
             key = spell(key_id, clock.token(SECRET_BYTES))
-            _write_private(file, key)
+            write_key(file, key)
         digest = digest_of(folder.secret, key)
         # The folder may have been deleted since, or the file copied from elsewhere.
         if store.write_sync(find_key, digest) is None:
             store.write_sync(insert_key, key_id, digest, "demo", rfc3339(clock.now()))
     return key
-
-
-def _write_private(file: Path, key: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="ascii") as stream:
-        # An older file keeps its mode through O_CREAT.
-        os.fchmod(fd, 0o600)
-        stream.write(f"{key}\n")

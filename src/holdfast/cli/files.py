@@ -13,19 +13,10 @@ from holdfast.cli.exits import Exit, Stop
 from holdfast.transport.exchange import Piece, Sink
 from holdfast.types import ImageInfo, InputImage
 from holdfast.wire.answers import Answer, Reader
-from holdfast.wire.image import ImageMeter
+from holdfast.wire.image import ImageMeter, extension_of
 from holdfast.wire.scan import ImageBegan, ImageBytes, ImageEnded
 
 READ_BYTES = 1 << 20
-SUFFIXES = {
-    "image/png": ".png",
-    "image/jpeg": ".jpg",
-    "image/webp": ".webp",
-    "image/gif": ".gif",
-    "image/avif": ".avif",
-    "image/heic": ".heic",
-    "image/heif": ".heif",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +144,7 @@ class Destination:
             index: Its place among those asked for.
             count: How many there are.
         """
-        suffix = SUFFIXES.get(received.info.mime, ".bin") if received.info is not None else ".bin"
+        suffix = f".{extension_of(received.info.mime if received.info is not None else None)}"
         numbered = f"-{index}" if count > 1 else ""
         if not self._is_folder:
             target = self._output.with_name(f"{self._output.stem}{numbered}{self._output.suffix or suffix}")

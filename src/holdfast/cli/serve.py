@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from holdfast.cli.exits import Exit, Stop, port_refused
+from holdfast.cli.key_file import write_key
 
 if TYPE_CHECKING:
     from holdfast.config import Settings
@@ -116,8 +117,5 @@ def first_key_told(key: str, data: Path, *, on_terminal: bool, as_json: bool) ->
     if on_terminal and not as_json:
         return [f"Your API key, shown this once: {key}", ""]
     file = data / FIRST_KEY
-    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="ascii") as stream:
-        os.fchmod(fd, 0o600)
-        stream.write(f"{key}\n")
+    write_key(file, key)
     return [json.dumps({"first_key_file": str(file)}) if as_json else f"Your API key is in {file}"]

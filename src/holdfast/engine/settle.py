@@ -23,17 +23,7 @@ from holdfast.store.generations import get_generation
 from holdfast.store.records import AttemptEnd, AttemptRow, GenerationRow, NewAttempt, NewBlob
 from holdfast.store.spool import Spooled, SpooledImage
 from holdfast.types import Charge, Failure, FailureKind, Phase
-
-_EXTENSIONS = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/gif": "gif",
-    "image/avif": "avif",
-    "image/heic": "heic",
-    "image/heif": "heif",
-}
-
+from holdfast.wire.image import extension_of
 
 PUT_TRIES = 5
 PUT_PAUSE_S_FIRST = 0.5
@@ -229,7 +219,7 @@ def _store(
     stored = []
     for kind, image in wanted:
         assert image.info is not None
-        key = key_for(attempt_id, image.index, _EXTENSIONS.get(image.info.mime, "bin"))
+        key = key_for(attempt_id, image.index, extension_of(image.info.mime))
         blobs.put_file(key, image.path)
         faults.point_sync("settle.after_blob")
         stored.append(NewBlob(id=clock.new_id("img"), kind=kind, position=image.index, store_key=key, info=image.info))

@@ -30,6 +30,20 @@ _HEIF_BRANDS = {
     b"mif1": "image/heif",
     b"msf1": "image/heif",
 }
+_EXTENSIONS = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/gif": "gif",
+    "image/avif": "avif",
+    "image/heic": "heic",
+    "image/heif": "heif",
+}
+
+
+def extension_of(mime: str | None) -> str:
+    """Give the end of a file's name, without the dot; `bin` for what is no image that we know."""
+    return _EXTENSIONS.get(mime or "", "bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

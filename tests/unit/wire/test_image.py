@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from holdfast.types import ImageInfo
-from holdfast.wire.image import ImageMeter, ImageProbe, Probed
+from holdfast.wire.image import ImageMeter, ImageProbe, Probed, extension_of
 
 
 def probe(data: bytes, *, step: int = 1 << 20) -> Probed | None:
@@ -193,3 +193,13 @@ def test_what_is_no_image_has_nothing_to_record() -> None:
     meter = ImageMeter()
     meter.feed(b"<html>")
     assert meter.finish() == (None, False)
+
+
+def test_every_type_that_is_told_names_its_files() -> None:
+    """An image is found by its extension in a file manager; only what is none of ours is `bin`."""
+    brands = (b"avif", b"heic", b"mif1")
+    seen = [*(probe(picture(kind)) for kind, _, _ in KINDS), *(probe(b"\0\0\0\x20ftyp" + brand) for brand in brands)]
+    assert {extension_of(each.mime) for each in seen if each is not None} == {
+        *("png", "jpg", "gif", "webp", "avif", "heic", "heif")
+    }
+    assert extension_of("text/html") == extension_of(None) == "bin"
