@@ -70,12 +70,11 @@ def test_a_key_does_not_depend_on_the_day_of_storing() -> None:
 
 
 def test_what_was_put_is_there(blobs: LocalBlobs, tmp_path: Path) -> None:
-    """Under its key, with its size; the source is still its owner's."""
+    """Under its key; the source is still its owner's."""
     source = a_file(tmp_path)
-    assert blobs.size_of(KEY) is None
+    assert not blobs.path_of(KEY).exists()
     assert blobs.put_file(KEY, source) == blobs.path_of(KEY)
     assert blobs.path_of(KEY).read_bytes() == b"image"
-    assert blobs.size_of(KEY) == len(b"image")
     source.unlink()
     assert blobs.path_of(KEY).read_bytes() == b"image"
 
@@ -111,7 +110,7 @@ def test_a_missing_source_is_an_error_and_leaves_nothing(blobs: LocalBlobs, tmp_
     """It is never taken for "already there"."""
     with pytest.raises(FileNotFoundError):
         blobs.put_file(KEY, tmp_path / "none")
-    assert blobs.size_of(KEY) is None
+    assert not blobs.path_of(KEY).exists()
 
 
 def test_deleting_twice_is_deleting_once(blobs: LocalBlobs, tmp_path: Path) -> None:
@@ -122,16 +121,16 @@ def test_deleting_twice_is_deleting_once(blobs: LocalBlobs, tmp_path: Path) -> N
     blobs.delete(KEY)
     blobs.delete(KEY)
     blobs.delete("blobs/1999/01/01/never.png")
-    assert blobs.size_of(KEY) is None
-    assert blobs.size_of(other) is not None
+    assert not blobs.path_of(KEY).exists()
+    assert blobs.path_of(other).exists()
     blobs.put_file(KEY, a_file(tmp_path, b"again"))
-    assert blobs.size_of(KEY) == len(b"again")
+    assert blobs.path_of(KEY).read_bytes() == b"again"
 
 
 @pytest.mark.parametrize("key", ["/etc/passwd", "../secret", "blobs/../../secret", "blobs/..", ".."])
 def test_a_key_never_leaves_the_store(blobs: LocalBlobs, tmp_path: Path, key: str) -> None:
     """Keys are ours; should one ever be a caller's, nothing outside is read, written or deleted."""
-    for use in (blobs.path_of, blobs.size_of, blobs.delete, lambda key: blobs.put_file(key, a_file(tmp_path))):
+    for use in (blobs.path_of, blobs.delete, lambda key: blobs.put_file(key, a_file(tmp_path))):
         with pytest.raises(AssertionError):
             use(key)
     assert blobs.path_of("inputs/a..b").name == "a..b"
@@ -147,7 +146,7 @@ def test_a_put_that_broke_off_is_done_again(
         patched.setattr(faults, "_armed", {point: faults._Armed("error", 1)})
         with pytest.raises(InjectedFault):
             blobs.put_file(KEY, source)
-    assert (blobs.size_of(KEY) is not None) == (point == "blob.after_link")
+    assert blobs.path_of(KEY).exists() == (point == "blob.after_link")
     paths = synced(monkeypatch)
     blobs.put_file(KEY, source)
     assert blobs.path_of(KEY).read_bytes() == b"image"

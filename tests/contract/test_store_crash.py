@@ -136,8 +136,9 @@ def _check_files(folder: DataFolder, attempt_id: str, point: str, told: list[str
     assert (found is not None) == was_synced
     if found is not None:
         assert [image.path.read_bytes() for image in found.images] == [IMAGE]
-    blobs, key = LocalBlobs(folder.paths.root), key_for(attempt_id, 0, "png")
-    assert blobs.size_of(key) == (len(IMAGE) if "stored" in told or point == "blob.after_link" else None)
+    kept = LocalBlobs(folder.paths.root).path_of(key_for(attempt_id, 0, "png"))
+    assert kept.exists() == ("stored" in told or point == "blob.after_link")
+    assert not kept.exists() or kept.read_bytes() == IMAGE
 
 
 def test_the_story_ends_where_nothing_kills_it(tmp_path: Path) -> None:

@@ -51,10 +51,6 @@ class Watchers:
         if not watchers:
             self._by_id.pop(generation_id, None)
 
-    def is_watched(self, generation_id: str) -> bool:
-        """Whether anybody still waits."""
-        return generation_id in self._by_id
-
     def notify(self, generation_id: str, notice: Notice) -> None:
         """Tell every watcher; an end is told once, and forgets them."""
         if isinstance(notice, Ended):

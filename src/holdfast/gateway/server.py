@@ -172,12 +172,6 @@ class Listeners:
                     task.result()
             await asyncio.sleep(0.002)
 
-    def stop_accepting(self) -> None:
-        """Close the listening sockets; what is connected stays."""
-        for _, server in self._pairs:
-            for accepting in server.servers:
-                accepting.close()
-
     def break_off(self) -> None:
         """Cut every answer that is not complete: nobody waits for its end any more."""
         for _, server in self._pairs:

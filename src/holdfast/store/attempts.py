@@ -79,7 +79,7 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd) -> Ended:
         finished = None
     else:
         _insert_blobs(conn, attempt, end, late=False)
-        finished = _end_part(conn, row, attempt, end)
+        finished = _end_part(conn, row, end)
     faults.point_sync("settle.after_rows")
     return Ended(was_open=True, finished=finished)
 
@@ -123,9 +123,7 @@ def _insert_blobs(conn: sqlite3.Connection, attempt: AttemptRow, end: AttemptEnd
         )
 
 
-def _end_part(
-    conn: sqlite3.Connection, row: GenerationRow, attempt: AttemptRow, end: AttemptEnd
-) -> GenerationRow | None:
+def _end_part(conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd) -> GenerationRow | None:
     """Count the part as ended; after the last one, conclude."""
     (left,) = conn.execute(_G["end_part"], {"id": row.id}).fetchone()
     if left > 0:

@@ -59,13 +59,6 @@ class LocalBlobs:
             at = at.parent
         self._durable.add(folder)
 
-    def size_of(self, key: str) -> int | None:
-        """Bytes of a blob; None if it is gone."""
-        try:
-            return self.path_of(key).stat().st_size
-        except FileNotFoundError:
-            return None
-
     def delete(self, key: str) -> None:
         """Remove a blob; one that is gone is no error."""
         with contextlib.suppress(FileNotFoundError):

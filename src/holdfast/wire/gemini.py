@@ -55,7 +55,6 @@ __all__ = [
     "render_error_event",
     "render_model",
     "render_models",
-    "render_plain_answer",
     "render_refusal",
 ]
 
@@ -78,11 +77,6 @@ def render_answer(document: bytes) -> Template:
         document: `Answer.document` of a reader of this dialect.
     """
     return template_of(document, GEMINI_ANSWER_IMAGE)
-
-
-def render_plain_answer(images: Sequence[PlainImage], *, usage: Usage | None, model: str, response_id: str) -> Template:
-    """Write an answer for images that another dialect's upstream made: one candidate, a part for each."""
-    return render_answer(plain_document(images, usage=usage, model=model, response_id=response_id))
 
 
 def plain_document(images: Sequence[PlainImage], *, usage: Usage | None, model: str, response_id: str) -> bytes:

@@ -22,9 +22,6 @@ class Document:
     name: str
     """The event's name; empty when it had none."""
     skeleton: bytes
-    first_index: int
-    """Numbers from here up to `end_index` are the images of this document."""
-    end_index: int
 
 
 class StreamDocuments:
@@ -107,8 +104,8 @@ class StreamDocuments:
         if self._held is None:
             skeleton = self._reader.finish()
             self._bytes_left -= len(skeleton)
-            first, self._next_index = self._next_index, self._reader.next_index
-            out.append(Document(self._name, skeleton, first, self._next_index))
+            self._next_index = self._reader.next_index
+            out.append(Document(self._name, skeleton))
             self._reader = self._reader_for_next()
         elif self._held.strip() not in (b"", _DONE):
             raise WireError("json", "an event's data is not a JSON document")

@@ -81,18 +81,6 @@ def length_of(template: Template, image_bytes: Mapping[int, int]) -> int:
     return sum(encoded_bytes(image_bytes[part.index]) if isinstance(part, Slot) else len(part) for part in template)
 
 
-def joined(*templates: Template | bytes) -> Template:
-    """Set templates and plain bytes end to end, neighbouring bytes made one."""
-    parts: list[bytes | Slot] = []
-    for template in templates:
-        for part in (template,) if isinstance(template, bytes) else template:
-            if isinstance(part, bytes) and parts and isinstance(parts[-1], bytes):
-                parts[-1] += part
-            else:
-                parts.append(part)
-    return tuple(parts)
-
-
 def filled(template: Template, images: Mapping[int, bytes]) -> bytes:
     """Write a template out in memory; for small images and tests, the shell streams big ones from their files."""
     return b"".join(pybase64.b64encode(images[part.index]) if isinstance(part, Slot) else part for part in template)

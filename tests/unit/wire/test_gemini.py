@@ -20,7 +20,6 @@ from holdfast.wire.gemini import (
     render_error_event,
     render_model,
     render_models,
-    render_plain_answer,
     render_refusal,
 )
 from holdfast.wire.template import Template, filled, slots_of
@@ -90,12 +89,8 @@ def test_snake_case_documents_find_their_slots() -> None:
 
 def test_images_of_another_dialect_become_an_answer() -> None:
     """One model turn, a part for each image."""
-    template = render_plain_answer(
-        [PlainImage(slot=1, mime="image/png"), PlainImage(slot=0, mime="image/webp")],
-        usage=USAGE,
-        model="gpt-image-2",
-        response_id="gen_1",
-    )
+    images = [PlainImage(slot=1, mime="image/png"), PlainImage(slot=0, mime="image/webp")]
+    template = render_answer(plain_document(images, usage=USAGE, model="gpt-image-2", response_id="gen_1"))
     assert slots_of(template) == (1, 0)
     response = sdk(template)
     assert response.parts is not None

@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.wire.errors import WireError
 from holdfast.wire.scan import JsonReader
-from holdfast.wire.template import PIECE_BYTES, Slot, encoded_bytes, filled, joined, length_of, slots_of, template_of
+from holdfast.wire.template import PIECE_BYTES, Slot, encoded_bytes, filled, length_of, slots_of, template_of
 
 
 def is_image(path: tuple[str, ...]) -> bool:
@@ -80,9 +80,3 @@ def test_pieces_join_without_padding() -> None:
 def test_an_image_may_be_written_twice() -> None:
     """A slot names an image, it does not consume it."""
     assert filled((Slot(0), b",", Slot(0)), {0: b"AB"}) == b"QUI=,QUI="
-
-
-def test_joined_melts_neighbouring_bytes() -> None:
-    """Fewer parts, fewer writes."""
-    assert joined(b"a", (b"b", Slot(0)), (Slot(1), b"c"), b"d", (b"e",)) == (b"ab", Slot(0), Slot(1), b"cde")
-    assert joined() == ()
