@@ -351,12 +351,12 @@ def test_recovering_twice_finds_the_same(tmp_path: Path) -> None:
     ("point", "nth", "found"),
     [
         ("spool.image_began", 1, None),
-        ("spool.image_synced", 1, {0: Role.RESULT}),
-        ("spool.renamed", 1, {0: Role.RESULT}),
-        ("spool.image_began", 2, {0: Role.RESULT}),
-        ("spool.image_synced", 2, {0: Role.DRAFT, 1: Role.RESULT}),
-        ("spool.renamed", 2, {0: Role.DRAFT, 1: Role.RESULT}),
-        ("spool.before_answer", 1, {0: Role.DRAFT, 1: Role.RESULT}),
+        ("spool.image_synced", 1, {0: Role.DRAFT}),
+        ("spool.renamed", 1, {0: Role.DRAFT}),
+        ("spool.image_began", 2, {0: Role.DRAFT}),
+        ("spool.image_synced", 2, {0: Role.DRAFT, 1: Role.DRAFT}),
+        ("spool.renamed", 2, {0: Role.DRAFT, 1: Role.DRAFT}),
+        ("spool.before_answer", 1, {0: Role.DRAFT, 1: Role.DRAFT}),
         ("spool.finished", 1, {0: Role.RESULT, 1: Role.RESULT}),
     ],
 )
@@ -365,7 +365,7 @@ def test_what_was_whole_when_the_process_died_is_found(
 ) -> None:
     """At each step: every image that had come to its end, under either of its names, and none that had not.
 
-    Until the answer is there nobody knows the roles: the last image is the result, as it is in a plain answer.
+    Until the answer is there nobody knows the roles; the recovery judges by the images' order then.
     """
     breaking(monkeypatch, point, nth)
     writer = writer_of(tmp_path)
@@ -435,7 +435,8 @@ def test_a_missing_or_torn_answer_leaves_the_images(tmp_path: Path, answer: byte
         os.setxattr(got.images[-1].path, ANSWER_ATTRIBUTE, answer)
     found = recover(tmp_path, ATTEMPT)
     assert found is not None
-    assert results(tmp_path) == {0: Role.DRAFT, 1: Role.RESULT}
+    assert results(tmp_path) == {0: Role.DRAFT, 1: Role.DRAFT}
+    assert found.answer.images == ()
     assert found.answer.document == b"{}"
     assert found.answer.usage is None
 
@@ -499,7 +500,6 @@ def test_images_are_found_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     found = recover(tmp_path, ATTEMPT)
     assert found is not None
     assert [image.index for image in found.images] == list(range(12))
-    assert [image.role for image in found.images] == [Role.DRAFT] * 11 + [Role.RESULT]
 
 
 def test_an_image_that_shows_no_end_is_believed_only_under_its_final_name(tmp_path: Path) -> None:
@@ -507,7 +507,7 @@ def test_an_image_that_shows_no_end_is_believed_only_under_its_final_name(tmp_pa
     (tmp_path / f"{ATTEMPT}-0.part").write_bytes(avif()[:50])
     assert recover(tmp_path, ATTEMPT) is None
     (tmp_path / f"{ATTEMPT}-1.done").write_bytes(avif())
-    assert results(tmp_path) == {1: Role.RESULT}
+    assert results(tmp_path) == {1: Role.DRAFT}
 
 
 def test_previews_are_never_recovered(tmp_path: Path) -> None:

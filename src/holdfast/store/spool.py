@@ -42,6 +42,7 @@ class SpooledImage:
 
     index: int
     role: Role
+    """As the answer tells it; a draft where there is none."""
     path: Path
     info: ImageInfo | None
     """None: the bytes are no image that we know."""
@@ -295,7 +296,7 @@ def recover(folder: Path, attempt_id: str) -> Spooled | None:
     """Find what a process that died had received whole; None if that is nothing.
 
     With the answer all of it is here. Without it the images that came to their end are whole all the same, and
-    paid for: the last one is the result, as it is in a plain answer.
+    paid for; nothing names their roles then.
     """
     images = [_probe(path) for path in folder.glob(f"{attempt_id}-*.done")]
     # The crash may have come between the sync and the rename: an image that shows its end is whole under either name.
@@ -309,11 +310,8 @@ def recover(folder: Path, attempt_id: str) -> Spooled | None:
     if answer is None:
         answer = _answer_in(folder / f"{attempt_id}.answer")
     if answer is None:
-        last = whole[-1].index
-        roles = {image.index: Role.RESULT if image.index == last else Role.DRAFT for image in whole}
         answer = Answer(images=(), document=b"{}")
-    else:
-        roles = {image.index: image.role for image in answer.images}
+    roles = {image.index: image.role for image in answer.images}
     named = (dataclasses.replace(image, role=roles.get(image.index, Role.DRAFT)) for image in whole)
     images = [image for image in named if image.role is not Role.PARTIAL]
     if not images:
