@@ -393,6 +393,24 @@ def apply(state: State | None, event: Event) -> Transition:
     raise AssertionError(f"{type(event).__name__} cannot happen to a generation that is {state or 'not accepted'}")
 
 
+def parts_for(n: int, *, per_call: int) -> int:
+    """Say into how many parts a generation of `n` images is divided, if one call makes at most `per_call` of them."""
+    assert n >= 1
+    assert per_call >= 1
+    return -(-n // per_call)
+
+
+def images_of_part(part: int, *, n: int, parts: int) -> int:
+    """Say how many images a part stands for: they are spread evenly, and the first parts take what is left over.
+
+    It asks for nothing that a record does not hold, so that a start under other settings divides as the first one did.
+    No part has more than the `per_call` that `parts_for` was given.
+    """
+    assert 0 <= part < parts <= n
+    each, over = divmod(n, parts)
+    return each + (part < over)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartEnd:
     """How one part ended: with images, or with what its caller is told."""

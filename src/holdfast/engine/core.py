@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings, Upstream
 from holdfast.engine.watchers import Watchers
+from holdfast.generation import images_of_part
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.sqlite import SqliteStore
 from holdfast.threads import Threads
@@ -59,6 +60,7 @@ class Live:
     drive: int
     parts: int
     images_per_call: int
+    """What the upstream makes in one call as the settings are now; they may have been others when it was accepted."""
     unit_micros: int
     accepted_at: float
     """Monotonic seconds; before this process began, if an earlier one accepted it."""
@@ -72,7 +74,7 @@ class Live:
 
     def images_of(self, part: int) -> int:
         """How many images a part asks for."""
-        return min(self.images_per_call, self.n - part * self.images_per_call)
+        return min(self.images_per_call, images_of_part(part, n=self.n, parts=self.parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
 from holdfast.engine.settle import About, Judged, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
-from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState
+from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, images_of_part
 from holdfast.log import emit
 from holdfast.providers.conversation import Conversation, Done, Failed
 from holdfast.providers.http import Head
@@ -140,7 +140,7 @@ def _conversation_of(core: Core, row: GenerationRow, attempt: AttemptRow) -> Con
     if target is None or target.upstream.provider.value != attempt.provider or row.request is None:
         return None
     request = msgspec.json.decode(row.request, type=Request)
-    n = min(_images_of(row, attempt), images_per_call(target.upstream, stream=request.stream))
+    wanted = images_of_part(attempt.part, n=row.n, parts=row.parts)
     return conversation_for(
         target.upstream,
         request,
@@ -150,14 +150,8 @@ def _conversation_of(core: Core, row: GenerationRow, attempt: AttemptRow) -> Con
         part=attempt.part,
         drive=attempt.drive,
         timeout_s=1.0,
-        n=n,
+        n=min(wanted, images_per_call(target.upstream, stream=request.stream)),
     )
-
-
-def _images_of(row: GenerationRow, attempt: AttemptRow) -> int:
-    """How many images an attempt's part asked for."""
-    per_call = -(-row.n // row.parts)
-    return min(per_call, row.n - attempt.part * per_call)
 
 
 def _roles_of(row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -172,7 +166,7 @@ def _roles_of(row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> tupl
         results = indices
     else:
         results = indices[-1:]
-    results = results[: _images_of(row, attempt)]
+    results = results[: images_of_part(attempt.part, n=row.n, parts=row.parts)]
     return results, tuple(index for index in indices if index not in results)
 
 

@@ -10,6 +10,7 @@ import msgspec
 from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.engine.core import Core, Live, Target
 from holdfast.errors import RequestError
+from holdfast.generation import parts_for
 from holdfast.money import times, with_margin
 from holdfast.policy.deadlines import generation_s
 from holdfast.policy.prices import unit_price_micros
@@ -60,8 +61,6 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
     """
     assert row.request is not None, "a request is purged with its images, never before its end"
     request = msgspec.json.decode(row.request, type=Request)
-    # The settings may have changed meanwhile; how it was divided into parts may not.
-    per_call = images_per_call(first_target(core, row.model).upstream, stream=request.stream)
     return Live(
         id=row.id,
         key_id=row.key_id,
@@ -71,7 +70,7 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
         n=row.n,
         drive=row.drive,
         parts=row.parts,
-        images_per_call=min(per_call, -(-row.n // row.parts)),
+        images_per_call=images_per_call(first_target(core, row.model).upstream, stream=request.stream),
         unit_micros=row.unit_micros,
         accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
@@ -121,7 +120,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         tier=request.geometry.tier.value,
         size=f"{request.geometry.width_px}x{request.geometry.height_px}",
         n=request.n,
-        parts=-(-request.n // per_call),
+        parts=parts_for(request.n, per_call=per_call),
         request=msgspec.json.encode(request),
         deadline_at=rfc3339(now + timedelta(seconds=deadline_s)),
         hard_deadline=submission.asked_s is not None,

@@ -21,6 +21,7 @@ from holdfast.engine.settle import judge, judge_failed, kept_back
 from holdfast.engine.submit import Submission, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Notice, PartialImage, Watchers
 from holdfast.errors import ConfigError, RequestError, StorageError
+from holdfast.providers import openai
 from holdfast.store.records import GenerationRow
 from holdfast.store.spool import SpooledImage
 from holdfast.types import Charge, Failure, FailureKind, Geometry, ImageInfo, Phase, Request, Surface, Tier
@@ -201,6 +202,17 @@ def test_parts_stay_what_they_were_under_other_settings(parts: int, moved_to: st
     core = a_core()
     live = live_of_row(core, a_row(core, a_request(model=moved_to, n=4), parts=parts))
     assert [live.images_of(part) for part in range(len(asked))] == asked
+
+
+@pytest.mark.parametrize(("n", "asked"), [(9, [3, 3, 3]), (5, [3, 2]), (8, [4, 4])])
+def test_a_start_divides_as_the_acceptance_did(monkeypatch: pytest.MonkeyPatch, n: int, asked: list[int]) -> None:
+    """Parts that do not come out even stay the same parts: no image is bought twice, none is left out."""
+    monkeypatch.setattr(openai, "IMAGES_PER_CALL", 4)
+    core, request = a_core(), a_request(model=OPENAI, n=n)
+    accepted = live_of(core, price(core, Submission(key_id="key_1", request=request)), request, 300.0)
+    taken_up = live_of_row(core, a_row(core, request))
+    assert [accepted.images_of(part) for part in range(accepted.parts)] == asked
+    assert [taken_up.images_of(part) for part in range(taken_up.parts)] == asked
 
 
 def test_a_row_without_a_route_is_told_so() -> None:
