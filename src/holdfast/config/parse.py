@@ -26,6 +26,8 @@ T = TypeVar("T")
 QUALITIES = ("low", "medium", "high", "xhigh", "max")
 """Words that may follow the size in a key of `prices.micros`."""
 _PRICE_KEY = re.compile(rf"({'|'.join(Tier)})(/({'|'.join(QUALITIES)}))?(@[1-9][0-9]?:[1-9][0-9]?)?")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
+"""Underscores are in no host name of RFC 1123, but in the service names of many a container network."""
 
 
 def parse(mapping: Mapping[str, Any]) -> Settings:
@@ -257,8 +259,21 @@ def _check_url(url: str, path: str) -> None:
         raise ConfigError(f"{path} is no address: {exc}.", key=path) from exc
     if wrong:
         raise ConfigError(f"{path} must be a whole address such as https://host:443.", key=path)
+    host = parts.hostname or ""
+    if not host.isascii():
+        raise ConfigError(f"{path}: write the host {host!r} in its punycode form, xn--…, as DNS has it.", key=path)
+    if not _is_host(host):
+        raise ConfigError(f"{path}: {host!r} is no valid host name.", key=path)
     if parts.query or parts.fragment or parts.username or parts.password:
         raise ConfigError(f"{path} must end with its path: no query, fragment or credential in it.", key=path)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.removesuffix(".").split("."))
+    return True
 
 
 def _check_upstream(upstream: Upstream, at: int, names: list[str]) -> None:

@@ -98,6 +98,16 @@ def complaint(mapping: dict[str, Any]) -> ConfigError:
     return told.value
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["xn--bcher-kva.example", "Relay.Example.", "my_service:8080", "10.0.0.1", "[::1]:81", "[fe80::1%eth0]", "a-b"],
+)
+def test_whatever_can_be_asked_for_is_a_host(host: str) -> None:
+    """Names, addresses, and the service names of container networks."""
+    url = f"http://{host}/v1"
+    assert parse(a_mapping(upstreams=[an_upstream(base_url=url)])).upstreams[0].base_url == url
+
+
 def test_nothing_written_gives_the_defaults_and_the_list_prices() -> None:
     """It runs without a file."""
     settings = parse({})
@@ -244,6 +254,13 @@ def test_a_price_is_checked_where_it_is_written(price: dict[str, Any], says: str
         ({"upstreams": [an_upstream(keys=[])]}, "upstreams[0].keys", 'keys = ["env:NAME"]'),
         ({"upstreams": [an_upstream(base_url="ftp://x")]}, "upstreams[0].base_url", "whole address"),
         ({"upstreams": [an_upstream(base_url="https://a:b@x")]}, "upstreams[0].base_url", "credential"),
+        ({"upstreams": [an_upstream(base_url="https://bücher.example/v1")]}, "upstreams[0].base_url", "punycode"),
+        ({"server": {"public_url": "https://bücher.example"}}, "server.public_url", "punycode form, xn--"),
+        ({"upstreams": [an_upstream(base_url="https://a..b")]}, "upstreams[0].base_url", "'a..b' is no valid host"),
+        ({"upstreams": [an_upstream(base_url="https://.b")]}, "upstreams[0].base_url", "no valid host name"),
+        ({"upstreams": [an_upstream(base_url="https://a b")]}, "upstreams[0].base_url", "no valid host name"),
+        ({"upstreams": [an_upstream(base_url="https://-a.b")]}, "upstreams[0].base_url", "no valid host name"),
+        ({"upstreams": [an_upstream(base_url=f"https://{'a' * 64}.b")]}, "upstreams[0].base_url", "no valid host name"),
         ({"routes": [a_route(), a_route()]}, "routes[1]", "already leads to 'nano-banana-pro'"),
         ({"routes": [a_route(), a_route(model="nano-banana", aliases=["nano-banana-pro"])]}, "routes[1]", "one route"),
         ({"routes": [a_route(upstreams=[])]}, "routes[0].upstreams", "name at least one"),
