@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from holdfast.errors import ConfigError, HoldfastError, RequestError, StorageError, TransportError
+from holdfast.transport.exchange import NotSent
 from holdfast.types import Failure, FailureKind
 
 
@@ -123,6 +124,8 @@ def told(error: BaseException) -> Told | None:
             return Told(code=Exit.GENERATION_FAILED, message=str(error))
         case KeyboardInterrupt():
             return Told(code=Exit.INTERRUPTED, message="Interrupted.")
+        case NotSent():
+            return told(error.cause)
         case OSError():
             return _of_os_error(error)
         case _:

@@ -7,14 +7,13 @@ keeps while it waits is this frame, the transport's, and the conversation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast import faults
 from holdfast.engine.core import Core, Live, Target
 from holdfast.engine.watchers import PartialImage
-from holdfast.errors import ConfigError
 from holdfast.log import emit
 from holdfast.policy.deadlines import attempt_timeouts
 from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, unfinished
@@ -22,7 +21,7 @@ from holdfast.providers.registry import conversation_for
 from holdfast.store.attempts import begin_attempt
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
-from holdfast.transport.exchange import Head, HttpRequest, Piece, Sink, Timeouts
+from holdfast.transport.exchange import Head, HttpRequest, NotSent, Piece, Sink, Timeouts
 from holdfast.types import Charge, Failure, FailureKind, Phase
 from holdfast.wire.scan import WireError
 
@@ -111,13 +110,14 @@ async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | 
     try:
         await faults.point("send.after_commit")
         done, failure = await talk.perform(talk.open(part))
-    except OSError as exc:
-        message = reason_of(exc)
-        emit("storage.failed", level="error", generation_id=live.id, attempt_id=new.id, message=message)
-        done, failure = None, await talk.end_by(exc)
     except Exception as exc:  # noqa: BLE001 - the border of an attempt: recorded here, told as a failure
-        emit("fault.internal", level="error", exc=exc, generation_id=live.id, attempt_id=new.id)
-        done, failure = None, await talk.end_by(exc)
+        error = exc.cause if isinstance(exc, NotSent) else exc
+        if isinstance(error, OSError):
+            message = reason_of(error)
+            emit("storage.failed", level="error", generation_id=live.id, attempt_id=new.id, message=message)
+        else:
+            emit("fault.internal", level="error", exc=error, generation_id=live.id, attempt_id=new.id)
+        done, failure = None, await talk.end_by(error)
     return Attempted(
         new=new,
         done=done,
@@ -216,9 +216,7 @@ class _Talk:
         core, conversation = self._core, self._conversation
         assert conversation is not None
         await faults.point("send.before_exchange")
-        if self._inputs:
-            await core.in_thread(_must_be_there, self._inputs)
-        self._is_sent = True
+        was_sent, self._is_sent = self._is_sent, True
         exchanging = core.transport.exchange(
             request,
             inputs=self._inputs,
@@ -227,7 +225,11 @@ class _Talk:
             ca_file=self._target.upstream.ca_file,
         )
         del request
-        outcome = await exchanging
+        try:
+            outcome = await exchanging
+        except NotSent:
+            self._is_sent = was_sent
+            raise
         if isinstance(outcome, Failure):
             await faults.point("receive.after_failure")
             return conversation.failed(outcome)
@@ -269,7 +271,7 @@ class _Talk:
         """
         if self._sink is not None and self.spooled is None:
             await self._core.in_thread(self._sink.close)
-        if not self._is_sent or isinstance(error, ConfigError):
+        if not self._is_sent:
             return not_sent(error)
         is_answered = self.status is not None and 200 <= self.status < 300
         if is_answered and (isinstance(error, OSError) or self.spooled is not None):
@@ -277,14 +279,8 @@ class _Talk:
         return lost_inside(error, self.status)
 
 
-def _must_be_there(inputs: Sequence[Path]) -> None:
-    """Find out that a reference image is gone while that still costs nothing; runs in a thread."""
-    for path in inputs:
-        path.stat()
-
-
 def not_sent(error: Exception) -> Failure:
-    """Say that we failed before a whole request had left: nothing can have been made of it."""
+    """Say that we failed before a request had begun to leave: nothing can have been made of it."""
     return Failure(
         kind=FailureKind.UNREACHABLE,
         phase=Phase.SEND,

@@ -34,7 +34,11 @@ class Transport(Protocol):
         on_head: Callable[[Head], Sink],
         ca_file: str,
     ) -> Awaitable[Exchange | Failure]:
-        """Send a request and hand the body of the answer to a sink."""
+        """Send a request and hand the body of the answer to a sink.
+
+        Raises:
+            NotSent: A mistake of ours, before one byte has left; any other exception may come after.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

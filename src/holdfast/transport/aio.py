@@ -25,7 +25,7 @@ from holdfast.transport.budget import ByteBudget
 from holdfast.transport.buffers import BufferPool
 from holdfast.transport.connect import NotConnected, connect
 from holdfast.transport.connection import Broken, Connection
-from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts, Timings
+from holdfast.transport.exchange import Exchange, Head, HttpRequest, NotSent, Sink, Timeouts, Timings
 from holdfast.transport.inflate import Inflating
 from holdfast.transport.names import Names
 from holdfast.transport.pump import BodyTooLarge, OwnTime, Pump
@@ -95,15 +95,18 @@ class AioTransport:
             An `Exchange` when the sink has the whole body; a `Failure` when it broke, after closing the sink.
 
         Raises:
-            ConfigError: `ca_file` cannot be used.
+            NotSent: Not one byte has left: `ca_file` cannot be used, an input file is missing, no head can be written.
             OSError: An input file cannot be read.
             Exception: Whatever the sink raised, `WireError` excepted.
         """
-        context = await self._ssl_context(ca_file) if request.url.startswith("https:") else None
-        body = None
-        if request.body or request.method not in ("GET", "HEAD"):
-            body = await request_body(request.body, inputs=inputs, readers=self._readers)
-        call = _Call(request.url, head=request_head(request, body=body), body=body, began_at=self._loop.time())
+        try:
+            context = await self._ssl_context(ca_file) if request.url.startswith("https:") else None
+            body = None
+            if request.body or request.method not in ("GET", "HEAD"):
+                body = await request_body(request.body, inputs=inputs, readers=self._readers)
+            call = _Call(request.url, head=request_head(request, body=body), body=body, began_at=self._loop.time())
+        except Exception as exc:
+            raise NotSent(exc) from exc
         # Held for minutes from here on: without what was sent.
         del request, body, inputs
         self._open += 1
@@ -113,10 +116,12 @@ class AioTransport:
                 if failure is not None:
                     return failure
                 return await self._receive(call, timeouts=timeouts, scope=scope, on_head=on_head)
-        except TimeoutError:
-            if not scope.expired():
-                raise
-            return breaks.total_passed(call.progress, timeouts.total_s)
+        except Exception as exc:
+            if isinstance(exc, TimeoutError) and scope.expired():
+                return breaks.total_passed(call.progress, timeouts.total_s)
+            if call.is_unsent:
+                raise NotSent(exc) from exc
+            raise
         finally:
             self._open -= 1
             call.close()
@@ -290,6 +295,11 @@ class _Call:
             connection.fail(Broken("silent for too long (read_idle_s)"))
             return
         self._timer = self._loop.call_later(self._idle_s - silent_s, self._on_idle)
+
+    @property
+    def is_unsent(self) -> bool:
+        """Whether it is certain that nothing has been handed to the socket."""
+        return bool(self._unsent) if self.body is None else self.body.began_at is None
 
     def close(self) -> None:
         """Hang up."""

@@ -49,18 +49,20 @@ class RequestBody:
         template, inputs = self._template, self._inputs
         # The answer comes minutes later: the prompt need not wait for it.
         self._template = self._inputs = ()
-        self.began_at = loop.time()
         waiting = head
         for part in template:
             at = 0
             while piece := await self._piece(part, inputs, at):
-                connection.write(waiting + piece if waiting else piece)
-                waiting = b""
+                if waiting:
+                    self.began_at = loop.time()
+                    piece, waiting = waiting + piece, b""
+                connection.write(piece)
                 at += PIECE_BYTES
                 await connection.drain()
                 if connection.has_answered:
                     return
         if waiting:
+            self.began_at = loop.time()
             connection.write(waiting)
         self.ended_at = loop.time()
 

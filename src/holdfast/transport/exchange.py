@@ -12,7 +12,7 @@ from typing import Protocol
 from holdfast.providers.http import Head, HttpRequest
 from holdfast.types import Failure
 
-__all__ = ["Exchange", "Head", "HttpRequest", "Piece", "Sink", "Timeouts", "Timings"]
+__all__ = ["Exchange", "Head", "HttpRequest", "NotSent", "Piece", "Sink", "Timeouts", "Timings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,14 @@ class Exchange:
     timings: Timings
     cut: Failure | None = None
     """How the body of an error answer broke off. Its status still tells what happened, so it is no failure."""
+
+
+class NotSent(Exception):
+    """A mistake of ours, told by its cause, ended an exchange before one byte of it was handed to the socket."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(type(cause).__name__)
+        self.cause = cause
 
 
 Piece = bytes | bytearray | memoryview

@@ -41,7 +41,8 @@ from holdfast.store.records import NewAttempt, NewGeneration, Record
 from holdfast.store.spool import Spooled, SpoolWriter
 from holdfast.store.sqlite import SqliteStore
 from holdfast.threads import Threads
-from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts, Timings
+from holdfast.transport.body import measure
+from holdfast.transport.exchange import Exchange, Head, HttpRequest, NotSent, Sink, Timeouts, Timings
 from holdfast.types import Failure, Geometry, Request, Surface, Tier
 from holdfast.wire.scan import WireError
 
@@ -164,6 +165,10 @@ class FakeUpstream:
     ) -> Exchange | Failure:
         """Play the reply of this call's part, as the transport would: the sink in a thread, closed if it broke."""
         generation_id, part, _drive = dict(request.headers)["Idempotency-Key"].split(".")
+        try:
+            measure(request.body, inputs)
+        except OSError as exc:
+            raise NotSent(exc) from exc
         self.asked.append(Asked(generation_id, int(part), request, timeouts))
         reply = self.by_part.get(int(part), self.usual)
         if reply.when is not None:

@@ -14,6 +14,7 @@ from holdfast.clock import rfc3339
 from holdfast.engine.watchers import Ended
 from holdfast.errors import ConfigError
 from holdfast.transport.breaks import Progress, total_passed
+from holdfast.transport.exchange import NotSent
 from holdfast.types import Charge, Failure, FailureKind, InputImage, Phase
 
 USD = 1_000_000
@@ -329,13 +330,17 @@ async def test_a_reference_image_that_breaks_off_on_its_way_is_unknown(bench: An
     await bench.is_clean(row.id)
 
 
-async def test_a_ca_file_that_cannot_be_used_was_never_sent(bench: Any, shapes: Any) -> None:
-    """A setting that turns out wrong costs nothing."""
-    bench.upstream.usual = shapes.Reply(error=ConfigError("bad PEM", key="upstreams.ca_file"))
-    record = await bench.made()
-    assert record.generation.told is not None
-    assert record.generation.told.charge == "no"
-    await bench.is_clean(record.generation.id)
+async def test_what_the_transport_knows_was_not_sent_is_free(
+    bench: Any, shapes: Any, log: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """A setting that turns out wrong, or a mistake of ours, costs nothing, and is in the log."""
+    bench.upstream.usual = shapes.Reply(error=NotSent(ConfigError("bad PEM", key="upstreams.ca_file")))
+    row = (await bench.made()).generation
+    assert row.told is not None
+    assert (row.told.code, row.told.kind, row.told.charge) == ("upstream_failed", "unreachable", "no")
+    assert "ConfigError" in row.told.message
+    assert len(log("fault.internal")) == 1
+    await bench.is_clean(row.id)
 
 
 async def test_a_mistake_before_sending_is_free(bench: Any, arm: Callable[[str], None]) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import re
 import socket
 from typing import Any
 
 import pytest
 
 from holdfast.errors import ConfigError
-from holdfast.transport.exchange import Exchange
+from holdfast.transport import aio
+from holdfast.transport.exchange import Exchange, NotSent
 from holdfast.types import Charge, Failure, FailureKind, Phase
 from holdfast.wire.scan import WireError
+from holdfast.wire.template import Slot
 
 UNREACHABLE, LOST, MALFORMED = FailureKind.UNREACHABLE, FailureKind.LOST_REPLY, FailureKind.MALFORMED
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -284,12 +288,54 @@ async def test_error_of_our_own_in_the_sink_comes_out_unchanged(lab: Any) -> Non
 
 async def test_missing_input_file_is_ours_and_nothing_is_sent(lab: Any) -> None:
     """An input that vanished must not look like a broken connection."""
-    from holdfast.wire.template import Slot
-
     peer = await lab.answering(OK + b"Content-Length: 2\r\n\r\n{}")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NotSent) as told:
         await lab.ask(peer.url, body=(b'"', Slot(0), b'"'), inputs=(lab.tmp_path / "gone.png",))
+    assert isinstance(told.value.cause, FileNotFoundError)
     assert peer.connections == 0
+
+
+async def test_an_input_that_cannot_be_read_tells_whether_anything_had_left(lab: Any) -> None:
+    """A directory has a size and no content: before the first byte that is free, after it nobody knows."""
+    peer = await lab.answering(OK + b"Content-Length: 2\r\n\r\n{}")
+    with pytest.raises(NotSent) as told:
+        await lab.ask(peer.url, body=(Slot(0), b'"'), inputs=(lab.tmp_path,))
+    assert isinstance(told.value.cause, IsADirectoryError)
+    with pytest.raises(IsADirectoryError):
+        await lab.ask(peer.url, body=(b'"', Slot(0)), inputs=(lab.tmp_path,))
+
+
+@pytest.mark.parametrize(
+    ("url", "cause"),
+    [
+        ("http://b\u4e66.example/", UnicodeEncodeError),
+        ("http://127.0.0.1:99999/", ValueError),
+        ("ftp://127.0.0.1/", KeyError),
+    ],
+)
+async def test_an_address_that_nobody_can_be_asked_at_is_not_charged(
+    lab: Any, url: str, cause: type[Exception]
+) -> None:
+    """Settings are checked at the start; what slips through costs nothing all the same."""
+    transport = lab.transport()
+    with pytest.raises(NotSent) as told:
+        await lab.ask(url, transport=transport)
+    assert isinstance(told.value.cause, cause)
+    assert "0 exchanges open" in repr(transport)
+
+
+async def test_a_mistake_between_connecting_and_sending_is_not_charged(
+    lab: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection stands, and not one byte of the request has gone over it."""
+
+    def broken(_: object) -> None:
+        raise OSError(errno.ENOPROTOOPT, "Protocol not available")
+
+    monkeypatch.setattr(aio, "narrow", broken)
+    peer = await lab.peer(_says_hello, reads_request=False)
+    with pytest.raises(NotSent, match="OSError"):
+        await lab.ask(peer.url)
 
 
 async def test_cancellation_passes_through_and_closes_the_sink(lab: Any) -> None:
@@ -364,5 +410,7 @@ async def test_unusable_ca_file_is_a_setting_to_mend(lab: Any, content: bytes | 
     ca_file = lab.tmp_path / "ca.pem"
     if content is not None:
         ca_file.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"ca_file.*PEM"):
+    with pytest.raises(NotSent) as told:
         await lab.ask("https://127.0.0.1:1/", ca_file=str(ca_file))
+    assert isinstance(told.value.cause, ConfigError)
+    assert re.search(r"ca_file.*PEM", str(told.value.cause))

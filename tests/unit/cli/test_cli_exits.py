@@ -17,6 +17,7 @@ from holdfast.errors import (
     StorageError,
     TransportError,
 )
+from holdfast.transport.exchange import NotSent
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
 
@@ -86,6 +87,7 @@ def test_a_file_that_is_missing_is_named() -> None:
     told = exits.told(FileNotFoundError(errno.ENOENT, "No such file or directory", "cat.png"))
     assert told is not None
     assert told.message == "cat.png: No such file or directory."
+    assert exits.told(NotSent(FileNotFoundError(errno.ENOENT, "No such file or directory", "cat.png"))) == told
 
 
 def test_a_taken_port_says_what_to_do() -> None:
@@ -103,7 +105,9 @@ def test_a_full_disk_names_the_place() -> None:
     assert "/data/spool" in told.message
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), AssertionError("ours"), OSError("without a number")])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError(), AssertionError("ours"), OSError("without a number"), NotSent(ValueError())]
+)
 def test_our_own_faults_are_not_told_as_the_persons(error: BaseException) -> None:
     """A fault in the program keeps its traceback."""
     assert exits.told(error) is None
