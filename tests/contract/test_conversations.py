@@ -47,7 +47,7 @@ def conversation_of(recording: dict[str, Any], provider: str) -> Conversation:
         ),
         model="gemini-3-pro-image",
         key=KEY,
-        generation_id="gen_1",
+        idempotency_key="gen_1.0.0",
         timeout_s=300.0,
         n=n,
     )

@@ -100,7 +100,7 @@ def test_every_error_body_is_judged(
         ),
         model="m",
         key="the-key",
-        generation_id="gen_1",
+        idempotency_key="gen_1.0.0",
         timeout_s=1.0,
     )
     head = Head(status=status, headers=MappingProxyType({"content-type": (content_type,)}))
@@ -126,7 +126,7 @@ def test_an_empty_answer_is_never_a_success(provider: Provider, is_stream: bool)
         ),
         model="m",
         key="k",
-        generation_id="g",
+        idempotency_key="g.0.0",
         timeout_s=1.0,
     )
     content_type = "text/event-stream" if is_stream else "application/json"

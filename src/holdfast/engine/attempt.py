@@ -17,7 +17,7 @@ from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
 from holdfast.policy.deadlines import attempt_timeouts
 from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, unfinished
-from holdfast.providers.registry import conversation_for
+from holdfast.providers.registry import conversation_for, idempotency_key_of
 from holdfast.store.attempts import begin_attempt
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
@@ -77,7 +77,7 @@ async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt
         upstream=target.upstream.name,
         provider=target.upstream.provider.value,
         model=target.model,
-        idempotency_key=f"{live.id}.{part}.{live.drive}",
+        idempotency_key=idempotency_key_of(live.id, part=part, drive=live.drive),
         estimated_micros=live.unit_micros * live.images_of(part),
         owner=core.owner,
         sent_at=core.now_text(),
@@ -109,7 +109,7 @@ async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | 
     talk = _Talk(core, live, new, target)
     try:
         await faults.point("send.after_commit")
-        done, failure = await talk.perform(talk.open(part))
+        done, failure = await talk.perform(talk.open(new))
     except Exception as exc:  # noqa: BLE001 - the border of an attempt: recorded here, told as a failure
         error = exc.cause if isinstance(exc, NotSent) else exc
         if isinstance(error, OSError):
@@ -161,7 +161,7 @@ class _Talk:
         self.status: int | None = None
         self.received_at: str | None = None
 
-    def open(self, part: int) -> Step:
+    def open(self, new: NewAttempt) -> Step:
         """Begin the conversation; the request itself is let go of when every part has it."""
         live, core = self._live, self._core
         assert live is not None
@@ -181,11 +181,9 @@ class _Talk:
             request,
             model=self._target.model,
             key=self._target.key,
-            generation_id=live.id,
-            part=part,
-            drive=live.drive,
+            idempotency_key=new.idempotency_key,
             timeout_s=limits.total_s,
-            n=live.images_of(part),
+            n=live.images_of(new.part),
             image_bytes_max=core.settings.store.image_bytes_max,
         )
         live.parts_to_send -= 1

@@ -21,7 +21,7 @@ from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, 
 from holdfast.log import emit
 from holdfast.providers.conversation import Conversation, Done, Failed
 from holdfast.providers.http import Head
-from holdfast.providers.registry import conversation_for, images_per_call
+from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
 from holdfast.store import spool
 from holdfast.store.attempts import get_attempt
 from holdfast.store.generations import get_record, open_records, take_over
@@ -146,9 +146,7 @@ def _conversation_of(core: Core, row: GenerationRow, attempt: AttemptRow) -> Con
         request,
         model=attempt.model,
         key=target.key,
-        generation_id=row.id,
-        part=attempt.part,
-        drive=attempt.drive,
+        idempotency_key=idempotency_key_of(row.id, part=attempt.part, drive=attempt.drive),
         timeout_s=1.0,
         n=min(wanted, images_per_call(target.upstream, stream=request.stream)),
     )

@@ -44,15 +44,24 @@ def streams(upstream: Upstream, *, stream: bool) -> bool:
             assert_never(upstream.stream)
 
 
+def idempotency_key_of(generation_id: str, *, part: int, drive: int) -> str:
+    """Name what is asked for: an upstream that honours it turns a second asking after a lost reply into a resume.
+
+    Args:
+        generation_id: The generation.
+        part: Which of its parts.
+        drive: How often the generation was driven again.
+    """
+    return f"{generation_id}.{part}.{drive}"
+
+
 def conversation_for(
     upstream: Upstream,
     request: Request,
     *,
     model: str,
     key: str,
-    generation_id: str,
-    part: int = 0,
-    drive: int = 0,
+    idempotency_key: str,
     timeout_s: float,
     n: int = 1,
     image_bytes_max: int = 64 << 20,
@@ -64,16 +73,12 @@ def conversation_for(
         request: What the caller asked for.
         model: The model's name there.
         key: The credential, resolved.
-        generation_id: With `part` and `drive` it makes the idempotency key: an upstream that honours it turns a second
-            asking after a lost reply into a resume.
-        part: Which of the generation's parts this is.
-        drive: How often the generation was driven again.
+        idempotency_key: `idempotency_key_of` its part.
         timeout_s: How long the attempt may take.
         n: Images to ask for, at most `images_per_call`.
         image_bytes_max: Largest image taken of the answer.
     """
     assert 1 <= n <= images_per_call(upstream, stream=request.stream)
-    idempotency_key = f"{generation_id}.{part}.{drive}"
     stream = streams(upstream, stream=request.stream)
     is_relay = upstream.flavor is Flavor.RELAY
     match upstream.provider:

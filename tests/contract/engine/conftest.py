@@ -377,7 +377,7 @@ class Bench:
             live.request,
             model=attempt.model,
             key="",
-            generation_id=live.id,
+            idempotency_key=attempt.idempotency_key,
             timeout_s=1.0,
             n=live.images_of(attempt.part),
         )

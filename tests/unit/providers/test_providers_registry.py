@@ -13,7 +13,7 @@ from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
 from holdfast.providers.gemini import GeminiConversation
 from holdfast.providers.http import Head
 from holdfast.providers.openai import OpenAIConversation
-from holdfast.providers.registry import conversation_for, images_per_call, streams
+from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call, streams
 from holdfast.types import Geometry, Request, Surface, Tier
 from holdfast.wire.errors import WireError
 
@@ -37,7 +37,7 @@ def a_request(**overrides: Any) -> Request:
 
 def made(upstream: Upstream, request: Request | None = None, **overrides: Any) -> Any:
     """Its conversation."""
-    usual: dict[str, Any] = {"model": "theirs", "key": "k", "generation_id": "gen_1", "timeout_s": 216.5}
+    usual: dict[str, Any] = {"model": "theirs", "key": "k", "idempotency_key": "gen_1.0.0", "timeout_s": 216.5}
     return conversation_for(upstream, request or a_request(), **{**usual, **overrides})
 
 
@@ -80,7 +80,7 @@ def test_only_openai_itself_makes_several_images_in_one_call(options: dict[str, 
 @pytest.mark.parametrize("provider", list(Provider))
 def test_every_provider_has_its_conversation_with_everything_it_needs(provider: Provider) -> None:
     """The upstream's own name of the model, its credential, and who it is called in details."""
-    conversation = made(an_upstream(provider=provider, flavor=Flavor.RELAY), part=2, drive=1)
+    conversation = made(an_upstream(provider=provider, flavor=Flavor.RELAY))
     assert isinstance(conversation, GeminiConversation | OpenAIConversation)
     assert (conversation.upstream, conversation.base_url) == ("up", "https://up.example/v1")
     assert (conversation.model, conversation.key, conversation.is_relay) == ("theirs", "k", True)
@@ -88,21 +88,23 @@ def test_every_provider_has_its_conversation_with_everything_it_needs(provider: 
         assert conversation.timeout_s == 216.5
 
 
-@pytest.mark.parametrize("provider", list(Provider))
-def test_the_idempotency_key_tells_generation_part_and_drive(provider: Provider) -> None:
+def test_the_idempotency_key_tells_generation_part_and_drive() -> None:
     """The same when asked again after a lost reply, so that an upstream may resume; otherwise never repeated."""
-    upstream = an_upstream(provider=provider)
     keys = [
-        made(upstream, generation_id=generation, part=part, drive=drive).idempotency_key
+        idempotency_key_of(generation, part=part, drive=drive)
         for generation in ("gen_1", "gen_2")
         for part in (0, 1)
         for drive in (0, 1)
     ]
     assert keys[0] == "gen_1.0.0"
     assert len(set(keys)) == 8
-    again = made(upstream, timeout_s=1.0, model="another")
-    assert again.idempotency_key == "gen_1.0.0"
-    assert dict(again.start().request.headers)["Idempotency-Key"] == "gen_1.0.0"
+
+
+@pytest.mark.parametrize("provider", list(Provider))
+def test_the_idempotency_key_is_sent(provider: Provider) -> None:
+    """As it stands in the record."""
+    talk = made(an_upstream(provider=provider), idempotency_key="gen_1.2.1")
+    assert dict(talk.start().request.headers)["Idempotency-Key"] == "gen_1.2.1"
 
 
 @pytest.mark.parametrize("n", [0, 2])
