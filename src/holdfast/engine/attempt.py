@@ -16,13 +16,14 @@ from holdfast.engine.core import Core, Live, Target
 from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
 from holdfast.policy.deadlines import attempt_timeouts
+from holdfast.policy.mishaps import failure_by, reason_of
 from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, unfinished
 from holdfast.providers.registry import conversation_for, idempotency_key_of
 from holdfast.store.attempts import begin_attempt
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
 from holdfast.transport.exchange import Head, HttpRequest, NotSent, Piece, Sink, Timeouts
-from holdfast.types import Charge, Failure, FailureKind, Phase
+from holdfast.types import Failure
 from holdfast.wire.scan import WireError
 
 
@@ -262,52 +263,7 @@ class _Talk:
         self._core.watchers.notify(self._generation_id, notice)
 
     async def end_by(self, error: Exception) -> Failure:
-        """Say what an exception means for an attempt, and clear away what it left half written.
-
-        Once a head is there, an error of the disk is that of our own spool. Before it, a request may have left in
-        part: nobody can know what was made of it.
-        """
+        """Clear away what an exception left half written, and say what it means for the attempt."""
         if self._sink is not None and self.spooled is None:
             await self._core.in_thread(self._sink.close)
-        if not self._is_sent:
-            return not_sent(error)
-        is_answered = self.status is not None and 200 <= self.status < 300
-        if is_answered and (isinstance(error, OSError) or self.spooled is not None):
-            return not_stored(error)
-        return lost_inside(error, self.status)
-
-
-def not_sent(error: Exception) -> Failure:
-    """Say that we failed before a request had begun to leave: nothing can have been made of it."""
-    return Failure(
-        kind=FailureKind.UNREACHABLE,
-        phase=Phase.SEND,
-        charge=Charge.NO,
-        detail=f"the request could not be sent: {reason_of(error)}",
-    )
-
-
-def not_stored(error: Exception) -> Failure:
-    """Say that an answer came and that we could not take it in: our own disk, or a mistake of ours."""
-    return Failure(
-        kind=FailureKind.LOST_REPLY,
-        phase=Phase.RECEIVE,
-        charge=Charge.YES,
-        detail=f"the answer could not be stored: {reason_of(error)}",
-    )
-
-
-def lost_inside(error: Exception, status: int | None) -> Failure:
-    """Say that the gateway lost a call by a mistake of its own, with no way to know what became of it upstream."""
-    return Failure(
-        kind=FailureKind.LOST_REPLY,
-        phase=Phase.WAIT if status is None else Phase.RECEIVE,
-        charge=Charge.UNKNOWN,
-        detail=f"the gateway failed while this call was in flight: {reason_of(error)}",
-        status=status,
-    )
-
-
-def reason_of(error: Exception) -> str:
-    """Name an error in a few words that hold no path, prompt or key."""
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
+        return failure_by(error, is_sent=self._is_sent, status=self.status, is_spooled=self.spooled is not None)

@@ -19,6 +19,7 @@ from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
 from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, images_of_part
 from holdfast.log import emit
+from holdfast.policy.mishaps import LOST_WITH_ITS_GENERATION, LOST_WITH_THE_PROCESS
 from holdfast.providers.conversation import Conversation, Done, Failed
 from holdfast.providers.http import Head
 from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
@@ -27,23 +28,10 @@ from holdfast.store.attempts import get_attempt
 from holdfast.store.generations import get_record, open_records, take_over
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 from holdfast.store.spool import Spooled
-from holdfast.types import Charge, Failure, FailureKind, Phase, Request
+from holdfast.types import Failure, Request
 from holdfast.wire.answers import Role
 
 FreeBytes = Callable[[], int]
-
-LOST_WITH_THE_PROCESS = Failure(
-    kind=FailureKind.LOST_REPLY,
-    phase=Phase.WAIT,
-    charge=Charge.UNKNOWN,
-    detail="the gateway stopped while this call was in flight; the upstream may have made and charged the image",
-)
-LOST_INSIDE = Failure(
-    kind=FailureKind.LOST_REPLY,
-    phase=Phase.WAIT,
-    charge=Charge.UNKNOWN,
-    detail="the gateway failed while this call was in flight; the upstream may have made and charged the image",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,5 +200,5 @@ async def give_up(core: Core, generation_id: str) -> None:
     record = await core.store.read(get_record, generation_id)
     if record is None:
         return
-    await _end_open(core, record, LOST_INSIDE)
+    await _end_open(core, record, LOST_WITH_ITS_GENERATION)
     await end_early(core, generation_id, GIVEN_UP)

@@ -9,20 +9,21 @@ from typing import Any, Self
 
 from holdfast import faults
 from holdfast.clock import Clock, from_rfc3339
-from holdfast.engine.attempt import Attempted, reason_of
+from holdfast.engine.attempt import Attempted
 from holdfast.engine.core import Core, Live
 from holdfast.engine.patience import patiently
 from holdfast.engine.watchers import Ended
 from holdfast.errors import is_disk_full
 from holdfast.generation import State
 from holdfast.log import emit
+from holdfast.policy.mishaps import NO_WHOLE_IMAGE, kept_back, reason_of
 from holdfast.store import records, spool
 from holdfast.store.attempts import end_attempt
 from holdfast.store.blobs import LocalBlobs, key_for
 from holdfast.store.generations import get_generation
 from holdfast.store.records import AttemptEnd, AttemptRow, GenerationRow, NewAttempt, NewBlob
 from holdfast.store.spool import Spooled, SpooledImage
-from holdfast.types import Charge, Failure, FailureKind, Phase
+from holdfast.types import Charge, Failure
 from holdfast.wire.image import extension_of
 
 PUT_TRIES = 5
@@ -86,15 +87,7 @@ def judge(results: Sequence[int], drafts: Sequence[int], images: Sequence[Spoole
     """
     whole = {image.index: image for image in images if image.is_whole}
     kept = tuple(whole[index] for index in results if index in whole)
-    failure = None
-    if not kept:
-        failure = Failure(
-            kind=FailureKind.MALFORMED,
-            phase=Phase.DECODE,
-            charge=Charge.YES,
-            detail="the upstream answered with something that is not a whole image",
-            status=200,
-        )
+    failure = None if kept else NO_WHOLE_IMAGE
     return Judged(results=kept, drafts=tuple(whole[index] for index in drafts if index in whole), failure=failure)
 
 
@@ -224,17 +217,6 @@ def _store(
         faults.point_sync("settle.after_blob")
         stored.append(NewBlob(id=clock.new_id("img"), kind=kind, position=image.index, store_key=key, info=image.info))
     return tuple(stored)
-
-
-def kept_back(error: OSError) -> Failure:
-    """Say that an image is here and could not be given its place."""
-    return Failure(
-        kind=FailureKind.LOST_REPLY,
-        phase=Phase.RECEIVE,
-        charge=Charge.UNKNOWN,
-        detail=f"the answer arrived and could not be stored ({reason_of(error)}); it is kept, and taken in at the next "
-        "start",
-    )
 
 
 def announce(core: Core, row: GenerationRow) -> None:

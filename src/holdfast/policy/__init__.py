@@ -1,6 +1,6 @@
 """Decisions as values. Pure: no I/O, clock or randomness.
 
-`failures` what a failure means · `retry` what follows it · `deadlines` how long things may take · `latency` how long
-they usually take · `heartbeats` when a waiting caller hears from us · `callers` who is calling · `prefer` what it asks
-for in headers · `sizes` which picture · `prices` at which price.
+`failures` what a failure means · `mishaps` what one of our own means · `retry` what follows it · `deadlines` how long
+things may take · `latency` how long they usually take · `heartbeats` when a waiting caller hears from us · `callers`
+who is calling · `prefer` what it asks for in headers · `sizes` which picture · `prices` at which price.
 """

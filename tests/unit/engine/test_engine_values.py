@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,12 +14,12 @@ import pytest
 
 from holdfast.clock import from_rfc3339
 from holdfast.config import Settings, parse
-from holdfast.engine.attempt import Attempted, lost_inside, not_sent, not_stored, reason_of
+from holdfast.engine.attempt import Attempted
 from holdfast.engine.core import Core, Live, Target
-from holdfast.engine.settle import judge, judge_failed, kept_back
+from holdfast.engine.settle import judge, judge_failed
 from holdfast.engine.submit import Submission, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Notice, PartialImage, Watchers
-from holdfast.errors import ConfigError, RequestError, StorageError
+from holdfast.errors import RequestError
 from holdfast.providers import openai
 from holdfast.store.records import GenerationRow
 from holdfast.store.spool import SpooledImage
@@ -264,7 +263,7 @@ def test_a_failed_answer_keeps_what_is_whole_as_drafts() -> None:
 
 def test_an_attempt_has_images_or_a_failure() -> None:
     """Both, or neither, is a mistake of ours."""
-    failure = not_sent(ConfigError("bad"))
+    failure = Failure(kind=FailureKind.UNREACHABLE, phase=Phase.SEND, charge=Charge.NO, detail="no")
     rest: dict[str, Any] = {"new": cast(Any, None), "spooled": None, "http_status": None, "received_at": None}
     with pytest.raises(AssertionError):
         Attempted(done=None, failure=None, **rest)
@@ -272,35 +271,6 @@ def test_an_attempt_has_images_or_a_failure() -> None:
         Attempted(done=cast(Any, SimpleNamespace()), failure=failure, **rest)
     with pytest.raises(AssertionError):
         Attempted(done=cast(Any, SimpleNamespace()), failure=None, **rest)
-
-
-# Failures of our own
-
-FULL = OSError(errno.ENOSPC, "No space left on device", "/data/spool/secret-name")
-
-
-@pytest.mark.parametrize(
-    ("failure", "charge"),
-    [
-        (not_sent(FULL), Charge.NO),
-        (not_stored(FULL), Charge.YES),
-        (kept_back(FULL), Charge.UNKNOWN),
-        (lost_inside(FULL, None), Charge.UNKNOWN),
-    ],
-)
-def test_a_failure_of_ours_tells_its_charge_and_its_reason(failure: Failure, charge: Charge) -> None:
-    """Before sending nothing is paid; an answer that was lost here was; else nobody knows. No path is told."""
-    assert failure.charge is charge
-    assert "No space left on device" in failure.detail
-    assert "secret-name" not in failure.detail
-
-
-def test_a_reason_is_a_few_words_of_nobody_s_secrets() -> None:
-    """An exception's text may quote a prompt; its class never does."""
-    assert reason_of(ValueError("the prompt was: a lighthouse")) == "ValueError"
-    assert reason_of(OSError("only words")) == "OSError"
-    assert reason_of(FULL) == "No space left on device"
-    assert reason_of(StorageError("x", reason="full")) == "StorageError"
 
 
 # Watching

@@ -1,0 +1,82 @@
+"""What a mishap that no upstream tells of means for an attempt: who was charged, and what its caller is told.
+
+The charge follows from how far the call had come. `no` is said only of what certainly did not leave us, `yes` where an
+answer was here. A detail names the kind of an error, never its text, which may hold a path, a prompt or a key.
+
+Pure: no I/O, clock or randomness.
+"""
+
+from __future__ import annotations
+
+from holdfast.types import Charge, Failure, FailureKind, Phase
+
+LOST_WITH_THE_PROCESS = Failure(
+    kind=FailureKind.LOST_REPLY,
+    phase=Phase.WAIT,
+    charge=Charge.UNKNOWN,
+    detail="the gateway stopped while this call was in flight; the upstream may have made and charged the image",
+)
+LOST_WITH_ITS_GENERATION = Failure(
+    kind=FailureKind.LOST_REPLY,
+    phase=Phase.WAIT,
+    charge=Charge.UNKNOWN,
+    detail="the gateway failed while this call was in flight; the upstream may have made and charged the image",
+)
+NO_WHOLE_IMAGE = Failure(
+    kind=FailureKind.MALFORMED,
+    phase=Phase.DECODE,
+    charge=Charge.YES,
+    detail="the upstream answered with something that is not a whole image",
+    status=200,
+)
+
+
+def failure_by(error: Exception, *, is_sent: bool, status: int | None, is_spooled: bool) -> Failure:
+    """Say what an exception means for an attempt.
+
+    Args:
+        error: Raised by our own disk, or by a mistake of ours; an upstream's doing is a `Failure` from the start.
+        is_sent: Whether the request, or a part of it, may have left.
+        status: Of the answer, once its head is there.
+        is_spooled: Whether the whole answer is on our disk.
+    """
+    if not is_sent:
+        return Failure(
+            kind=FailureKind.UNREACHABLE,
+            phase=Phase.SEND,
+            charge=Charge.NO,
+            detail=f"the request could not be sent: {reason_of(error)}",
+        )
+    # Once a head is there, an error of the disk is that of our own spool. Before it, a request may have left in part:
+    # nobody can know what was made of it.
+    is_answered = status is not None and 200 <= status < 300
+    if is_answered and (isinstance(error, OSError) or is_spooled):
+        return Failure(
+            kind=FailureKind.LOST_REPLY,
+            phase=Phase.RECEIVE,
+            charge=Charge.YES,
+            detail=f"the answer could not be stored: {reason_of(error)}",
+        )
+    return Failure(
+        kind=FailureKind.LOST_REPLY,
+        phase=Phase.WAIT if status is None else Phase.RECEIVE,
+        charge=Charge.UNKNOWN,
+        detail=f"the gateway failed while this call was in flight: {reason_of(error)}",
+        status=status,
+    )
+
+
+def kept_back(error: OSError) -> Failure:
+    """Say that an image is here and could not be given its place."""
+    return Failure(
+        kind=FailureKind.LOST_REPLY,
+        phase=Phase.RECEIVE,
+        charge=Charge.UNKNOWN,
+        detail=f"the answer arrived and could not be stored ({reason_of(error)}); it is kept, and taken in at the next "
+        "start",
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """Name an error in a few words that hold no path, prompt or key."""
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__
