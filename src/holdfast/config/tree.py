@@ -388,19 +388,6 @@ class Settings:
     routes: tuple[Route, ...] = ()
     prices: tuple[Price, ...] = ()
 
-    def route_for(self, name: str | None) -> Route | None:
-        """Find the route of a model or alias; None asks for the default one."""
-        if name is None:
-            return self.default_route
-        return next((route for route in self.routes if name == route.model or name in route.aliases), None)
-
-    @property
-    def default_route(self) -> Route | None:
-        """The route for requests that name no model: the one so marked, else nano-banana-pro, else the first."""
-        marked = [route for route in self.routes if route.default]
-        usual = [route for route in self.routes if route.model == "nano-banana-pro"]
-        return next(iter((*marked, *usual, *self.routes)), None)
-
     def upstream(self, name: str) -> Upstream:
         """Find an upstream by its name; `check` has made sure that routes name real ones."""
         return next(upstream for upstream in self.upstreams if upstream.name == name)

@@ -76,9 +76,8 @@ def test_a_gemini_key_opens_googles_models() -> None:
     settings = with_provider_keys(parse({}), {"GEMINI_API_KEY": "g"})
     assert [upstream.provider for upstream in settings.upstreams] == [Provider.GEMINI]
     assert [route.model for route in settings.routes] == ["nano-banana-pro", "nano-banana-2", "nano-banana"]
-    pro = settings.route_for("gemini-3-pro-image-preview")
-    assert pro is settings.default_route
-    assert pro is not None
+    pro = settings.routes[0]
+    assert "gemini-3-pro-image-preview" in pro.aliases
     assert pro.upstreams[0].model == "gemini-3-pro-image"
     assert upstream_keys(settings, {"GEMINI_API_KEY": "g"}) == {"google": ("g",)}
 

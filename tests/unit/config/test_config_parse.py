@@ -113,7 +113,6 @@ def test_nothing_written_gives_the_defaults_and_the_list_prices() -> None:
     settings = parse({})
     assert settings == Settings(prices=LIST_PRICES)
     assert (settings.server.port, settings.server.host) == (16888, "127.0.0.1")
-    assert settings.default_route is None
 
 
 def test_every_section_is_read() -> None:
@@ -130,7 +129,8 @@ def test_every_section_is_read() -> None:
     relay = settings.upstream("relay")
     assert (relay.provider, relay.stream, relay.flavor) == (Provider.OPENAI, UpstreamStream.NEVER, Flavor.RELAY)
     assert settings.routes[0].upstreams == (RouteUpstream(upstream="relay", model="gemini-3-pro-image-preview"),)
-    assert settings.routes[0].size_default is Tier.K4
+    assert (settings.routes[0].aliases, settings.routes[0].size_default) == (("gemini-3-pro-image",), Tier.K4)
+    assert [route.default for route in settings.routes] == [False, True]
     assert settings.prices[0].valid_from == date(2026, 1, 1)
 
 
@@ -147,22 +147,6 @@ def test_list_prices_hold_in_their_own_currency_only() -> None:
     assert parse({"money": {"currency": "JPY"}}).prices == ()
     told = complaint(a_mapping(money={"currency": "JPY"}))
     assert "'nano-banana-pro' has no price (list prices are in USD)" in str(told)
-
-
-def test_a_route_is_found_by_model_alias_or_default() -> None:
-    """Programs keep the name they have; those that name none get the marked route."""
-    settings = parse(tomllib.loads(FULL))
-    assert settings.route_for("gemini-3-pro-image") is settings.routes[0]
-    assert settings.route_for("nano-banana-pro") is settings.routes[0]
-    assert settings.route_for("unheard-of") is None
-    assert settings.route_for(None) is settings.default_route is settings.routes[1]
-
-
-def test_the_default_route_is_nano_banana_pro_then_the_first() -> None:
-    """Without a mark the usual model serves, wherever it stands."""
-    two = [a_route(model="nano-banana"), a_route()]
-    assert parse(a_mapping(routes=two)).route_for(None).model == "nano-banana-pro"  # type: ignore[union-attr]
-    assert parse(a_mapping(routes=two[:1])).route_for(None).model == "nano-banana"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
