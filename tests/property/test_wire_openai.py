@@ -72,7 +72,8 @@ def read(reader: Reader, body: bytes, step: int) -> tuple[dict[int, bytes], Answ
 @given(REQUESTS, st.integers(1, 10), st.booleans(), st.none() | st.sampled_from(["auto", "1024x1024"]))
 def test_a_request_written_is_the_request_read(request: Request, n: int, stream: bool, size: str | None) -> None:
     """decode(encode(x)) == x."""
-    body = encode_images_request(request, model="up", size=size, n=n, stream=stream)
+    (body,) = encode_images_request(request, model="up", size=size, n=n, stream=stream)
+    assert isinstance(body, bytes)
     read_back, ignored = decode_images_request(body)
     assert ignored == ()
     assert (read_back.prompt, read_back.model, read_back.n, read_back.size) == (request.prompt, "up", n, size)

@@ -18,13 +18,7 @@ from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.http import Head, HttpRequest
 from holdfast.types import Charge, Failure, FailureKind, Phase, Request
 from holdfast.wire.answers import Answer, Reader, Role
-from holdfast.wire.openai import (
-    ImagesReader,
-    ImagesStreamReader,
-    decode_error,
-    encode_edit_request,
-    encode_images_request,
-)
+from holdfast.wire.openai import ImagesReader, ImagesStreamReader, decode_error, encode_images_request
 from holdfast.wire.template import Template
 
 if TYPE_CHECKING:
@@ -101,25 +95,13 @@ class OpenAIConversation:
         return Failed(failure=failure)
 
     def _body(self) -> Template:
-        response_format = "b64_json" if self.is_relay else None
-        if self.request.inputs:
-            return encode_edit_request(
-                self.request,
-                model=self.model,
-                size=self._size(),
-                n=self.n,
-                stream=self.stream,
-                response_format=response_format,
-            )
-        return (
-            encode_images_request(
-                self.request,
-                model=self.model,
-                size=self._size(),
-                n=self.n,
-                stream=self.stream,
-                response_format=response_format,
-            ),
+        return encode_images_request(
+            self.request,
+            model=self.model,
+            size=self._size(),
+            n=self.n,
+            stream=self.stream,
+            response_format="b64_json" if self.is_relay else None,
         )
 
     def _size(self) -> str:

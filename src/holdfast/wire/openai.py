@@ -27,7 +27,6 @@ from holdfast.wire.openai_request import (
     PROMPT_CHARS_MAX,
     ImagesRequest,
     decode_images_request,
-    encode_edit_request,
     encode_images_request,
 )
 from holdfast.wire.sse import event_of
@@ -43,7 +42,6 @@ __all__ = [
     "ModelView",
     "decode_error",
     "decode_images_request",
-    "encode_edit_request",
     "encode_images_request",
     "error_of",
     "render_completed_event",

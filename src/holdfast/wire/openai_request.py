@@ -95,33 +95,22 @@ def encode_images_request(
     n: int = 1,
     stream: bool = False,
     response_format: str | None = None,
-) -> bytes:
-    """Write the body of `POST /v1/images/generations` towards an upstream.
+) -> Template:
+    """Write the body of `POST /v1/images/generations` towards an upstream, or of `/edits` if there are input images.
+
+    Slot i is the request's input image i.
 
     Args:
-        request: What the caller asked for, without input images.
+        request: What the caller asked for.
         model: The upstream's name of the model.
         size: In the upstream's words; None leaves it out.
         n: Images to ask for in this one call.
         stream: Ask for events; previews only then.
         response_format: None for GPT image models, which refuse the field; `b64_json` for relays that need it.
     """
-    assert not request.inputs, "input images go by encode_edit_request"
-    return msgspec.json.encode(_fields(request, model, size, n, stream, response_format))
-
-
-def encode_edit_request(
-    request: Request,
-    *,
-    model: str,
-    size: str | None,
-    n: int = 1,
-    stream: bool = False,
-    response_format: str | None = None,
-) -> Template:
-    """Write the JSON body of `POST /v1/images/edits`; slot i is the request's input image i."""
-    assert request.inputs, "without input images it is a generation"
     body = _fields(request, model, size, n, stream, response_format)
+    if not request.inputs:
+        return (msgspec.json.encode(body),)
     # The number becomes a slot only in front of its prefix, so the skeleton holds it in a field of its own.
     body["images"] = [{"image_url": str(index)} for index in range(len(request.inputs))]
     parts = list(template_of(msgspec.json.encode(body), _is_edit_image))

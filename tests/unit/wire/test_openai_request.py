@@ -13,7 +13,6 @@ from holdfast.types import Geometry, InputImage, Request, Surface, Tier
 from holdfast.wire.openai_request import (
     ImagesRequest,
     decode_images_request,
-    encode_edit_request,
     encode_images_request,
 )
 from holdfast.wire.template import filled, slots_of
@@ -150,9 +149,14 @@ def test_a_json_schema_can_be_made() -> None:
     assert properties["prompt"]["maxLength"] == 32_000
 
 
+def written(request: Request, *, size: str | None = None, **options: Any) -> Any:
+    """The body of a request without input images."""
+    return json.loads(filled(encode_images_request(request, model="up", size=size, **options), {}))
+
+
 def test_a_request_is_written_with_what_was_asked() -> None:
     """Absent fields stay absent: GPT image models refuse what they do not know."""
-    body = json.loads(encode_images_request(a_request(), model="up", size="1024x1024"))
+    body = written(a_request(), size="1024x1024")
     assert body == {"model": "up", "prompt": 'a "lighthouse"\n', "n": 1, "size": "1024x1024"}
 
 
@@ -167,9 +171,7 @@ def test_every_option_is_written() -> None:
         end_user="u",
         partial_images=2,
     )
-    body = json.loads(
-        encode_images_request(request, model="up", size=None, n=3, stream=True, response_format="b64_json")
-    )
+    body = written(request, n=3, stream=True, response_format="b64_json")
     assert body == {
         "model": "up",
         "prompt": request.prompt,
@@ -188,7 +190,7 @@ def test_every_option_is_written() -> None:
 
 def test_previews_are_asked_for_only_when_streaming() -> None:
     """The API refuses them otherwise."""
-    body = json.loads(encode_images_request(a_request(partial_images=2), model="up", size=None))
+    body = written(a_request(partial_images=2))
     assert "partial_images" not in body
     assert "stream" not in body
 
@@ -196,7 +198,7 @@ def test_previews_are_asked_for_only_when_streaming() -> None:
 def test_what_is_written_can_be_read() -> None:
     """Both sides of the dialect are one."""
     body = encode_images_request(a_request(quality="low"), model="up", size="auto", n=2)
-    request, ignored = decode_images_request(body)
+    request, ignored = decode_images_request(filled(body, {}))
     assert (request.prompt, request.model, request.n, request.quality) == ('a "lighthouse"\n', "up", 2, "low")
     assert ignored == ()
 
@@ -206,7 +208,7 @@ def test_an_edit_carries_its_images_as_data_urls() -> None:
     images = tuple(
         InputImage(sha256="0" * 64, mime=mime, bytes=3, store_key="k") for mime in ("image/png", "image/jpeg")
     )
-    template = encode_edit_request(a_request(inputs=images, prompt='{"images":"0"}'), model="up", size="1024x1024")
+    template = encode_images_request(a_request(inputs=images, prompt='{"images":"0"}'), model="up", size="1024x1024")
     assert slots_of(template) == (0, 1)
     body = json.loads(filled(template, {0: b"ABC", 1: b"DEF"}))
     assert body == {
