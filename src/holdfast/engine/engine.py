@@ -8,7 +8,6 @@ from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any
 
 from holdfast import faults
-from holdfast.clock import from_rfc3339
 from holdfast.engine import attempt, recover, settle
 from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
@@ -65,8 +64,7 @@ class Engine:
             await faults.point("accept.before_commit")
             await self._accept(new)
             # From here on it exists, and goes on whatever becomes of this call: nothing may fail before `drive`.
-            deadline_s = (from_rfc3339(new.deadline_at) - from_rfc3339(new.created_at)).total_seconds()
-            live = live_of(core, new, submission.request, deadline_s)
+            live = live_of(core, new, submission)
             core.watchers.add(live.id, watcher)
             self.drive(live)
         emit(

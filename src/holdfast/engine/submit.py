@@ -30,9 +30,9 @@ class Submission:
     traceparent: str | None = None
 
 
-def live_of(core: Core, new: NewGeneration, request: Request, deadline_s: float) -> Live:
+def live_of(core: Core, new: NewGeneration, submission: Submission) -> Live:
     """What the engine keeps of a generation that it has just accepted."""
-    now = core.clock.monotonic()
+    now, request = core.clock.monotonic(), submission.request
     target = first_target(core, request.model)
     return Live(
         id=new.id,
@@ -46,7 +46,7 @@ def live_of(core: Core, new: NewGeneration, request: Request, deadline_s: float)
         images_per_call=images_per_call(target.upstream, stream=request.stream),
         unit_micros=new.unit_micros,
         accepted_at=now,
-        deadline_at=now + deadline_s,
+        deadline_at=now + _deadline_s(core, submission),
         hard_deadline=new.hard_deadline,
         parts_to_send=new.parts,
     )
@@ -111,7 +111,6 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         settings.money.margin,
     )
     per_call = images_per_call(first_target(core, request.model).upstream, stream=request.stream)
-    deadline_s = generation_s(request.geometry.tier, settings.deadlines, asked_s=submission.asked_s)
     return NewGeneration(
         id=core.clock.new_id("gen"),
         key_id=submission.key_id,
@@ -122,7 +121,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         n=request.n,
         parts=parts_for(request.n, per_call=per_call),
         request=msgspec.json.encode(request),
-        deadline_at=rfc3339(now + timedelta(seconds=deadline_s)),
+        deadline_at=rfc3339(now + timedelta(seconds=_deadline_s(core, submission))),
         hard_deadline=submission.asked_s is not None,
         created_at=rfc3339(now),
         currency=settings.money.currency,
@@ -130,3 +129,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         held_micros=times(unit, request.n),
         traceparent=submission.traceparent,
     )
+
+
+def _deadline_s(core: Core, submission: Submission) -> float:
+    return generation_s(submission.request.geometry.tier, core.settings.deadlines, asked_s=submission.asked_s)

@@ -358,10 +358,10 @@ class Bench:
 
     async def accepted(self, request: Request | None = None, **options: Any) -> tuple[NewGeneration, Live]:
         """Leave a generation that was accepted and no more."""
-        request = request or a_request()
-        new = price(self.core, Submission(key_id="key_1", request=request, **options))
+        submission = Submission(key_id="key_1", request=request or a_request(), **options)
+        new = price(self.core, submission)
         await self.store.write(accept, new)
-        return new, live_of(self.core, new, request, 300.0)
+        return new, live_of(self.core, new, submission)
 
     async def sent(self, live: Live, part: int = 0) -> NewAttempt:
         """Leave one of its parts as sent."""

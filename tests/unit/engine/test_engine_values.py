@@ -104,10 +104,14 @@ def a_request(**overrides: Any) -> Request:
     return Request(**values | overrides)
 
 
+def a_submission(asked_s: float | None = None, **overrides: Any) -> Submission:
+    """It, and who asks."""
+    return Submission(key_id="key_1", request=a_request(**overrides), asked_s=asked_s)
+
+
 def priced(core: Core | None = None, **overrides: Any) -> Any:
     """What the accepting commit would write."""
-    asked_s = overrides.pop("asked_s", None)
-    return price(core or a_core(), Submission(key_id="key_1", request=a_request(**overrides), asked_s=asked_s))
+    return price(core or a_core(), a_submission(**overrides))
 
 
 # Submitting
@@ -125,9 +129,9 @@ def priced(core: Core | None = None, **overrides: Any) -> Any:
 )
 def test_images_are_divided_into_the_calls_that_make_them(model: str, n: int, stream: bool, parts: int) -> None:
     """What an upstream makes in one call is one part; together the parts ask for exactly what was asked."""
-    core = a_core()
-    new = priced(core, model=model, n=n, stream=stream)
-    live = live_of(core, new, a_request(model=model, n=n, stream=stream), 300.0)
+    core, submission = a_core(), a_submission(model=model, n=n, stream=stream)
+    new = price(core, submission)
+    live = live_of(core, new, submission)
     assert new.parts == live.parts == parts
     assert sum(live.images_of(part) for part in range(parts)) == n
 
@@ -142,10 +146,13 @@ def test_the_hold_is_the_price_of_all_images_with_the_margin() -> None:
 
 def test_a_budget_replaces_the_deadline_and_is_hard() -> None:
     """The route's deadline stops attempts; a caller's own is a promise to tell him."""
-    usual = priced()
-    assert ((from_rfc3339(usual.deadline_at) - NOW).total_seconds(), usual.hard_deadline) == (300.0, False)
-    named = priced(asked_s=42.5)
-    assert ((from_rfc3339(named.deadline_at) - NOW).total_seconds(), named.hard_deadline) == (42.5, True)
+    core = a_core()
+    for asked_s, deadline_s, is_hard in ((None, 300.0, False), (42.5, 42.5, True)):
+        submission = a_submission(asked_s=asked_s)
+        new = price(core, submission)
+        live = live_of(core, new, submission)
+        assert ((from_rfc3339(new.deadline_at) - NOW).total_seconds(), new.hard_deadline) == (deadline_s, is_hard)
+        assert (live.deadline_at - live.accepted_at, live.hard_deadline) == (deadline_s, is_hard)
 
 
 def test_the_request_is_kept_as_it_was_asked() -> None:
@@ -207,9 +214,9 @@ def test_parts_stay_what_they_were_under_other_settings(parts: int, moved_to: st
 def test_a_start_divides_as_the_acceptance_did(monkeypatch: pytest.MonkeyPatch, n: int, asked: list[int]) -> None:
     """Parts that do not come out even stay the same parts: no image is bought twice, none is left out."""
     monkeypatch.setattr(openai, "IMAGES_PER_CALL", 4)
-    core, request = a_core(), a_request(model=OPENAI, n=n)
-    accepted = live_of(core, price(core, Submission(key_id="key_1", request=request)), request, 300.0)
-    taken_up = live_of_row(core, a_row(core, request))
+    core, submission = a_core(), a_submission(model=OPENAI, n=n)
+    accepted = live_of(core, price(core, submission), submission)
+    taken_up = live_of_row(core, a_row(core, submission.request))
     assert [accepted.images_of(part) for part in range(accepted.parts)] == asked
     assert [taken_up.images_of(part) for part in range(taken_up.parts)] == asked
 
@@ -336,6 +343,6 @@ def test_what_lives_for_minutes_shows_no_key_and_no_prompt() -> None:
     (target,) = core.targets[GEMINI]
     assert "key=" not in repr(replace(target, key="sk-secret"))
     assert "sk-secret" not in repr(replace(target, key="sk-secret"))
-    live: Live = live_of(core, priced(core), a_request(), 300.0)
+    live: Live = live_of(core, priced(core), a_submission())
     assert live.request is not None
     assert "lighthouse" not in repr(live)
