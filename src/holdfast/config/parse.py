@@ -7,7 +7,7 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +42,7 @@ def parse(mapping: Mapping[str, Any]) -> Settings:
     own = {price.model for price in settings.prices}
     in_their_currency = settings.money.currency == LIST_CURRENCY
     shipped = tuple(price for price in LIST_PRICES if in_their_currency and price.model not in own)
-    settings = Settings(**{**_shallow(settings), "prices": (*settings.prices, *shipped)})
+    settings = replace(settings, prices=(*settings.prices, *shipped))
     check(settings)
     return settings
 
@@ -64,10 +64,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(names)}."
-
-
-def _shallow(settings: Settings) -> dict[str, Any]:
-    return {item.name: getattr(settings, item.name) for item in fields(settings)}
 
 
 def _table(cls: type[T], mapping: Any, path: str) -> T:

@@ -107,11 +107,6 @@ def attempt_timeouts(
     )
 
 
-def may_begin(*, remaining_s: float, expected_s: float) -> bool:
-    """Say whether an attempt that begins now should end before the deadline."""
-    return expected_s <= remaining_s
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeoutRow:
     """One line of `holdfast timeouts`."""

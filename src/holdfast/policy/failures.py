@@ -81,7 +81,6 @@ REACTIONS: Mapping[FailureKind, FailureRow] = MappingProxyType(
 """Every kind, once. Source: the documented errors of seven providers, by what each says of its charges."""
 
 OUTCOME_UNKNOWN = "outcome_unknown"
-DEADLINE_EXCEEDED = "deadline_exceeded"
 
 
 def public_code(failure: Failure) -> str:

@@ -11,7 +11,6 @@ from holdfast.policy.deadlines import (
     attempt_timeouts,
     explain,
     generation_s,
-    may_begin,
     write_timeout_s,
 )
 from holdfast.types import Tier
@@ -77,12 +76,6 @@ def test_silence_is_allowed_for_the_whole_attempt() -> None:
     timeouts = attempt_timeouts(Tier.K4, Deadlines(), body_bytes=0)
     assert (timeouts.connect_s, timeouts.write_s) == (10.0, 30.0)
     assert timeouts.read_idle_s == timeouts.total_s == 300.0
-
-
-def test_an_attempt_begins_only_if_it_should_end_in_time() -> None:
-    """The deadline is about beginnings."""
-    assert may_begin(remaining_s=120.0, expected_s=120.0)
-    assert not may_begin(remaining_s=119.0, expected_s=120.0)
 
 
 @pytest.mark.parametrize("tier", Tier)
