@@ -93,6 +93,27 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds granted to each phase of one exchange."""
+
+    connect_s: float
+    """Name, TCP and TLS together."""
+    write_s: float
+    """From the first byte of the request to the last one handed to the kernel."""
+    read_idle_s: float
+    """The longest silence accepted, before the head and inside the body. An attempt grants it all its time: an upstream
+    is silent for as long as it draws."""
+    total_s: float
+    """From the start to the head of the answer; our own waiting for memory and disk does not count."""
+    body_s: float = 120.0
+    """Granted to the body from its head on, even past `total_s`: an answer that begins just before its deadline is
+    paid for and is taken in. Published responses take 1-5 s, 50-100 s over poor international paths."""
+
+    def __post_init__(self) -> None:
+        assert min(self.connect_s, self.write_s, self.read_idle_s, self.total_s, self.body_s) > 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
     """The picture that a caller asked for, resolved: `policy.sizes.resolve`."""
 

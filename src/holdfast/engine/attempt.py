@@ -22,7 +22,7 @@ from holdfast.providers.registry import conversation_for, idempotency_key_of
 from holdfast.store.attempts import begin_attempt
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
-from holdfast.transport.exchange import Head, HttpRequest, NotSent, Piece, Sink, Timeouts
+from holdfast.transport.exchange import Head, HttpRequest, NotSent, Piece, Sink
 from holdfast.types import Failure
 from holdfast.wire.scan import WireError
 
@@ -170,20 +170,14 @@ class _Talk:
         request = live.request
         self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.inputs)
         input_bytes = sum(image.bytes for image in request.inputs)
-        limits = attempt_timeouts(live.tier, core.settings.deadlines, body_bytes=input_bytes * 4 // 3)
-        self._timeouts = Timeouts(
-            connect_s=limits.connect_s,
-            write_s=limits.write_s,
-            read_idle_s=limits.read_idle_s,
-            total_s=limits.total_s,
-        )
+        self._timeouts = attempt_timeouts(live.tier, core.settings.deadlines, body_bytes=input_bytes * 4 // 3)
         self._conversation = conversation_for(
             self._target.upstream,
             request,
             model=self._target.model,
             key=self._target.key,
             idempotency_key=new.idempotency_key,
-            timeout_s=limits.total_s,
+            timeout_s=self._timeouts.total_s,
             n=live.images_of(new.part),
             image_bytes_max=core.settings.store.image_bytes_max,
         )

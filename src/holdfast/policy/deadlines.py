@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from holdfast.config import Deadlines, Network
 from holdfast.policy.latency import PUBLISHED
-from holdfast.types import Tier
+from holdfast.types import Tier, Timeouts
 
 P99_FACTOR = 1.2
 """An attempt gets this much more than the slowest of a hundred took."""
@@ -82,24 +82,10 @@ def write_timeout_s(deadlines: Deadlines, body_bytes: int) -> float:
     return deadlines.write_s + body_bytes / UPLINK_BYTES_PER_S_MIN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptTimeouts:
-    """One attempt's limits by phase, seconds."""
-
-    connect_s: float
-    write_s: float
-    read_idle_s: float
-    """Silence before or inside the answer. The whole attempt's: an upstream is silent for as long as it draws."""
-    total_s: float
-    """From the last byte sent to the last byte received."""
-
-
-def attempt_timeouts(
-    tier: Tier, deadlines: Deadlines, *, body_bytes: int = 0, p99_s: float | None = None
-) -> AttemptTimeouts:
+def attempt_timeouts(tier: Tier, deadlines: Deadlines, *, body_bytes: int = 0, p99_s: float | None = None) -> Timeouts:
     """Give all limits of one attempt."""
     total_s = attempt_timeout_s(tier, deadlines, p99_s=p99_s)
-    return AttemptTimeouts(
+    return Timeouts(
         connect_s=deadlines.connect_s,
         write_s=write_timeout_s(deadlines, body_bytes),
         read_idle_s=total_s,
