@@ -7,6 +7,7 @@ from datetime import date
 
 from holdfast.config import Price
 from holdfast.errors import RequestError
+from holdfast.policy.sizes import turned
 from holdfast.types import Geometry, Tier
 
 # The words of older OpenAI models, as their successors read them.
@@ -46,7 +47,7 @@ def unit_price_micros(
 
 def _keys(tier: Tier, quality: str | None, ratio: str) -> Iterator[str]:
     qualities = ([f"/{quality}"] if quality is not None else []) + [""]
-    shapes = (f"@{ratio}", "@" + ":".join(reversed(ratio.split(":"))), "")
+    shapes = (f"@{ratio}", f"@{turned(ratio)}", "")
     for with_quality in qualities:
         for shape in shapes:
             yield f"{tier}{with_quality}{shape}"

@@ -46,12 +46,20 @@ _OPENAI = {
 _TIERS = tuple(Tier)
 
 
-def _turned(ratio: str) -> str:
-    return ":".join(reversed(ratio.split(":")))
+def edges_of(ratio: str) -> tuple[int, int]:
+    """Read the width and the height of a ratio: `16:9`."""
+    width, height = ratio.split(":")
+    return int(width), int(height)
+
+
+def turned(ratio: str) -> str:
+    """Give the ratio of the same picture in portrait, or in landscape."""
+    width, height = edges_of(ratio)
+    return f"{height}:{width}"
 
 
 def _with_portrait(landscape: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    portrait = {_turned(ratio): (height, width) for ratio, (width, height) in landscape.items()}
+    portrait = {turned(ratio): (height, width) for ratio, (width, height) in landscape.items()}
     return {**landscape, **portrait}
 
 
@@ -73,13 +81,8 @@ def geometry_of(tier: Tier, aspect_ratio: str) -> Geometry:
 
 def nearest_ratio(width_px: float, height_px: float) -> tuple[str, float]:
     """Find the common ratio nearest to these edges by |log|, and how far off it is: 0.10 is ten per cent."""
-    wanted = log(width_px / height_px)
-    off, ratio = min((abs(log(w / h) - wanted), ratio) for ratio, (w, h) in _nominal())
-    return ratio, exp(off) - 1.0
-
-
-def _nominal() -> list[tuple[str, tuple[int, int]]]:
-    return [(ratio, (int(ratio.split(":")[0]), int(ratio.split(":")[1]))) for ratio in _COMMON]
+    off, ratio = min((_off(ratio, width_px, height_px), ratio) for ratio in _COMMON)
+    return ratio, off
 
 
 def resolve(
@@ -172,8 +175,8 @@ def _is_extreme(ratio: str) -> bool:
     return ratio not in _COMMON
 
 
-def _off(ratio: str, width_px: int, height_px: int) -> float:
-    width, height = (int(edge) for edge in ratio.split(":"))
+def _off(ratio: str, width_px: float, height_px: float) -> float:
+    width, height = edges_of(ratio)
     return exp(abs(log(width / height) - log(width_px / height_px))) - 1.0
 
 
@@ -189,8 +192,8 @@ def to_openai(geometry: Geometry) -> str:
 
     Ratios beyond 3:1, which that API does not draw, become the widest it does.
     """
-    width, height = (int(edge) for edge in geometry.aspect_ratio.split(":"))
+    width, height = edges_of(geometry.aspect_ratio)
     at = _TIERS.index(geometry.tier)
-    landscape = geometry.aspect_ratio if width >= height else _turned(geometry.aspect_ratio)
+    landscape = geometry.aspect_ratio if width >= height else turned(geometry.aspect_ratio)
     wide = _OPENAI.get(landscape, _OPENAI["21:9"])[at]
     return wide if width >= height else "x".join(reversed(wide.split("x")))

@@ -6,7 +6,7 @@ import pytest
 
 from holdfast.config import Flavor
 from holdfast.errors import RequestError
-from holdfast.policy.sizes import PIXELS_1K, RATIOS, geometry_of, nearest_ratio, resolve, to_openai
+from holdfast.policy.sizes import PIXELS_1K, RATIOS, edges_of, geometry_of, nearest_ratio, resolve, to_openai, turned
 from holdfast.types import Tier
 
 
@@ -151,6 +151,16 @@ def test_the_table_has_the_fourteen_documented_ratios() -> None:
     """No ratio can be named that no model draws."""
     assert len(RATIOS) == len(PIXELS_1K) == 14
     assert "9:21" not in RATIOS
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_a_ratio_is_read_and_turned(ratio: str) -> None:
+    """Width before height, as its pixels are; turned twice it is itself."""
+    width, height = edges_of(ratio)
+    width_px, height_px = PIXELS_1K[ratio]
+    assert width / height == pytest.approx(width_px / height_px, rel=0.03)
+    assert edges_of(turned(ratio)) == (height, width)
+    assert turned(turned(ratio)) == ratio
 
 
 def test_the_nearest_ratio_tells_how_far_off_it_is() -> None:
