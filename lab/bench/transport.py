@@ -192,17 +192,19 @@ def make_certificate(folder: Path) -> tuple[str, str]:
     return str(files[0]), str(files[1])
 
 
-# windows: four ways to keep an unread socket small. Each is (before connect, after connect, at admission).
+# windows: ways to keep an unread socket small. Each is (before connect, after connect, at admission).
 
 SO_BUF_LOCK = 72
 RCVBUF = (socket.SOL_SOCKET, socket.SO_RCVBUF)
+LOCK = (socket.SOL_SOCKET, SO_BUF_LOCK)
 CLAMP = (socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP)
 WAYS: dict[str, tuple[dict[tuple[int, int], int], dict[tuple[int, int], int], dict[tuple[int, int], int]]] = {
     "nothing": ({}, {}, {}),
     "SO_RCVBUF 64 KB before connect": ({RCVBUF: 65_536}, {}, {}),
     "TCP_WINDOW_CLAMP 64 KB after, raised": ({}, {CLAMP: 65_536}, {CLAMP: 32 << 20}),
     "SO_RCVBUF 64 KB after, raised to 4 MB": ({}, {RCVBUF: 65_536}, {RCVBUF: 4 << 20}),
-    "SO_RCVBUF 64 KB after, SO_BUF_LOCK off": ({}, {RCVBUF: 65_536}, {(socket.SOL_SOCKET, SO_BUF_LOCK): 0}),
+    "SO_RCVBUF 64 KB after, SO_BUF_LOCK off": ({}, {RCVBUF: 65_536}, {LOCK: 0}),
+    "SO_RCVBUF 16 KB before, unlocked; SO_BUF_LOCK on, then off": ({RCVBUF: 16_384, LOCK: 0}, {LOCK: 2}, {LOCK: 0}),
 }
 
 

@@ -38,6 +38,9 @@ ERROR_BODY_BYTES_MAX = 1 << 20
 """An error answer is read this far; what it says stands in its first lines."""
 ERROR_BODY_S = 10.0
 """And for this long: its status is what counts, and the caller waits."""
+CROWD = 1000
+"""With more exchanges open than this, sockets are made for a crowd. Unread answers would weigh 88 KB each: with 9,800
+that is more than many kernels allow for TCP (`tcp_mem`), and beyond it they drop what comes."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -136,6 +139,7 @@ class AioTransport:
                 port=call.port,
                 context=context,
                 connect_s=timeouts.connect_s,
+                in_crowd=self._open > CROWD,
             )
         except NotConnected as exc:
             return breaks.unreachable(Phase.CONNECT, call.host, str(exc))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 
 import aiohappyeyeballs
 
 from holdfast.transport.buffers import BufferPool
 from holdfast.transport.connection import Connection
 from holdfast.transport.names import Names
-from holdfast.transport.sockets import errno_name, upstream_socket
+from holdfast.transport.sockets import AddrInfo, crowd_socket, errno_name, upstream_socket
 from holdfast.transport.tls import TlsLayer
 
 ADDRESS_DELAY_S = 0.25
@@ -23,16 +24,32 @@ class NotConnected(Exception):
 
 
 async def connect(
-    pool: BufferPool, names: Names, *, host: str, port: int, context: ssl.SSLContext | None, connect_s: float
+    pool: BufferPool,
+    names: Names,
+    *,
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    connect_s: float,
+    in_crowd: bool = False,
 ) -> Connection:
     """Connect, and shake hands where there is a `context`.
+
+    Args:
+        pool: Buffers for the connection.
+        names: Resolves the host.
+        host: Name or address.
+        port: 1 to 65535.
+        context: For TLS.
+        connect_s: Seconds for all of it.
+        in_crowd: So many are open that each must weigh little in the kernel.
 
     Raises:
         NotConnected: With the reason, without the host.
     """
     try:
         async with asyncio.timeout(connect_s) as scope:
-            return await _connected(pool, names, host, port, context)
+            return await _connected(pool, names, host, port, context, crowd_socket if in_crowd else upstream_socket)
     except TimeoutError as exc:
         if scope.expired():
             raise NotConnected("no connection in time (connect_s)") from exc
@@ -48,7 +65,12 @@ async def connect(
 
 
 async def _connected(
-    pool: BufferPool, names: Names, host: str, port: int, context: ssl.SSLContext | None
+    pool: BufferPool,
+    names: Names,
+    host: str,
+    port: int,
+    context: ssl.SSLContext | None,
+    socket_factory: Callable[[AddrInfo], socket.socket],
 ) -> Connection:
     loop = asyncio.get_running_loop()
     connection = Connection(pool)
@@ -58,7 +80,7 @@ async def _connected(
         happy_eyeballs_delay=ADDRESS_DELAY_S,
         interleave=1,
         loop=loop,
-        socket_factory=upstream_socket,
+        socket_factory=socket_factory,
     )
     await loop.create_connection(lambda: layer or connection, sock=sock)
     if layer is not None:

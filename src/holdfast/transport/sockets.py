@@ -7,7 +7,12 @@ The receive window is kept small while nothing may be read, and let grow when th
 buffer of a socket that is read quickly up to `tcp_rmem[2]` (6 to 32 MB); thousands of answers that wait for their turn
 could then pin gigabytes of kernel memory. A small `SO_RCVBUF` set *before* the connection caps the window scale for
 good, and with it a transfer at 64 KB per round trip. Set *after* it, `SO_RCVBUF` only stops the growing, and
-`SO_BUF_LOCK` (Linux 5.15) gives the growing back. Measured: docs/discussions/upstream-sockets.md.
+`SO_BUF_LOCK` (Linux 5.15) gives the growing back.
+
+In a crowd even the window that every socket is born with is too much. There it is born small: `SO_RCVBUF` before the
+connection, and the lock taken off at once, which leaves the window scale alone.
+
+Measured: docs/discussions/upstream-sockets.md.
 """
 
 from __future__ import annotations
@@ -27,9 +32,14 @@ USER_TIMEOUT_MS = 60_000
 NARROW_RCVBUF_BYTES = 65_536
 """The kernel doubles it to 131,072, the initial size of `tcp_rmem[1]`: below that, a first burst that fills the window
 already offered would be dropped and sent again after a timeout."""
+CROWD_RCVBUF_BYTES = 16_384
+"""Doubled likewise. 11 KB of an unread answer stay in the kernel, not 88; a transfer takes about two round trips longer
+to come up to speed, which is why this is for crowds."""
 
 _SO_BUF_LOCK = 72
 """`SO_BUF_LOCK` of asm-generic/socket.h; the `socket` module has no name for it."""
+_RCVBUF_LOCK = 2
+"""`SOCK_RCVBUF_LOCK` of linux/socket.h: the receive buffer stays as it is."""
 
 AddrInfo = tuple[int, int, int, str, tuple[Any, ...]]
 
@@ -55,11 +65,24 @@ def upstream_socket(addr_info: AddrInfo) -> socket.socket:
     return sock
 
 
+def crowd_socket(addr_info: AddrInfo) -> socket.socket:
+    """Make the same with a small receive buffer, which is free to grow until `narrow`."""
+    sock = upstream_socket(addr_info)
+    if _can_unlock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, CROWD_RCVBUF_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, 0)
+    return sock
+
+
 def narrow(transport: asyncio.BaseTransport) -> None:
     """Stop the receive buffer of a connected socket from growing."""
     sock = transport.get_extra_info("socket")
-    if sock is not None and _can_unlock:
+    if sock is None or not _can_unlock:
+        return
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 2 * NARROW_RCVBUF_BYTES:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, NARROW_RCVBUF_BYTES)
+    else:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_BUF_LOCK, _RCVBUF_LOCK)
 
 
 def widen(transport: asyncio.BaseTransport) -> None:

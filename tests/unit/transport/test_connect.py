@@ -14,7 +14,7 @@ import pytest
 from holdfast.transport.buffers import BufferPool
 from holdfast.transport.connect import NotConnected, connect
 from holdfast.transport.names import Names
-from holdfast.transport.sockets import errno_name, upstream_socket
+from holdfast.transport.sockets import crowd_socket, errno_name, upstream_socket
 
 
 async def refused_by(error: BaseException | None, monkeypatch: pytest.MonkeyPatch, host: str = "up.example") -> str:
@@ -74,7 +74,10 @@ async def test_what_is_no_name_does_not_resolve(host: str) -> None:
         await connect(BufferPool(), Names(), host=host, port=443, context=None, connect_s=5.0)
 
 
-async def test_addresses_are_tried_side_by_side_with_our_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_crowd", [False, True])
+async def test_addresses_are_tried_side_by_side_with_our_sockets(
+    monkeypatch: pytest.MonkeyPatch, in_crowd: bool
+) -> None:
     """Families in turn (RFC 8305), a quarter of a second apart, each with keepalive set before it connects."""
     seen: dict[str, Any] = {}
 
@@ -84,8 +87,8 @@ async def test_addresses_are_tried_side_by_side_with_our_sockets(monkeypatch: py
 
     monkeypatch.setattr(aiohappyeyeballs, "start_connection", start)
     with pytest.raises(NotConnected, match="ENETUNREACH"):
-        await connect(BufferPool(), Names(), host="::1", port=1, context=None, connect_s=5.0)
-    assert seen["socket_factory"] is upstream_socket
+        await connect(BufferPool(), Names(), host="::1", port=1, context=None, connect_s=5.0, in_crowd=in_crowd)
+    assert seen["socket_factory"] is (crowd_socket if in_crowd else upstream_socket)
     assert (seen["interleave"], seen["happy_eyeballs_delay"]) == (1, 0.25)
     assert seen["addresses"] == [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", 1, 0, 0))]
 
