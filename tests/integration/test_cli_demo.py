@@ -14,8 +14,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from holdfast.cli.exits import Exit
 
 DEMO_S_MAX = 60.0
@@ -148,13 +146,3 @@ def test_a_second_demo_beside_the_first_is_code_5(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=30)
     assert process.returncode == Exit.FOLDER_LOCKED
     assert str(os.getpid()) in said
-
-
-@pytest.mark.parametrize("words", [("--port", "70000"), ("--port", "-1")])
-def test_an_impossible_port_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
-    """A number that is no port is a setting that cannot be."""
-    process = start(tmp_path, "--once", *words)
-    _, said = process.communicate(timeout=30)
-    assert process.returncode in (Exit.SETTINGS, Exit.USAGE)
-    assert "port" in said.lower()
-    assert "Traceback" not in said

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from holdfast.cli.exits import Exit
+from holdfast.cli.ports import port_number
 
 KEY_FILE = Path(".holdfast/demo.key")
 DATA = Path(".holdfast/data")
@@ -20,7 +21,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Declare the command."""
     parser = subparsers.add_parser("demo", help="see a slow image fail without holdfast and arrive with it")
     parser.add_argument("--once", action="store_true", help="end after the image instead of serving")
-    parser.add_argument("--port", type=int, help="of the gateway; else HOLDFAST_PORT, else 16888")
+    parser.add_argument("--port", type=port_number, help="of the gateway; else HOLDFAST_PORT, else 16888")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -132,20 +132,6 @@ def told(error: BaseException) -> Told | None:
             return None
 
 
-def port_refused(error: OSError, host: str, port: int) -> Stop:
-    """Say that a port cannot be listened on; for commands that know which one it was."""
-    if error.errno == errno.EACCES:
-        why, instead = "needs privileges", "a port above 1023"
-    elif error.errno == errno.EADDRNOTAVAIL:
-        why, instead = "cannot be opened: this machine has no such address", "another --host"
-    else:
-        why, instead = "is taken", "another"
-    return Stop(
-        Exit.PORT_TAKEN,
-        f"Port {port} on {host} {why}. Stop what listens there, or choose {instead} with --port or HOLDFAST_PORT.",
-    )
-
-
 def _of_os_error(error: OSError) -> Told | None:
     code = _BY_ERRNO.get(error.errno or 0)
     if code is Exit.PORT_TAKEN:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.cli.exits import Exit, Stop, port_refused
+from holdfast.cli.exits import Exit, Stop
 from holdfast.cli.key_file import write_key
+from holdfast.cli.ports import port_number, port_refused
 
 if TYPE_CHECKING:
     from holdfast.config import Settings
@@ -30,17 +31,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--tls-cert", metavar="FILE", type=Path, help="certificate chain (PEM); opens the TLS listener")
     parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key (PEM)")
-
-
-def port_number(text: str) -> int:
-    """Read a port.
-
-    Raises:
-        ArgumentTypeError: It is none.
-    """
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, not {text!r}")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ import asyncio
 import json
 import signal
 
-from holdfast.cli.exits import Exit, Stop, port_refused
+from holdfast.cli.exits import Exit, Stop
+from holdfast.cli.ports import port_number, port_refused
 
 HOST = "127.0.0.1"
 
@@ -15,7 +16,7 @@ HOST = "127.0.0.1"
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("simulate", help="run simulated upstreams (Gemini and OpenAI dialects)")
-    parser.add_argument("--port", type=int, default=16900, help="16900; 0 takes a free one")
+    parser.add_argument("--port", type=port_number, default=16900, help="16900; 0 takes a free one")
     parser.add_argument("--speed", type=float, default=1.0, help="divides every latency; 8: 120 s become 15 s")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same latencies and faults")
     parser.add_argument("--scenario", default="steady", help="a name that is shipped, or a TOML file")
@@ -36,7 +37,7 @@ async def _serve(args: argparse.Namespace) -> None:
     try:
         port = await simulator.start(HOST, args.port)
     except OSError as error:
-        raise port_refused(error, HOST, args.port) from error
+        raise port_refused(error, HOST, args.port, chosen_by="--port") from error
     try:
         print(_announcement(port, args), flush=True)
         await interrupted()

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from holdfast.cli.exits import Exit, Stop, port_refused
+from holdfast.cli.exits import Exit, Stop
+from holdfast.cli.ports import port_refused
 from holdfast.config import Provider, Settings, parse, with_provider_keys
 
 if TYPE_CHECKING:

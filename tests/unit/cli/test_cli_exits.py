@@ -114,22 +114,6 @@ def test_our_own_faults_are_not_told_as_the_persons(error: BaseException) -> Non
 
 
 @pytest.mark.parametrize(
-    ("number", "word"),
-    [
-        (errno.EADDRINUSE, "is taken"),
-        (errno.EACCES, "needs privileges"),
-        (errno.EADDRNOTAVAIL, "no such address"),
-    ],
-)
-def test_a_refused_port_says_why(number: int, word: str) -> None:
-    """Taken, forbidden and not of this machine are three things to do."""
-    stop = exits.port_refused(OSError(number, "x"), "127.0.0.1", 80)
-    assert stop.code is Exit.PORT_TAKEN
-    assert word in stop.message
-    assert "Port 80 on 127.0.0.1" in stop.message
-
-
-@pytest.mark.parametrize(
     ("status", "code", "expected"),
     [
         (401, "invalid_api_key", Exit.KEY_WRONG),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import json
 import os
@@ -15,7 +14,7 @@ import pytest
 
 from holdfast.cli.exits import Exit, Stop
 from holdfast.cli.main import build_parser, main
-from holdfast.cli.serve import FIRST_KEY, announcement, first_key_told, port_number, refusal_of, settings_of
+from holdfast.cli.serve import FIRST_KEY, announcement, first_key_told, refusal_of, settings_of
 from holdfast.config import Settings, parse, with_provider_keys
 from holdfast.errors import ConfigError
 from holdfast.gateway.server import PortRefused, Running
@@ -95,24 +94,6 @@ def test_settings_that_name_upstreams_are_left_alone() -> None:
         "utf-8",
     )
     assert [upstream.name for upstream in settings_from().upstreams] == ["mine"]
-
-
-@pytest.mark.parametrize("said", ["many", "-1", "65536", "100000", "1.5", "", "٣"])
-def test_a_port_that_is_none_is_a_mistake_of_the_command_line(said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line and code 2, not a traceback out of `bind`."""
-    with pytest.raises(argparse.ArgumentTypeError):
-        port_number(said)
-    assert main(["serve", f"--port={said}"]) == Exit.USAGE
-    told = capsys.readouterr()
-    assert told.out == ""
-    (line,) = told.err.splitlines()
-    assert line.startswith("holdfast: Argument --port: ")
-
-
-@pytest.mark.parametrize("said", ["0", "1", "16888", "65535"])
-def test_a_port_is_a_number_of_sixteen_bits(said: str) -> None:
-    """0 included: it takes a free one."""
-    assert port_number(said) == int(said)
 
 
 def test_the_announcement_says_what_to_give_each_sdk() -> None:
