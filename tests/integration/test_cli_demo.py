@@ -138,11 +138,12 @@ def test_a_terminal_without_arrows_is_shown_the_rest(tmp_path: Path) -> None:
 
 
 def test_a_second_demo_beside_the_first_is_code_5(tmp_path: Path) -> None:
-    """Two gateways on one folder are refused, with the process that holds it."""
+    """It is told what runs here already, and how to end it; not how a data folder is locked."""
     from holdfast.store.lock import DataFolder
 
     with DataFolder(tmp_path / ".holdfast" / "data"):
         process = start(tmp_path, "--once", "--port", "0")
         _, said = process.communicate(timeout=30)
     assert process.returncode == Exit.FOLDER_LOCKED
-    assert str(os.getpid()) in said
+    assert f"The demo is already running here (process {os.getpid()})." in said
+    assert "--data" in said

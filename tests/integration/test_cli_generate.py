@@ -22,6 +22,7 @@ import pytest
 
 from holdfast.cli.exits import Exit
 from holdfast.cli.main import main
+from holdfast.store.lock import DataFolder
 
 GENERATION = "gen_01J00000000000000000000000"
 Script = Callable[[BaseHTTPRequestHandler], None]
@@ -321,6 +322,49 @@ def test_the_demos_key_is_found(gateway: Gateway) -> None:
     Path(".holdfast/demo.key").write_text("hf-demo\n", "ascii")
     assert main(["generate", "a cat", "--base-url", gateway.base_url]) == Exit.OK
     assert gateway.headers[0]["authorization"] == "Bearer hf-demo"
+
+
+def test_a_gateway_that_runs_is_given_the_key_it_wrote(gateway: Gateway) -> None:
+    """Of two keys on this machine that of the gateway which runs is the likelier one."""
+    for folder, file, key in ((".holdfast/data", ".holdfast/demo.key", "demo"), ("mine", "mine/first.key", "first")):
+        Path(folder).mkdir(parents=True)
+        Path(file).write_text(f"hf-{key}\n", "ascii")
+    with DataFolder(Path("mine")):
+        assert main(["generate", "a cat", "--base-url", gateway.base_url, "--data", "mine"]) == Exit.OK
+    assert main(["generate", "a cat", "--base-url", gateway.base_url, "--data", "empty"]) == Exit.OK
+    assert [headers["authorization"] for headers in gateway.headers] == ["Bearer hf-first", "Bearer hf-demo"]
+
+
+def test_a_refused_key_is_told_with_its_origin(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key that was found and not given is the first thing to doubt; its secret is not shown."""
+    Path(".holdfast").mkdir()
+    Path(".holdfast/demo.key").write_text("hf-01ABC-s3cret\n", "ascii")
+    gateway.script = answer_with(401, error("The API key is not known here.", "invalid_api_key"))
+    assert main(["generate", "a cat", "--base-url", gateway.base_url]) == Exit.KEY_WRONG
+    said = capsys.readouterr().err
+    assert "not known here. Tried was hf-01ABC-…, from .holdfast/demo.key." in said
+    assert "HOLDFAST_API_KEY" in said
+    assert "s3cret" not in said
+
+
+def test_a_missing_key_is_told_once(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """The gateway speaks of headers; whoever types a command is told of its options alone."""
+    gateway.script = answer_with(401, error("No API key was given. Send it as `Authorization`.", "invalid_api_key"))
+    assert main(["generate", "a cat", "--base-url", gateway.base_url, "--json"]) == Exit.KEY_WRONG
+    told = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
+    assert told["message"].startswith("No API key was given. Give the gateway's with --api-key or HOLDFAST_API_KEY;")
+    assert "Authorization" not in told["message"]
+
+
+def test_the_line_to_collect_with_can_be_pasted(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reads the key from where the command had it."""
+    body = images(a_png(600, 600))
+    gateway.script = beat_then(body[: len(body) // 2], ends=False)
+    Path(".holdfast").mkdir()
+    Path(".holdfast/demo.key").write_text("hf-demo\n", "ascii")
+    assert main(["generate", "a cat", "--base-url", gateway.base_url]) == Exit.GENERATION_FAILED
+    said = capsys.readouterr().err
+    assert 'curl -sS -H "Authorization: Bearer $(cat .holdfast/demo.key)" http://127.0.0.1:' in said
 
 
 @pytest.mark.parametrize(

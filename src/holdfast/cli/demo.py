@@ -10,7 +10,7 @@ import argparse
 import os
 from pathlib import Path
 
-from holdfast.cli.exits import Exit
+from holdfast.cli.exits import Exit, Stop
 from holdfast.cli.ports import port_number
 
 KEY_FILE = Path(".holdfast/demo.key")
@@ -26,10 +26,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Play the demo."""
-    from holdfast.cli.demo_key import demo_key
     from holdfast.cli.loop import run_on_loop
     from holdfast.cli.play import Play
-    from holdfast.clock import SystemClock
     from holdfast.config import load
 
     usual = load(args.config, os.environ)
@@ -39,10 +37,35 @@ def run(args: argparse.Namespace) -> int:
         environ=os.environ,
         data=data,
         port=usual.server.port if args.port is None else args.port,
-        key=demo_key(data, KEY_FILE, SystemClock()),
+        key=_key(data),
         key_file=KEY_FILE,
         once=args.once,
         as_json=args.json,
     )
     run_on_loop(play.run())
     return Exit.OK
+
+
+def _key(data: Path) -> str:
+    """Make or read the demo's key, which is the first thing that needs the data folder.
+
+    Raises:
+        Stop: A demo is running on it.
+        StorageError: It cannot be used otherwise.
+    """
+    from holdfast.cli.demo_key import demo_key
+    from holdfast.cli.holder import holder_of
+    from holdfast.clock import SystemClock
+    from holdfast.errors import StorageError
+
+    try:
+        return demo_key(data, KEY_FILE, SystemClock())
+    except StorageError as error:
+        if error.reason != "locked":
+            raise
+        raise Stop(
+            Exit.FOLDER_LOCKED,
+            f"The demo is already running here (process {holder_of(data) or 'unknown'}). End it there with Ctrl-C; "
+            "another port does not help, since both would keep their images in "
+            f"{data}. To run one beside it: holdfast demo --data OTHER-FOLDER --port N.",
+        ) from error

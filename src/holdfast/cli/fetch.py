@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.cli.api_key import VARIABLE, ApiKey
 from holdfast.cli.exits import Exit, Stop, of_answer, of_failure
 from holdfast.cli.files import ErrorText, ImageFiles, Received
 from holdfast.cli.progress import Progress
@@ -127,18 +128,15 @@ class Fetch:
         return Stop(Exit.GENERATION_FAILED, f"The answer holds {why}.", generation_id=self.generation_id)
 
 
-_ADVICE = {
-    Exit.KEY_WRONG: " Give it with --api-key or HOLDFAST_API_KEY.",
-    Exit.NO_SUCH_MODEL: " GET /v1/models lists what is served.",
-}
+_ADVICE = {Exit.NO_SUCH_MODEL: " GET /v1/models lists what is served."}
 
 
-def of_broken(failure: Failure, *, base_url: str, generation_id: str | None) -> Stop:
+def of_broken(failure: Failure, *, base_url: str, key: ApiKey, generation_id: str | None) -> Stop:
     """Tell an exchange that broke."""
     code = of_failure(failure)
     if code is Exit.UNREACHABLE:
         return Stop(code, f"{base_url} cannot be reached: {failure.detail}. Is holdfast serve running there?")
-    collect = f" {how_to_collect(base_url, generation_id)}" if generation_id else ""
+    collect = f" {how_to_collect(base_url, generation_id, key)}" if generation_id else ""
     return Stop(
         code,
         f"The answer did not arrive: {failure.detail}.{collect}",
@@ -147,14 +145,15 @@ def of_broken(failure: Failure, *, base_url: str, generation_id: str | None) -> 
     )
 
 
-def how_to_collect(base_url: str, generation_id: str | None) -> str:
+def how_to_collect(base_url: str, generation_id: str | None, key: ApiKey) -> str:
     """Say where the result of a call that was left can be picked up."""
     if generation_id is None:
         return (
             "The gateway had not told the generation's id yet; if it had taken the request, "
             "the image is made and kept there, and its log names it."
         )
+    first = f", once the key you gave is in {VARIABLE}" if key.source == "--api-key" else ""
     return (
-        f"The image is being made and will be kept as {generation_id}. Collect it with: "
-        f'curl -H "Authorization: Bearer $HOLDFAST_API_KEY" {base_url}/generations/{generation_id}'
+        f"The image is being made and will be kept as {generation_id}. Collect it with{first}: "
+        f"curl -sS {key.header()}{base_url}/generations/{generation_id}"
     )

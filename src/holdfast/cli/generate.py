@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.cli.demo import KEY_FILE
+from holdfast.cli.api_key import FIRST_KEY, find_api_key
+from holdfast.cli.demo import DATA, KEY_FILE
 from holdfast.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--n", type=int, default=1, help="how many images, 1 to 10")
     parser.add_argument("-o", "--output", metavar="FILE|DIR", help="where to keep them; else this folder")
     parser.add_argument("--base-url", help="else HOLDFAST_BASE_URL, else the gateway of the settings, on this machine")
-    parser.add_argument("--api-key", help="else HOLDFAST_API_KEY, else the key of holdfast demo")
+    parser.add_argument("--api-key", help="else HOLDFAST_API_KEY, else what a gateway on this machine wrote down")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -46,13 +47,16 @@ def run(args: argparse.Namespace) -> int:
     from holdfast.config import load
 
     settings = load(args.config, os.environ)
+    if args.data is not None:
+        settings = replace(settings, store=replace(settings.store, data=args.data))
     base_url = base_of(args.base_url or os.environ.get("HOLDFAST_BASE_URL") or local_base_url(settings))
+    key = find_api_key(args.api_key, os.environ, base_url, key_files(settings))
     asked = _asked_of(args)
     job = Job(
         asked=asked,
         inputs=tuple(args.inputs),
         base_url=base_url,
-        api_key=api_key_of(args.api_key, os.environ, KEY_FILE),
+        key=key,
         deadlines=settings.deadlines,
         latency_scale=settings.latency.scale,
         as_json=args.json,
@@ -62,8 +66,12 @@ def run(args: argparse.Namespace) -> int:
     with closing(Fetch(surface=asked.surface, folder=destination.folder)) as fetch:
         try:
             lines = asyncio.run(make(job, fetch, destination))
+        except Stop as stop:
+            if stop.code is not Exit.KEY_WRONG:
+                raise
+            raise Stop(stop.code, key.refused(stop.message), **stop.details) from None
         except KeyboardInterrupt:
-            message = f"Interrupted. {how_to_collect(base_url, fetch.generation_id)}"
+            message = f"Interrupted. {how_to_collect(base_url, fetch.generation_id, key)}"
             raise Stop(Exit.INTERRUPTED, message, generation_id=fetch.generation_id) from None
     print("\n".join(lines))
     return Exit.OK
@@ -99,16 +107,10 @@ def local_base_url(settings: Settings) -> str:
     return f"http://{shown}:{settings.server.port or PORT_DEFAULT}/v1"
 
 
-def api_key_of(given: str | None, environ: Mapping[str, str], key_file: Path) -> str:
-    """Find the key: as given, from the environment, or the demo's own; empty when there is none.
+def key_files(settings: Settings) -> tuple[Path, ...]:
+    """Give the files in which a gateway of this folder keeps a key; one that runs goes first."""
+    from holdfast.cli.holder import holder_of
 
-    Raises:
-        Stop: It cannot be one.
-    """
-    key = given or environ.get("HOLDFAST_API_KEY") or ""
-    if not key and key_file.is_file():
-        key = key_file.read_text("utf-8")
-    key = key.strip()
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise Stop(Exit.KEY_WRONG, "The API key holds a character that no HTTP header can carry. Copy it again.")
-    return key
+    own = settings.store.data
+    folders = {DATA: KEY_FILE, own: own / FIRST_KEY}
+    return tuple(folders[data] for data in sorted(folders, key=lambda data: holder_of(data) is None))

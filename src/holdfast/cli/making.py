@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.cli.api_key import ApiKey
 from holdfast.cli.asked import Asked, request_of
 from holdfast.cli.fetch import Fetch, Fetched, of_broken
 from holdfast.cli.files import Destination, Received
@@ -29,7 +30,7 @@ class Job:
     inputs: tuple[Path, ...]
     """The files of `asked.inputs`."""
     base_url: str
-    api_key: str
+    key: ApiKey
     deadlines: Deadlines
     latency_scale: float = 1.0
     as_json: bool = False
@@ -48,11 +49,11 @@ async def make(job: Job, fetch: Fetch, destination: Destination) -> list[str]:
         label=label_of(geometry.tier, geometry.aspect_ratio, job.asked.n),
         latency=prior(geometry.tier, scale=job.latency_scale),
     )
-    request = request_of(job.asked, base_url=job.base_url, api_key=job.api_key)
+    request = request_of(job.asked, base_url=job.base_url, api_key=job.key.value)
     timeouts = timeouts_of(job, geometry.tier)
     outcome = await fetch.run(request, inputs=job.inputs, timeouts=timeouts, progress=progress)
     if isinstance(outcome, Failure):
-        raise of_broken(outcome, base_url=job.base_url, generation_id=fetch.generation_id)
+        raise of_broken(outcome, base_url=job.base_url, key=job.key, generation_id=fetch.generation_id)
     return kept(outcome, destination, took_s=progress.elapsed_s, n=job.asked.n, as_json=job.as_json)
 
 

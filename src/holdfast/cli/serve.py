@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.cli.api_key import FIRST_KEY
 from holdfast.cli.exits import Exit, Stop
 from holdfast.cli.key_file import write_key
 from holdfast.cli.ports import port_number, port_refused
@@ -17,9 +18,6 @@ from holdfast.cli.ports import port_number, port_refused
 if TYPE_CHECKING:
     from holdfast.config import Settings
     from holdfast.gateway.server import PortRefused, Running
-
-FIRST_KEY = "first.key"
-"""In the data folder: where the first key goes when there is no terminal to show it on."""
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
