@@ -23,6 +23,8 @@ import pytest
 from holdfast.cli.exits import Exit
 from holdfast.cli.main import main
 from holdfast.store.lock import DataFolder
+from holdfast.types import Charge, Surface
+from holdfast.wire.failures import render_error
 
 GENERATION = "gen_01J00000000000000000000000"
 Script = Callable[[BaseHTTPRequestHandler], None]
@@ -256,6 +258,30 @@ def test_a_late_error_is_an_error(gateway: Gateway, capsys: pytest.CaptureFixtur
     gateway.script = beat_then(error("The upstream failed.", "upstream_failed"))
     assert generate(gateway) == Exit.GENERATION_FAILED
     assert "The upstream failed." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    ("paid", "told"), [("no", "Nothing was charged."), ("unknown", "It may have been"), ("yes", "It was charged for.")]
+)
+def test_what_a_failure_cost_is_told(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str], late: bool, paid: str, told: str
+) -> None:
+    """To a person as a sentence, to a program beside the gateway's own code."""
+    body = render_error(Surface.OPENAI, code="empty_result", message="u made no image", paid=Charge(paid))
+    gateway.script = beat_then(body) if late else answer_with(502, body)
+    assert generate(gateway, "--json") == Exit.GENERATION_FAILED
+    error_ = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
+    assert (error_["code"], error_["holdfast_code"], error_["paid"]) == ("generation_failed", "empty_result", paid)
+    assert f"u made no image. {told}" in error_["message"]
+
+
+def test_a_gemini_answer_without_a_picture_is_no_refusal(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """NO_IMAGE is a failure of the upstream, which nobody declined, and which may have cost."""
+    Path("in.png").write_bytes(PICTURE)
+    gateway.script = answer_with(200, json.dumps({"candidates": [{"finishReason": "NO_IMAGE"}]}).encode())
+    assert generate(gateway, "--from", "in.png") == Exit.GENERATION_FAILED
+    assert "The answer holds no image. It may have been charged for." in capsys.readouterr().err
 
 
 def test_a_late_line_of_text_is_an_error(gateway: Gateway) -> None:

@@ -54,7 +54,7 @@ class Stop(HoldfastError):
         self.code = code
         self.message = message
         self.details = details
-        """Further members of the error under `--json`: `generation_id`, `paid`."""
+        """Further members of the error under `--json`: `generation_id`, `holdfast_code`, `paid`; None is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

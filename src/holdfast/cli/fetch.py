@@ -11,10 +11,11 @@ from holdfast.cli.api_key import VARIABLE, ApiKey
 from holdfast.cli.exits import Exit, Stop, of_answer, of_failure
 from holdfast.cli.files import ErrorText, ImageFiles, Received
 from holdfast.cli.progress import Progress
+from holdfast.cli.verdict import Verdict, verdict_of, with_charge
 from holdfast.providers.http import Head, HttpRequest
 from holdfast.transport.aio import AioTransport
 from holdfast.transport.exchange import Exchange, Timeouts
-from holdfast.types import Failure, Surface
+from holdfast.types import Charge, Failure, Surface
 from holdfast.wire import gemini, openai
 from holdfast.wire.answers import Answer, Reader, UpstreamError
 from holdfast.wire.errors import WireError
@@ -92,42 +93,53 @@ class Fetch:
         sink = self._sink
         if isinstance(sink, ErrorText):
             decode = gemini.decode_error if self._surface is Surface.GEMINI else openai.decode_error
-            raise self._error(exchange.head.status, decode(exchange.head.status, sink.body))
+            raise self._error(exchange.head.status, decode(exchange.head.status, sink.body), verdict_of(sink.body))
         assert sink is not None
         try:
             answer = await asyncio.to_thread(sink.finish)
         except WireError as error:
             raise Stop(
                 Exit.GENERATION_FAILED,
-                f"The answer could not be read: {error.message}.",
+                with_charge(f"The answer could not be read: {error.message}.", Charge.UNKNOWN),
                 generation_id=self.generation_id,
+                paid=Charge.UNKNOWN.value,
             ) from error
         if answer.error is not None:
-            raise self._error(None, answer.error)
+            raise self._error(None, answer.error, verdict_of(answer.document))
         wanted = {image.index for image in answer.results}
         images = tuple(received for received in sink.received if received.index in wanted)
         if not images:
             raise self._empty(answer)
         return Fetched(images=images, generation_id=self.generation_id, model=answer.model_version)
 
-    def _error(self, status: int | None, error: UpstreamError) -> Stop:
+    def _error(self, status: int | None, error: UpstreamError, verdict: Verdict) -> Stop:
         # Gemini's code is a number; the word of ours stands in ErrorInfo.reason.
         code = (error.reason if self._surface is Surface.GEMINI else error.code) or ""
         exit_code = of_answer(status, code.lower())
         message = error.message if error.is_json else f"HTTP {status}, and no error of an image API. Is the URL right?"
+        if exit_code in _BOUGHT:
+            message = with_charge(message, verdict.paid)
         return Stop(
-            exit_code, f"{message}{_ADVICE.get(exit_code, '')}", status=status, generation_id=self.generation_id
+            exit_code,
+            f"{message}{_ADVICE.get(exit_code, '')}",
+            status=status,
+            generation_id=self.generation_id,
+            holdfast_code=verdict.code,
+            paid=verdict.paid,
         )
 
     def _empty(self, answer: Answer) -> Stop:
         reason = answer.block_reason or (answer.finish_reason if answer.finish_reason != "STOP" else None)
-        if reason is not None:
+        if reason is not None and reason != "NO_IMAGE":
             said = f" {answer.finish_message}" if answer.finish_message else ""
             return Stop(Exit.REFUSED, f"The upstream declined: {reason}.{said}", generation_id=self.generation_id)
         why = "only links to images" if answer.url_only else "no image"
-        return Stop(Exit.GENERATION_FAILED, f"The answer holds {why}.", generation_id=self.generation_id)
+        message = with_charge(f"The answer holds {why}.", Charge.UNKNOWN)
+        return Stop(Exit.GENERATION_FAILED, message, generation_id=self.generation_id, paid=Charge.UNKNOWN.value)
 
 
+_BOUGHT = frozenset({Exit.GENERATION_FAILED, Exit.REFUSED})
+"""Ends of what may have been bought; the others are mistakes, told before anything is."""
 _ADVICE = {Exit.NO_SUCH_MODEL: " GET /v1/models lists what is served."}
 
 
@@ -139,7 +151,7 @@ def of_broken(failure: Failure, *, base_url: str, key: ApiKey, generation_id: st
     collect = f" {how_to_collect(base_url, generation_id, key)}" if generation_id else ""
     return Stop(
         code,
-        f"The answer did not arrive: {failure.detail}.{collect}",
+        f"{with_charge(f'The answer did not arrive: {failure.detail}', failure.charge)}{collect}",
         generation_id=generation_id,
         paid=failure.charge.value,
     )

@@ -110,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def complain(code: Exit, message: str, *, as_json: bool, details: dict[str, object]) -> None:
     """Write why a command failed to standard error."""
     if as_json:
-        error = {"code": code.name.lower(), "exit": code.value, "message": message, **details}
+        known = {name: value for name, value in details.items() if value is not None}
+        error = {"code": code.name.lower(), "exit": code.value, "message": message, **known}
         print(json.dumps({"error": error}), file=sys.stderr)
     else:
         print(f"holdfast: {message}", file=sys.stderr)
