@@ -10,9 +10,12 @@ import struct
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from holdfast.cli.exits import Exit
 
@@ -77,12 +80,16 @@ def test_the_image_is_lost_without_and_arrives_with_holdfast_which_goes_on_servi
         key_file = tmp_path / serving["key_file"]
         assert key_file.stat().st_mode & 0o777 == 0o600
         assert status_of(f"{serving['base_url']}/models", key_file.read_text("ascii").strip()) == 200
+        with pytest.raises(urllib.error.HTTPError, match="401") as refused:
+            status_of(f"{serving['base_url']}/models", "hf-wrong")
+        refused.value.close()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     finally:
         process.kill()
         process.wait()
     assert process.returncode == Exit.OK
+    assert '"event":"key.refused","client":"127.0.0.1' in said, "a bare word says neither who nor why"
     assert "✗ lost after 7." in said
     assert "✓ arrived after" in said
     assert "charged for both" in said
@@ -119,6 +126,28 @@ def test_ctrl_c_in_the_middle_is_code_130(tmp_path: Path) -> None:
     assert process.returncode == Exit.INTERRUPTED
     assert "Traceback" not in said
     assert [path.name for path in tmp_path.iterdir()] == [".holdfast"]
+
+
+def test_ctrl_c_while_the_call_is_held_is_code_130_at_once(tmp_path: Path) -> None:
+    """The second half of the demo is left as the first is: no draining, no story of a gateway that ended."""
+    process = start(tmp_path, "--once", "--port", "0")
+    try:
+        assert process.stdout is not None
+        while "2  with holdfast" not in process.stdout.readline():
+            pass
+        time.sleep(3.5)  # the first beat has been sent
+        began_at = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=20)
+        took_s = time.monotonic() - began_at
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == Exit.INTERRUPTED
+    assert said.splitlines()[-1] == "holdfast: Interrupted."
+    assert "server." not in said
+    assert "ended its wait" not in said
+    assert took_s < 2.5
 
 
 def test_a_terminal_without_arrows_is_shown_the_rest(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
-"""The event loop of every command that serves: uvloop, where there is one."""
+"""What every command that serves runs on: the event loop, uvloop where there is one, and its end by Ctrl-C."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+ENDS = (signal.SIGINT, signal.SIGTERM)
+"""Both are how serving is meant to end."""
 
 
 def run_on_loop(work: Coroutine[Any, Any, T]) -> T:
@@ -21,3 +25,15 @@ def run_on_loop(work: Coroutine[Any, Any, T]) -> T:
     import uvloop
 
     return uvloop.run(work)
+
+
+async def interrupted() -> None:
+    """Wait for Ctrl-C or SIGTERM."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in ENDS:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        for number in ENDS:
+            loop.remove_signal_handler(number)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import signal
 
 from holdfast.cli.exits import Exit, Stop
+from holdfast.cli.loop import interrupted
 from holdfast.cli.ports import port_number, port_refused
 
 HOST = "127.0.0.1"
@@ -43,18 +43,6 @@ async def _serve(args: argparse.Namespace) -> None:
         await interrupted()
     finally:
         await simulator.close()
-
-
-async def interrupted() -> None:
-    """Wait for Ctrl-C or SIGTERM: both are how this is meant to end."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        await stop.wait()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 def _announcement(port: int, args: argparse.Namespace) -> str:

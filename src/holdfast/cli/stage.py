@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.cli.exits import Exit, Stop
+from holdfast.cli.loop import ENDS, interrupted
 from holdfast.cli.ports import port_refused
 from holdfast.config import Provider, Settings, parse, with_provider_keys
+from holdfast.log import setup
 
 if TYPE_CHECKING:
     from holdfast.gateway.server import Running
@@ -88,17 +90,26 @@ class Serving:
         await asyncio.wait([self.task])
 
     async def while_serving(self, work: Awaitable[T]) -> T:
-        """Do something while it serves.
+        """Do something while it serves; a signal meanwhile ends both at once, whatever is held.
 
         Raises:
             KeyboardInterrupt: It was told to end before that was done.
         """
         doing = asyncio.ensure_future(work)
-        await asyncio.wait([doing, self.task], return_when=asyncio.FIRST_COMPLETED)
-        if doing.done():
+        asked = asyncio.create_task(interrupted(), name="interrupted")
+        await asyncio.wait([doing, asked, self.task], return_when=asyncio.FIRST_COMPLETED)
+        is_done = doing.done()
+        for task in (doing, asked):
+            task.cancel()
+        await asyncio.wait([doing, asked])
+        loop = asyncio.get_running_loop()
+        for number in ENDS:
+            loop.add_signal_handler(number, self.running.stop)
+        if is_done:
             return doing.result()
-        doing.cancel()
-        await asyncio.wait([doing])
+        # Nothing was paid, and whoever leaves the demo has no use for what it leaves behind: no draining, no log of it.
+        setup("error", "auto")
+        self.running.stop()
         raise KeyboardInterrupt
 
 
@@ -112,6 +123,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Serving]:
     """
     from holdfast.gateway.serve import serve
 
+    setup(settings.log.level, settings.log.format)
     started: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(settings, ready=started.set_result), name="gateway")
     either: list[asyncio.Future[Any]] = [started, task]

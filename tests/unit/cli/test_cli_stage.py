@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,19 @@ import pytest
 
 from holdfast.cli import stage
 from holdfast.cli.exits import Exit, Stop
+from holdfast.cli.loop import ENDS
 from holdfast.cli.play import CALL, charges_told, curl_line
 from holdfast.cli.stage import IDLE_CUT_S, Serving, demo_settings, real_settings, simulator_class
 from holdfast.config import Settings, check, parse, upstream_keys
+from holdfast.gateway.server import Running
 from holdfast.policy.latency import prior
 from holdfast.types import Tier
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave this process's log as it is."""
+    monkeypatch.setattr(stage, "setup", lambda *_: None)
 
 
 def shown(**overrides: Any) -> Settings:
@@ -96,37 +105,62 @@ def test_a_missing_pillow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "holdfast[demo]" in stopped.value.message
 
 
-async def never(ended: asyncio.Event) -> int:
-    """Serve until told."""
-    await ended.wait()
-    return 0
+def a_serving(ended: asyncio.Event, stops: list[str]) -> Serving:
+    """Stand for a gateway that serves until told."""
+
+    async def serve() -> int:
+        await ended.wait()
+        return 0
+
+    running = Running(base_url="", tls_base_url=None, listeners=(), stop=lambda: stops.append("stop"))
+    return Serving(running=running, task=asyncio.create_task(serve()))
+
+
+async def hold(left: asyncio.Event, began: asyncio.Event) -> None:
+    """Wait for something that never comes."""
+    began.set()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        left.set()
 
 
 async def test_work_ends_before_the_gateway() -> None:
-    """What was done while it served is handed on."""
-    ended = asyncio.Event()
-    serving = Serving(running=None, task=asyncio.create_task(never(ended)))  # type: ignore[arg-type]
+    """What was done while it served is handed on; from then on signals are the gateway's again."""
+    ended, stops = asyncio.Event(), list[str]()
+    serving = a_serving(ended, stops)
     assert await serving.while_serving(asyncio.sleep(0, "done")) == "done"
+    assert stops == []
+    signal.raise_signal(signal.SIGTERM)
     ended.set()
     await serving.until_ended()
+    assert stops == ["stop"]
 
 
 async def test_a_gateway_that_ends_early_ends_the_work() -> None:
-    """Ctrl-C during the demo stops the call in flight."""
-    ended = asyncio.Event()
+    """It may fail, or be told to end by other means."""
+    ended, left = asyncio.Event(), asyncio.Event()
     ended.set()
-    serving = Serving(running=None, task=asyncio.create_task(never(ended)))  # type: ignore[arg-type]
-    left = asyncio.Event()
-
-    async def work() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            left.set()
-
     with pytest.raises(KeyboardInterrupt):
-        await serving.while_serving(work())
+        await a_serving(ended, []).while_serving(hold(left, asyncio.Event()))
     assert left.is_set()
+
+
+@pytest.mark.parametrize("number", ENDS)
+async def test_ctrl_c_during_the_demo_waits_for_nothing(number: signal.Signals) -> None:
+    """The call in flight is left, and the gateway told to end, while it still holds that call."""
+    left, began, stops = asyncio.Event(), asyncio.Event(), list[str]()
+
+    async def leave() -> None:
+        await began.wait()
+        signal.raise_signal(number)
+
+    leaving = asyncio.create_task(leave())
+    with pytest.raises(KeyboardInterrupt):
+        await a_serving(asyncio.Event(), stops).while_serving(hold(left, began))
+    await leaving
+    assert left.is_set()
+    assert stops == ["stop"]
 
 
 def test_both_charges_are_told() -> None:
