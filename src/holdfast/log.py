@@ -9,7 +9,8 @@ import asyncio
 import json
 import logging
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -17,16 +18,29 @@ import orjson
 
 BATCH_S = 0.02
 _logger = logging.getLogger("holdfast")
+_listeners: dict[str, list[Callable[[Mapping[str, Any]], None]]] = {}
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def emit(event: str, *, level: str = "info", exc: BaseException | None = None, **fields: Any) -> None:
     """Write one event of `tables.md` I; fields that are None are left out."""
+    for listener in _listeners.get(event, ()):
+        listener(fields)
     number = _LEVELS[level]
     if _logger.isEnabledFor(number):
         # As `Logger.log` does, save for the search through the stack for a line number that nothing shows.
         told = None if exc is None else (type(exc), exc, exc.__traceback__)
         _logger.handle(_logger.makeRecord(_logger.name, number, "", 0, event, (), told, extra={"fields": fields}))
+
+
+@contextmanager
+def watched(event: str, listener: Callable[[Mapping[str, Any]], None]) -> Iterator[None]:
+    """Call a function with the fields of each event of this name, whether or not a line is written of it."""
+    _listeners.setdefault(event, []).append(listener)
+    try:
+        yield
+    finally:
+        _listeners[event].remove(listener)
 
 
 class _Fields(logging.Formatter):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.log import JsonLines, TextLines, emit, setup
+from holdfast.log import JsonLines, TextLines, emit, setup, watched
 
 
 @pytest.fixture(autouse=True)
@@ -190,3 +190,13 @@ def test_records_of_other_code_are_written_too() -> None:
     logging.getLogger("holdfast.other").warning("%s of %d", "part", 3)
     (line,) = lines_of(stream)
     assert (line["event"], line["level"]) == ("part of 3", "warning")
+
+
+def test_an_event_that_is_watched_is_told_whether_or_not_it_is_written() -> None:
+    """What a command does about an event does not hang on `log.level`; afterwards nobody is told any more."""
+    seen: list[dict[str, object]] = []
+    with watched("test.event", lambda fields: seen.append(dict(fields))):
+        emit("test.event", level="debug", number=1)
+        emit("test.other", level="debug")
+    emit("test.event", level="debug", number=2)
+    assert seen == [{"number": 1}]

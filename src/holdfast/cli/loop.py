@@ -5,8 +5,14 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import signal
-from collections.abc import Coroutine
+import sys
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from holdfast.cli.progress import duration
+from holdfast.log import watched
 
 T = TypeVar("T")
 
@@ -37,3 +43,34 @@ async def interrupted() -> None:
     finally:
         for number in ENDS:
             loop.remove_signal_handler(number)
+
+
+def drain_told(count: int, grace_s: float) -> str:
+    """Say what a gateway that was told to end still waits for."""
+    calls, them = ("1 call is", "it") if count == 1 else (f"{count} calls are", "them")
+    return f"{calls} still held; waiting up to {duration(grace_s)} for {them}. Ctrl-C again ends at once."
+
+
+@dataclass(slots=True)
+class Drained:
+    """How a gateway ended."""
+
+    is_cut_short: bool = False
+    """Somebody was left waiting: at a second signal, or when the grace was over."""
+
+
+@contextmanager
+def told_of_drain() -> Iterator[Drained]:
+    """Tell a person at a terminal why Ctrl-C does not end it yet, and note whether what was held was awaited."""
+    drained = Drained()
+
+    def cut_short(_: Mapping[str, Any]) -> None:
+        drained.is_cut_short = True
+
+    with watched("server.draining", _tell), watched("server.cut_short", cut_short):
+        yield drained
+
+
+def _tell(fields: Mapping[str, Any]) -> None:
+    if fields["open"] and sys.stderr.isatty():
+        print(drain_told(fields["open"], fields["grace_s"]), file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to end."""
-    from holdfast.cli.loop import run_on_loop
+    from holdfast.cli.loop import run_on_loop, told_of_drain
     from holdfast.gateway.serve import serve
     from holdfast.gateway.server import PortRefused
     from holdfast.log import setup
@@ -50,9 +50,17 @@ def run(args: argparse.Namespace) -> int:
             print(line, flush=True)
 
     try:
-        return run_on_loop(serve(settings, ready=ready, tell_first_key=tell_first_key))
+        with told_of_drain() as drained:
+            code = run_on_loop(serve(settings, ready=ready, tell_first_key=tell_first_key))
     except PortRefused as error:
         raise refusal_of(error) from error
+    if drained.is_cut_short:
+        raise Stop(
+            Exit.INTERRUPTED,
+            "Ended while calls were held. Their images may have been paid for; the next start settles what became of "
+            "them.",
+        )
+    return code
 
 
 def refusal_of(error: PortRefused) -> Stop:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from holdfast.cli.exits import Exit, Stop
-from holdfast.cli.loop import ENDS, interrupted
+from holdfast.cli.loop import ENDS, interrupted, told_of_drain
 from holdfast.cli.ports import port_refused
 from holdfast.config import Provider, Settings, parse, with_provider_keys
 from holdfast.log import setup
@@ -86,8 +86,15 @@ class Serving:
         return f"{self.running.base_url}/v1"
 
     async def until_ended(self) -> None:
-        """Wait for its end: Ctrl-C or SIGTERM, which the gateway takes itself."""
-        await asyncio.wait([self.task])
+        """Wait for its end: Ctrl-C or SIGTERM, which the gateway takes itself.
+
+        Raises:
+            KeyboardInterrupt: It did not wait for what it held.
+        """
+        with told_of_drain() as drained:
+            await asyncio.wait([self.task])
+        if drained.is_cut_short:
+            raise KeyboardInterrupt
 
     async def while_serving(self, work: Awaitable[T]) -> T:
         """Do something while it serves; a signal meanwhile ends both at once, whatever is held.

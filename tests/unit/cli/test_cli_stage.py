@@ -18,6 +18,7 @@ from holdfast.cli.play import CALL, charges_told, curl_line
 from holdfast.cli.stage import IDLE_CUT_S, Serving, demo_settings, real_settings, simulator_class
 from holdfast.config import Settings, check, parse, upstream_keys
 from holdfast.gateway.server import Running
+from holdfast.log import emit
 from holdfast.policy.latency import prior
 from holdfast.types import Tier
 
@@ -135,6 +136,16 @@ async def test_work_ends_before_the_gateway() -> None:
     ended.set()
     await serving.until_ended()
     assert stops == ["stop"]
+
+
+async def test_a_gateway_that_left_somebody_waiting_did_not_end_well() -> None:
+    """Ctrl-C twice, after the demo, with a call held."""
+    ended = asyncio.Event()
+    serving = a_serving(ended, [])
+    asyncio.get_running_loop().call_soon(lambda: emit("server.cut_short", level="debug", open=1))
+    asyncio.get_running_loop().call_soon(ended.set)
+    with pytest.raises(KeyboardInterrupt):
+        await serving.until_ended()
 
 
 async def test_a_gateway_that_ends_early_ends_the_work() -> None:
