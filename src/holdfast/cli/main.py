@@ -43,11 +43,24 @@ class Parser(argparse.ArgumentParser):
         raise Stop(Exit.USAGE, f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
 
+def named_path(text: str) -> Path:
+    """Read a path.
+
+    Raises:
+        ArgumentTypeError: It is empty, as an unset variable of a shell leaves it; that would be this folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; name one, or leave the option out")
+    return Path(text)
+
+
 def add_globals(parser: argparse.ArgumentParser, *, default: object) -> None:
     """Add the options that every command takes, before or after its name."""
     group = parser.add_argument_group("everywhere")
-    group.add_argument("--config", metavar="FILE", type=Path, default=default, help="settings file (holdfast.toml)")
-    group.add_argument("--data", metavar="DIR", type=Path, default=default, help="data folder")
+    group.add_argument(
+        "--config", metavar="FILE", type=named_path, default=default, help="settings file (holdfast.toml)"
+    )
+    group.add_argument("--data", metavar="DIR", type=named_path, default=default, help="data folder")
     group.add_argument(
         "--json",
         action="store_true",
@@ -91,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in words
     try:
         args = build_parser(words).parse_args(words)
+        if not as_json:
+            _warn_of_slips()
         code = int(args.run(args))
         sys.stdout.flush()
         return code
@@ -105,6 +120,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         details = error.details if isinstance(error, Stop) else {}
         complain(ending.code, ending.message, as_json=as_json, details=details)
         return ending.code
+
+
+def _warn_of_slips() -> None:
+    from holdfast.config import slips
+
+    for slip in slips(os.environ):
+        print(f"holdfast: {slip}", file=sys.stderr)
 
 
 def complain(code: Exit, message: str, *, as_json: bool, details: dict[str, object]) -> None:

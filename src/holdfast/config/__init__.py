@@ -7,7 +7,7 @@ function here that reads a file. An unknown key is an error that names the near 
 from __future__ import annotations
 
 from holdfast.config.describe import SettingDoc, describe
-from holdfast.config.environment import from_environment, upstream_keys, with_provider_keys
+from holdfast.config.environment import from_environment, slips, upstream_keys, with_provider_keys
 from holdfast.config.keys import ByTier
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
 from holdfast.config.load import load
@@ -64,6 +64,7 @@ __all__ = [
     "load",
     "merged",
     "parse",
+    "slips",
     "upstream_keys",
     "with_provider_keys",
 ]

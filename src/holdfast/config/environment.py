@@ -16,6 +16,8 @@ SHORT_FORMS: Mapping[str, tuple[str, str]] = {
     "HOLDFAST_PORT": ("server", "port"),
     "HOLDFAST_DATA": ("store", "data"),
 }
+OTHERS = ("HOLDFAST_API_KEY", "HOLDFAST_BASE_URL", "HOLDFAST_CONFIG", "HOLDFAST_FAULT")
+"""Variables of ours that are no settings."""
 
 _GOOGLE = Upstream(
     name="google",
@@ -67,6 +69,16 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return dict(result)
 
 
+def slips(environ: Mapping[str, str]) -> list[str]:
+    """Say of each variable that bears our prefix and means nothing here what was probably meant.
+
+    They are no errors: a container's platform makes variables of this kind from a service's name.
+    """
+    known = (*SHORT_FORMS, *OTHERS)
+    unknown = [name for name in sorted(environ) if name.startswith(PREFIX) and "__" not in name and name not in known]
+    return [f"The variable {name} means nothing here, and was ignored. {nearest(name, known)}" for name in unknown]
+
+
 def _sections() -> dict[str, dict[str, Any]]:
     hints = get_type_hints(Settings)
     return {item.name: get_type_hints(hints[item.name]) for item in fields(Settings) if is_dataclass(hints[item.name])}
@@ -77,7 +89,7 @@ def _place(name: str, sections: Mapping[str, Mapping[str, Any]]) -> tuple[str, s
         return None
     section, double, item = name.removeprefix(PREFIX).partition("__")
     if not double:
-        # Other variables of ours (HOLDFAST_CONFIG, HOLDFAST_FAULT) pass; a single underscore is a likely slip.
+        # Others pass, and `slips` tells of them; a single underscore is a likely slip.
         head, _, tail = section.lower().partition("_")
         if tail in sections.get(head, {}):
             raise ConfigError(f"{name}: write {PREFIX}{head.upper()}__{tail.upper()}, with two underscores.", key=name)
@@ -164,5 +176,8 @@ def _secret(reference: str, environ: Mapping[str, str], path: str) -> str:
             f"{path}: the environment variable {variable} is not set; export it, then start again.", key=path
         )
     if not (secret.isascii() and secret.isprintable() and " " not in secret):
-        raise ConfigError(f"{path}: the credential holds a character that no HTTP header can carry.", key=path)
+        where = path if variable is None else f"{path}: the environment variable {variable}"
+        raise ConfigError(
+            f"{where} is no key: it holds a character that no HTTP header can carry. Put your own key there.", key=path
+        )
     return secret

@@ -38,7 +38,7 @@ def load(path: Path | str | None, environ: Mapping[str, str]) -> Settings:
 
 def _read(file: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(file.read_text("utf-8"))
+        return tomllib.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError as exc:
         raise ConfigError(f"There is no settings file {file}. Check --config or HOLDFAST_CONFIG.") from exc
     except tomllib.TOMLDecodeError as exc:

@@ -122,6 +122,10 @@ def _scalar(hint: Any, raw: Any, path: str) -> Any:
         return Path(raw)
     if hint is date:
         return _date(raw, path)
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raise ConfigError(f"{path} must be a finite number, not {raw}.", key=path)
+    if hint is Path and raw == "":
+        raise ConfigError(f'{path} is empty; name a folder, or leave it out. "." is this folder.', key=path)
     wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path as text"}[
         hint
     ]
@@ -253,6 +257,8 @@ def _check_url(url: str, path: str) -> None:
         wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
     except ValueError as exc:
         raise ConfigError(f"{path} is no address: {exc}.", key=path) from exc
+    if wrong and "://" not in url:
+        raise ConfigError(f"{path} must begin with http:// or https://.", key=path)
     if wrong:
         raise ConfigError(f"{path} must be a whole address such as https://host:443.", key=path)
     host = parts.hostname or ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from pathlib import Path
 from types import MappingProxyType
@@ -152,7 +152,7 @@ def load(named: str) -> Scenario:
         raise ConfigError(f"There is no scenario file {path}. Shipped: {', '.join(SHIPPED)}.") from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise ConfigError(f"The scenario file {path} cannot be read: {exc}.") from exc
-    return parse(text, name=path.stem)
+    return replace(parse(text, name=str(path)), name=path.stem)
 
 
 def _near(named: str) -> str:

@@ -55,6 +55,8 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ["simulate", "--speed", "fast"],
         ["simulate", "--speed", "0"],
         ["demo", "--port", "many"],
+        ["timeouts", "--data", ""],
+        ["timeouts", "--config="],
     ],
 )
 def test_a_mistake_is_one_line_and_code_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,3 +171,14 @@ def test_commands_are_modules_of_one_shape() -> None:
     """A new command is a file and a name in the list."""
     folder = Path(main_module.__file__).parent
     assert all((folder / f"{name}.py").exists() for name in COMMANDS)
+
+
+def test_a_variable_that_means_nothing_is_told_beside_the_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To a person, in one line; a program that asked for JSON reads JSON."""
+    monkeypatch.setenv("HOLDFAST_PROT", "1")
+    assert main(["timeouts", "--size", "1K"]) == Exit.OK
+    assert capsys.readouterr().err.startswith("holdfast: The variable HOLDFAST_PROT means nothing here")
+    assert main(["timeouts", "--size", "1K", "--json"]) == Exit.OK
+    assert capsys.readouterr().err == ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.config import Provider, from_environment, merged, parse, upstream_keys, with_provider_keys
+from holdfast.config import Provider, from_environment, merged, parse, slips, upstream_keys, with_provider_keys
 from holdfast.errors import ConfigError
 
 UPSTREAM = {"name": "u", "provider": "openai", "base_url": "http://127.0.0.1:1/v1", "keys": ["env:MY_KEY", "plain"]}
@@ -120,6 +120,30 @@ def test_an_unset_key_is_told_at_start(environ: dict[str, str]) -> None:
 def test_a_key_that_no_header_can_carry_is_told_at_start(secret: str) -> None:
     """It would otherwise fail at the first paid call, and the message does not repeat it."""
     settings = parse({"upstreams": [UPSTREAM]})
-    with pytest.raises(ConfigError, match="no HTTP header can carry") as told:
+    with pytest.raises(ConfigError, match=r"variable MY_KEY is no key: .* no HTTP header can carry") as told:
         upstream_keys(settings, {"MY_KEY": secret})
     assert secret not in str(told.value)
+
+
+def test_a_placeholder_copied_with_the_line_is_told_by_its_variable() -> None:
+    """Without a settings file there is no `upstreams[0]` to look for; the variable is what was typed."""
+    environ = {"GEMINI_API_KEY": "…"}
+    with pytest.raises(ConfigError, match=r"GEMINI_API_KEY is no key: .* Put your own key there\.$"):
+        upstream_keys(with_provider_keys(parse({}), environ), environ)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("HOLDFAST_PROT", "HOLDFAST_PORT"), ("HOLDFAST_APIKEY", "HOLDFAST_API_KEY")]
+)
+def test_a_variable_that_means_nothing_is_told_with_the_near_one(name: str, near: str) -> None:
+    """It is no setting that could be refused, and no setting came of it either."""
+    assert from_environment({name: "1"}) == {}
+    (slip,) = slips({name: "1", "PATH": "/bin"})
+    assert name in slip
+    assert f"Did you mean '{near}'?" in slip
+
+
+def test_every_variable_of_ours_is_known() -> None:
+    """What the documentation tells to export earns no warning."""
+    ours = ["HOLDFAST_PORT", "HOLDFAST_DATA", "HOLDFAST_CONFIG", "HOLDFAST_API_KEY", "HOLDFAST_BASE_URL"]
+    assert slips(dict.fromkeys([*ours, "HOLDFAST_FAULT", "HOLDFAST_SERVER__PORT"], "1")) == []

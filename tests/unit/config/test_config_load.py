@@ -55,6 +55,12 @@ def test_a_bad_file_is_named_with_its_fault(folder: Path, content: bytes, says: 
     assert says in str(told.value)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(folder: Path) -> None:
+    """Some editors write one, and show none."""
+    (folder / "holdfast.toml").write_bytes(b"\xef\xbb\xbfserver.port = 1\n")
+    assert load(None, {}).server.port == 1
+
+
 def test_a_missing_named_file_is_an_error(folder: Path) -> None:
     """A wrong path never falls back to defaults."""
     with pytest.raises(ConfigError, match=r"There is no settings file nowhere\.toml"):

@@ -195,6 +195,14 @@ def test_an_unknown_name_is_told_with_all_that_are_known() -> None:
         load("stedy")
 
 
+def test_a_file_is_named_as_it_was(tmp_path: Path) -> None:
+    """`sc` is a name that nobody wrote; `sc.toml` can be opened."""
+    file = tmp_path / "sc.toml"
+    file.write_text("[[phase]]\nuntil = 1\n", "utf-8")
+    with pytest.raises(ConfigError, match=r"sc\.toml: phase\[0\]\. Did you mean 'until_s'"):
+        load(str(file))
+
+
 def test_a_missing_file_is_told() -> None:
     """By its name."""
     with pytest.raises(ConfigError, match="nowhere"):
