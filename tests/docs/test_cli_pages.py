@@ -98,3 +98,12 @@ def test_the_picture_is_well_formed() -> None:
     picture = minidom.parse(str(ROOT / "docs" / "images" / "held-call.svg")).documentElement
     assert picture is not None
     assert picture.tagName == "svg"
+
+
+def test_what_the_pages_tell_to_make_is_ignored_by_git() -> None:
+    """Whoever follows the README in a clone finds nothing untracked in it."""
+    ignored = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+    pages = (ROOT / "README.md").read_text("utf-8") + (ROOT / "docs" / "quickstart.md").read_text("utf-8")
+    made = set(re.findall(r" -o ([\w.-]+)", pages))
+    assert made
+    assert {name for name in made if f"/{name}" not in ignored} == set()

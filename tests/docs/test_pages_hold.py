@@ -50,6 +50,16 @@ def test_every_example_of_settings_is_taken(page: str, text: str) -> None:
     parse(tomllib.loads(text))
 
 
+def test_the_snippets_work_with_the_simulated_upstream() -> None:
+    """Whoever copies the page's settings, then the README's snippets, is served under every name in them."""
+    snippets = (ROOT / "README.md").read_text("utf-8") + (ROOT / "docs/quickstart.md").read_text("utf-8")
+    models = set(re.findall(r'model="([^"]+)"', snippets))
+    assert len(models) == 2
+    (text,) = [text for page, text in examples() if page == "docs/how-to/try-failures.md"]
+    settings = parse(tomllib.loads(text))
+    assert {model for model in models if settings.route_for(model) is None} == set()
+
+
 def test_pages_that_code_names_exist() -> None:
     """A comment that sends its reader to a page sends it to one."""
     missing = [
