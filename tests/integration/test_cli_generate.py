@@ -162,6 +162,13 @@ def test_an_image_arrives_under_the_name_asked(gateway: Gateway, capsys: pytest.
     assert gateway.bodies[0] == {"prompt": "a cat", "n": 1, "size": "1K"}
 
 
+def test_a_suffix_that_promises_another_format_is_told(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file has the name that was asked for, and the person knows what is in it."""
+    assert generate(gateway, "-o", "cat.jpg") == Exit.OK
+    assert Path("cat.jpg").read_bytes() == PICTURE
+    assert "(kept as named, but .jpg is not what it is)" in capsys.readouterr().out
+
+
 def test_words_without_quotes_are_one_prompt(gateway: Gateway) -> None:
     """`holdfast generate a cat on a mat` does what it looks like."""
     assert main(["generate", "a", "cat", "on", "a", "mat", "--base-url", gateway.base_url]) == Exit.OK

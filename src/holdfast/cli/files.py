@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, gettempdir
 from typing import IO
 
 from holdfast.cli.exits import Exit, Stop
@@ -113,27 +114,33 @@ class ErrorText(Sink):
 
 
 class Destination:
-    """Where images are kept: `-o FILE`, `-o DIR`, or this folder."""
+    """Where images are kept: `-o FILE`, `-o DIR`, or this folder; written into what is neither, such as /dev/null."""
 
     def __init__(self, output: str | Path | None) -> None:
         """Understand `-o` as it was typed: a name that ends in a slash is a folder, there or not."""
         self._output = Path() if output is None else Path(output).expanduser()
         self._is_folder = output is None or str(output).endswith("/") or self._output.is_dir()
+        self._is_special = not self._is_folder and self._output.exists() and not self._output.is_file()
 
     @property
     def folder(self) -> Path:
         """The folder that the files end up in; temporary ones lie there too, so that keeping is a rename."""
+        if self._is_special:
+            return Path(gettempdir())
         return self._output if self._is_folder else self._output.parent
 
     def prepare(self) -> None:
         """Make the folder, and find out before anything is paid that it takes files.
 
         Raises:
-            OSError: It does not.
+            OSError: It does not; the folder is named, and no temporary file.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=self.folder, prefix=".holdfast-"):
-            pass
+        try:
+            with NamedTemporaryFile(dir=self.folder, prefix=".holdfast-"):
+                pass
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.folder.resolve())) from error
 
     def keep(self, received: Received, *, name: str, index: int, count: int) -> Path:
         """Give an image its name; a named FILE is replaced, a name of ours never replaces anything.
@@ -144,6 +151,11 @@ class Destination:
             index: Its place among those asked for.
             count: How many there are.
         """
+        if self._is_special:
+            with received.path.open("rb") as source, self._output.open("wb") as target_file:
+                shutil.copyfileobj(source, target_file, READ_BYTES)
+            received.path.unlink()
+            return self._output
         suffix = f".{extension_of(received.info.mime if received.info is not None else None)}"
         numbered = f"-{index}" if count > 1 else ""
         if not self._is_folder:
@@ -153,6 +165,12 @@ class Destination:
         _set_ordinary_mode(received.path)
         received.path.replace(target)
         return target
+
+
+def misnamed(path: Path, received: Received) -> bool:
+    """Whether a file's name promises another kind of picture than it holds."""
+    promised = ".jpg" if path.suffix.lower() == ".jpeg" else path.suffix.lower()
+    return received.info is not None and promised in SUFFIXES.values() and promised != SUFFIXES.get(received.info.mime)
 
 
 def _free_name(folder: Path, stem: str, suffix: str) -> Path:

@@ -27,13 +27,21 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser("generate", help="make an image from a prompt")
     parser.add_argument("prompt", nargs="+", metavar="PROMPT", help="what to draw; several words need no quotes")
     parser.add_argument(
-        "--from", dest="inputs", action="append", default=[], metavar="FILE", type=Path, help="a reference image"
+        "--from",
+        dest="inputs",
+        action="append",
+        default=[],
+        metavar="FILE",
+        type=Path,
+        help="a reference image; may be repeated",
     )
     parser.add_argument("--size", help="1K, 2K, 4K, auto, or pixels such as 1536x1024")
     parser.add_argument("--aspect-ratio", help="16:9, 3:2, …")
     parser.add_argument("--model", help="public model name; else the gateway's default")
     parser.add_argument("--n", type=int, default=1, help="how many images, 1 to 10")
-    parser.add_argument("-o", "--output", metavar="FILE|DIR", help="where to keep them; else this folder")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE|DIR", help="where to keep them, else this folder; an existing FILE is replaced"
+    )
     parser.add_argument("--base-url", help="else HOLDFAST_BASE_URL, else the gateway of the settings, on this machine")
     parser.add_argument("--api-key", help="else HOLDFAST_API_KEY, else what a gateway on this machine wrote down")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from holdfast.cli.api_key import ApiKey
 from holdfast.cli.asked import Asked, request_of
 from holdfast.cli.fetch import Fetch, Fetched, of_broken
-from holdfast.cli.files import Destination, Received
+from holdfast.cli.files import Destination, Received, misnamed
 from holdfast.cli.progress import Progress, label_of, megabytes
 from holdfast.config import Deadlines
 from holdfast.policy.deadlines import attempt_timeout_s, generation_s, write_timeout_s
@@ -81,8 +81,12 @@ def kept(fetched: Fetched, destination: Destination, *, took_s: float, n: int, a
     if as_json:
         rows = [row(path, received) for path, received in pairs]
         return [json.dumps({"generation_id": fetched.generation_id, "elapsed_s": round(took_s, 3), "images": rows})]
-    lines = [f"{path}  {told(received)}, {took_s:.1f} s" for path, received in pairs]
+    lines = [f"{path}  {told(received)}, {took_s:.1f} s{_name_told(path, received)}" for path, received in pairs]
     return [*lines, f"{len(pairs)} of {n} images came."] if len(pairs) < n else lines
+
+
+def _name_told(path: Path, received: Received) -> str:
+    return f" (kept as named, but {path.suffix} is not what it is)" if misnamed(path, received) else ""
 
 
 def row(path: Path, received: Received) -> dict[str, object]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.cli.exits import Exit, Stop
-from holdfast.cli.files import Destination, ErrorText, ImageFiles, Received, read_input
+from holdfast.cli.files import Destination, ErrorText, ImageFiles, Received, misnamed, read_input
 from holdfast.types import ImageInfo
 from holdfast.wire.openai import ImagesReader
 
@@ -175,6 +175,51 @@ def test_a_folder_that_cannot_be_is_found_out_before_paying(tmp_path: Path) -> N
     (tmp_path / "file").write_text("x", "utf-8")
     with pytest.raises(OSError, match=r"."):
         Destination(tmp_path / "file" / "cat.png").prepare()
+
+
+@pytest.mark.parametrize("path", ["/proc/cat.png", "/proc/"])
+def test_a_folder_that_takes_no_files_is_named(path: str) -> None:
+    """And not the temporary file with which it was tried."""
+    with pytest.raises(OSError, match=r"'/proc'$"):
+        Destination(path).prepare()
+
+
+def test_a_device_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    """`-o /dev/null` makes no file beside it; a pipe's reader gets the bytes."""
+    null = Destination("/dev/null")
+    null.prepare()
+    assert null.folder != Path("/dev")
+    assert null.keep(a_received(tmp_path), name="g", index=0, count=1) == Path("/dev/null")
+    assert not Path("/dev/null").is_file()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        Destination(pipe).keep(a_received(tmp_path, b"picture"), name="g", index=0, count=1)
+        assert os.read(reading, 100) == b"picture"
+    finally:
+        os.close(reading)
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.parametrize(
+    ("name", "mime", "expected"),
+    [
+        ("cat.jpg", "image/png", True),
+        ("cat.PNG", "image/jpeg", True),
+        ("cat.jpg", "image/jpeg", False),
+        ("cat.JPEG", "image/jpeg", False),
+        ("cat.png", "image/png", False),
+        ("cat", "image/png", False),
+        ("cat.v2", "image/png", False),
+        ("cat.png", None, False),
+    ],
+)
+def test_a_name_that_promises_another_format_is_found(
+    tmp_path: Path, name: str, mime: str | None, expected: bool
+) -> None:
+    """It stays as it was typed, and the person is told."""
+    assert misnamed(Path(name), a_received(tmp_path, mime=mime)) is expected
 
 
 def test_kept_files_have_an_ordinary_mode(tmp_path: Path) -> None:
