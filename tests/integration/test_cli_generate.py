@@ -20,11 +20,13 @@ from typing import Any
 
 import pytest
 
+from holdfast.cli import progress
 from holdfast.cli.exits import Exit
 from holdfast.cli.main import main
 from holdfast.store.lock import DataFolder
 from holdfast.types import Charge, Surface
 from holdfast.wire.failures import render_error
+from holdfast.wire.generations import Cost, GenerationResource, Progress, render_generation
 
 GENERATION = "gen_01J00000000000000000000000"
 Script = Callable[[BaseHTTPRequestHandler], None]
@@ -41,6 +43,9 @@ class Gateway(ThreadingHTTPServer):
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.bodies: list[Any] = []
+        self.expected_s: float | None = None
+        """What it says of a generation that is asked after; None: it knows of no such thing."""
+        self.asked_after: list[tuple[str, str | None]] = []
 
     @property
     def base_url(self) -> str:
@@ -57,6 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         self.server.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
         self.server.script(self)
+
+    def do_GET(self) -> None:
+        self.server.asked_after.append((self.path, self.headers["authorization"]))
+        expected_s = self.server.expected_s
+        known = b"" if expected_s is None else a_resource(expected_s)
+        answer_with(404 if expected_s is None else 200, known)(self)
 
     def log_message(self, format: str, *args: object) -> None:
         """Stay quiet."""
@@ -122,6 +133,25 @@ def answer_with(status: int, body: bytes) -> Script:
         handler.wfile.write(body)
 
     return script
+
+
+def a_resource(expected_s: float) -> bytes:
+    """Write how a generation stands."""
+    cost = Cost(held_micros=1, charged_micros=0, compensated_micros=0, currency="USD")
+    told = Progress(elapsed_s=0.1, expected_s=expected_s, p95_s=2 * expected_s, fraction=0.0)
+    return render_generation(
+        GenerationResource(
+            id=GENERATION,
+            status="running",
+            sequence_number=1,
+            model="m",
+            size="4K",
+            created_at="2026-01-01T00:00:00.000Z",
+            paid="unknown",
+            cost=cost,
+            progress=told,
+        )
+    )
 
 
 def beat_then(body: bytes, *, beats: int = 3, gap_s: float = 0.05, ends: bool = True) -> Script:
@@ -213,13 +243,45 @@ def test_json_tells_a_program_everything(gateway: Gateway, capsys: pytest.Captur
     assert image["complete"] is True
 
 
-def test_a_log_sees_progress_as_lines(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_sees_progress_as_lines(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Away from a terminal there are no control characters."""
+    monkeypatch.setattr(progress, "PLAIN_FIRST_S", 0.02)
     gateway.script = beat_then(images())
     assert generate(gateway, "--size", "4K", "-o", "cat.png") == Exit.OK
     said = capsys.readouterr().err
     assert said.startswith("4K  0 s: ")
     assert "\x1b" not in said
+
+
+def test_the_gateways_own_estimate_is_told(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A simulated upstream is faster than life, and only its gateway knows."""
+    monkeypatch.setattr(progress, "PLAIN_FIRST_S", 0.4)
+    gateway.expected_s = 15.0
+    gateway.script = beat_then(images(), beats=16)
+    assert generate(gateway, "--size", "4K", "-o", "cat.png") == Exit.OK
+    assert "half take 15 s" in capsys.readouterr().err
+    assert gateway.asked_after == [(f"/v1/generations/{GENERATION}", "Bearer hf-test")]
+
+
+def test_what_fails_at_once_is_told_in_one_line(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """No estimate stands before a wrong key."""
+    gateway.script = answer_with(401, error("The API key is not known here.", "invalid_api_key"))
+    assert generate(gateway) == Exit.KEY_WRONG
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_program_is_shown_no_progress(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --json standard error is empty, or one error."""
+    monkeypatch.setattr(progress, "PLAIN_FIRST_S", 0.02)
+    gateway.script = beat_then(images())
+    assert generate(gateway, "--json", "-o", "cat.png") == Exit.OK
+    assert capsys.readouterr().err == ""
 
 
 def test_a_reference_image_travels_as_gemini_inline_data(gateway: Gateway) -> None:

@@ -95,6 +95,13 @@ def request_of(asked: Asked, *, base_url: str, api_key: str) -> HttpRequest:
     return HttpRequest(method="POST", url=url, headers=tuple(headers), body=body)
 
 
+def status_request(generation_id: str, *, base_url: str, api_key: str) -> HttpRequest:
+    """Write the request for how a generation stands."""
+    headers = (("Accept", "application/json"), *([("Authorization", f"Bearer {api_key}")] if api_key else []))
+    url = f"{base_url}/generations/{quote(generation_id, safe='')}"
+    return HttpRequest(method="GET", url=url, headers=headers, body=())
+
+
 def _openai_body(asked: Asked) -> bytes:
     body: dict[str, object] = {"prompt": asked.prompt, "n": asked.n}
     named = {"model": asked.model, "size": asked.size, "aspect_ratio": asked.aspect_ratio}

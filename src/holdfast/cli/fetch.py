@@ -40,6 +40,8 @@ class Fetch:
         self._surface = surface
         self._folder = folder
         self._head: Head | None = None
+        self.has_begun = asyncio.Event()
+        """Set once the head of the answer is there."""
         self._sink: ImageFiles | ErrorText | None = None
 
     @property
@@ -77,6 +79,7 @@ class Fetch:
 
     def _sink_for(self, head: Head) -> ImageFiles | ErrorText:
         self._head = head
+        self.has_begun.set()
         self._sink = ImageFiles(self._folder, self._reader()) if head.is_success else ErrorText()
         return self._sink
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from holdfast.cli.api_key import ApiKey
-from holdfast.cli.asked import Asked, request_of
+from holdfast.cli.asked import Asked, request_of, status_request
 from holdfast.cli.fetch import Fetch, Fetched, of_broken
-from holdfast.cli.files import Destination, Received, misnamed
+from holdfast.cli.files import Destination, ErrorText, Received, misnamed
 from holdfast.cli.progress import Progress, label_of, megabytes
 from holdfast.config import Deadlines
 from holdfast.policy.deadlines import attempt_timeout_s, generation_s, write_timeout_s
 from holdfast.policy.latency import prior
+from holdfast.transport.aio import AioTransport
 from holdfast.transport.exchange import Timeouts
 from holdfast.types import Failure, Tier
+from holdfast.wire.generations import decode_generation
 
+STATUS = Timeouts(connect_s=5.0, write_s=5.0, read_idle_s=5.0, total_s=5.0)
+"""An estimate that comes late is of no use."""
 ANSWER_S = 30.0
 """Left to an answer that the gateway gives at the last moment."""
 
@@ -45,16 +52,47 @@ async def make(job: Job, fetch: Fetch, destination: Destination) -> list[str]:
     """
     geometry = job.asked.geometry
     progress = Progress(
-        sys.stderr,
+        None if job.as_json else sys.stderr,
         label=label_of(geometry.tier, geometry.aspect_ratio, job.asked.n),
         latency=prior(geometry.tier, scale=job.latency_scale),
     )
     request = request_of(job.asked, base_url=job.base_url, api_key=job.key.value)
     timeouts = timeouts_of(job, geometry.tier)
-    outcome = await fetch.run(request, inputs=job.inputs, timeouts=timeouts, progress=progress)
+    learning = asyncio.create_task(_learn(job, fetch, progress, geometry.tier), name="learn")
+    try:
+        outcome = await fetch.run(request, inputs=job.inputs, timeouts=timeouts, progress=progress)
+    finally:
+        learning.cancel()
+        await asyncio.wait([learning])
     if isinstance(outcome, Failure):
         raise of_broken(outcome, base_url=job.base_url, key=job.key, generation_id=fetch.generation_id)
     return kept(outcome, destination, took_s=progress.elapsed_s, n=job.asked.n, as_json=job.as_json)
+
+
+async def _learn(job: Job, fetch: Fetch, progress: Progress, tier: Tier) -> None:
+    """Ask the gateway how long such images take there: it may be a simulated one, or have learnt better."""
+    await fetch.has_begun.wait()
+    if fetch.generation_id is None:
+        return
+    answer = ErrorText()
+    request = status_request(fetch.generation_id, base_url=job.base_url, api_key=job.key.value)
+    transport = AioTransport()
+    try:
+        await transport.exchange(request, timeouts=STATUS, on_head=lambda _: answer)
+    finally:
+        await transport.close()
+    expected_s = expected_s_of(answer.body)
+    if expected_s is not None:
+        progress.latency = prior(tier, scale=expected_s / prior(tier).expected_s)
+
+
+def expected_s_of(body: bytes) -> float | None:
+    """Read the estimate of a status resource; None where there is none, as from something else than holdfast."""
+    try:
+        told = decode_generation(body).progress
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return told.expected_s if told is not None and told.expected_s > 0 else None
 
 
 def timeouts_of(job: Job, tier: Tier) -> Timeouts:

@@ -18,6 +18,8 @@ from holdfast.types import Tier
 REDRAW_S = 0.2
 PLAIN_LINE_S = 15.0
 """Between two plain lines, for logs and for people who read them later."""
+PLAIN_FIRST_S = 6.0
+"""Before the first of them: what fails at once needs no progress, and the gateway has told its estimate by then."""
 BAR_CELLS_MIN = 20
 BAR_CELLS_MAX = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -94,20 +96,21 @@ def duration(seconds: float) -> str:
 class Progress:
     """Shows how a generation goes on, from `async with` to its end."""
 
-    def __init__(self, stream: TextIO, *, label: str, latency: Latency, told: Told = sentences) -> None:
+    def __init__(self, stream: TextIO | None, *, label: str, latency: Latency, told: Told = sentences) -> None:
         """Show nothing yet.
 
         Args:
-            stream: Where to write; a terminal gets a bar.
+            stream: Where to write; a terminal gets a bar. None: nobody looks.
             label: Stands before the bar: `4K`.
             latency: What is expected.
             told: The words beside the bar.
         """
         self._stream = stream
         self._label = label
-        self._latency = latency
+        self.latency = latency
+        """What is expected; whoever learns better changes it."""
         self._told = told
-        self._is_terminal = stream.isatty()
+        self._is_terminal = stream is not None and stream.isatty()
         self._task: asyncio.Task[None] | None = None
         self._began_at = 0.0
         self.received_bytes = 0
@@ -131,8 +134,10 @@ class Progress:
             self._write(_CLEAR_LINE)
 
     async def _show(self) -> None:
+        if not self._is_terminal:
+            await asyncio.sleep(PLAIN_FIRST_S)
         while True:
-            reading = read(self._latency, self.elapsed_s, self.received_bytes)
+            reading = read(self.latency, self.elapsed_s, self.received_bytes)
             if self._is_terminal:
                 self._write(_CLEAR_LINE + line(self._label, reading, shutil.get_terminal_size().columns, self._told))
                 await asyncio.sleep(REDRAW_S)
@@ -141,8 +146,9 @@ class Progress:
                 await asyncio.sleep(PLAIN_LINE_S)
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
-        self._stream.flush()
+        if self._stream is not None:
+            self._stream.write(text)
+            self._stream.flush()
 
 
 def line(label: str, reading: Reading, columns: int, told: Told = sentences) -> str:

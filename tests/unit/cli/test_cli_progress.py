@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.cli import progress as progress_module
 from holdfast.cli.progress import Progress, Reading, bar, duration, label_of, line, megabytes, read, sentences
 from holdfast.policy.latency import prior
 from holdfast.types import Tier
@@ -140,8 +141,17 @@ async def test_a_terminal_is_left_clean() -> None:
     assert "0 s: 0 of 100" in stream.getvalue()
 
 
-async def test_a_log_gets_plain_lines() -> None:
+async def test_what_ends_at_once_leaves_no_line_in_a_log() -> None:
+    """An estimate before a failure that was there already would be noise; and nobody may be looking at all."""
+    stream = io.StringIO()
+    async with Progress(stream, label="4K", latency=LATENCY), Progress(None, label="4K", latency=LATENCY):
+        await settled()
+    assert stream.getvalue() == ""
+
+
+async def test_a_log_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     """No control characters where nobody redraws."""
+    monkeypatch.setattr(progress_module, "PLAIN_FIRST_S", 0.0)
     stream = io.StringIO()
     async with Progress(stream, label="4K", latency=LATENCY):
         await settled()
