@@ -14,9 +14,10 @@ from holdfast.cli.api_key import FIRST_KEY
 from holdfast.cli.exits import Exit, Stop
 from holdfast.cli.key_file import write_key
 from holdfast.cli.ports import port_number, port_refused
+from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
-    from holdfast.config import Settings
+    from holdfast.config import Server, Settings
     from holdfast.gateway.server import PortRefused, Running
 
 
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from holdfast.log import setup
 
     settings = settings_of(args)
+    check_pem(settings.server)
     setup(settings.log.level, settings.log.format)
 
     def ready(running: Running) -> None:
@@ -89,6 +91,20 @@ def settings_of(args: argparse.Namespace) -> Settings:
     settings = with_provider_keys(replace(settings, server=server, store=store), os.environ)
     check(settings)
     return settings
+
+
+def check_pem(server: Server) -> None:
+    """Find out which of the TLS files is not what it should be; OpenSSL only says that one of them is not.
+
+    Raises:
+        ConfigError: A file holds something else.
+    """
+    for setting, name, mark, what in (
+        ("server.tls_cert", server.tls_cert, b"-----BEGIN CERTIFICATE-----", "certificate"),
+        ("server.tls_key", server.tls_key, b"PRIVATE KEY-----", "private key"),
+    ):
+        if name and Path(name).is_file() and mark not in Path(name).read_bytes():
+            raise ConfigError(f"{setting}: {name} holds no {what} in PEM form (-----BEGIN …).", key=setting)
 
 
 def _text(path: Path | None) -> str | None:

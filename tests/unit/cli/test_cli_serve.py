@@ -87,6 +87,24 @@ def test_a_certificate_needs_its_key() -> None:
         settings_from("--tls-cert", "c.pem")
 
 
+@pytest.mark.parametrize(
+    ("cert", "key", "says"),
+    [
+        ("nothing", "nothing", "server.tls_cert: c.pem holds no certificate in PEM form"),
+        ("-----BEGIN PRIVATE KEY-----", "-----BEGIN CERTIFICATE-----", "server.tls_cert: c.pem holds no certificate"),
+        ("-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE-----", "server.tls_key: k.pem holds no private key"),
+    ],
+)
+def test_the_tls_file_that_is_something_else_is_named(
+    cert: str, key: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """OpenSSL calls both `PEM lib`, and names neither."""
+    Path("c.pem").write_text(cert, "ascii")
+    Path("k.pem").write_text(key, "ascii")
+    assert main(["serve", "--port", "0", "--tls-cert", "c.pem", "--tls-key", "k.pem"]) == Exit.SETTINGS
+    assert says in capsys.readouterr().err
+
+
 def test_settings_that_name_upstreams_are_left_alone() -> None:
     """A key that happens to be set opens no paid upstream beside the ones that were chosen."""
     Path("holdfast.toml").write_text(
