@@ -14,7 +14,7 @@ from holdfast.cli.exits import Exit, Stop
 from holdfast.transport.exchange import Piece, Sink
 from holdfast.types import ImageInfo, InputImage
 from holdfast.wire.answers import Answer, Reader
-from holdfast.wire.image import ImageMeter, extension_of
+from holdfast.wire.image import EXTENSIONS, ImageMeter, extension_of
 from holdfast.wire.scan import ImageBegan, ImageBytes, ImageEnded
 
 READ_BYTES = 1 << 20
@@ -169,8 +169,10 @@ class Destination:
 
 def misnamed(path: Path, received: Received) -> bool:
     """Whether a file's name promises another kind of picture than it holds."""
-    promised = ".jpg" if path.suffix.lower() == ".jpeg" else path.suffix.lower()
-    return received.info is not None and promised in SUFFIXES.values() and promised != SUFFIXES.get(received.info.mime)
+    promised = path.suffix.lower().removeprefix(".").replace("jpeg", "jpg")
+    return (
+        received.info is not None and promised in EXTENSIONS.values() and promised != extension_of(received.info.mime)
+    )
 
 
 def _free_name(folder: Path, stem: str, suffix: str) -> Path:

@@ -30,7 +30,7 @@ _HEIF_BRANDS = {
     b"mif1": "image/heif",
     b"msf1": "image/heif",
 }
-_EXTENSIONS = {
+EXTENSIONS = {
     "image/png": "png",
     "image/jpeg": "jpg",
     "image/webp": "webp",
@@ -39,11 +39,12 @@ _EXTENSIONS = {
     "image/heic": "heic",
     "image/heif": "heif",
 }
+"""How the files of each kind end, without the dot."""
 
 
 def extension_of(mime: str | None) -> str:
     """Give the end of a file's name, without the dot; `bin` for what is no image that we know."""
-    return _EXTENSIONS.get(mime or "", "bin")
+    return EXTENSIONS.get(mime or "", "bin")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
