@@ -23,10 +23,11 @@ from holdfast.store.generations import (
     blobs_of,
     events_of,
     get_generation,
+    get_record,
     pass_deadline,
     take_over,
 )
-from holdfast.store.records import AttemptEnd, Ended, GenerationRow, NewAttempt, NewBlob, NewGeneration, Told
+from holdfast.store.records import AttemptEnd, Ended, GenerationRow, NewAttempt, NewBlob, NewGeneration, Record, Told
 from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase, Usage
 
@@ -99,6 +100,12 @@ class Bench:
         row: GenerationRow | None = self.run(get_generation, "gen_1")
         assert row is not None
         return row
+
+    def record(self) -> Record:
+        """The generation as it stands, with all that belongs to it."""
+        record: Record | None = self.run(get_record, "gen_1")
+        assert record is not None
+        return record
 
     def events(self) -> list[str]:
         """What its log says."""
@@ -250,7 +257,7 @@ def test_an_image_ends_the_generation_and_its_money_in_one_commit(bench: Bench) 
     usage = Usage(input_tokens=10, output_tokens=2000)
     ended = bench.end(blobs=blobs(), http_status=200, usage=usage, answer=b'{"candidates":[]}', received_at=at(29))
     assert ended.was_open
-    assert ended.finished == bench.row()
+    assert ended.finished == bench.record()
     row = bench.row()
     assert (row.state, row.finished_at, row.purge_after, row.charged_micros) == ("succeeded", at(30), at(50), PRICE)
     assert (row.partial_result, row.late, row.parts_open, row.told) == (0, 0, 0, None)
@@ -315,7 +322,7 @@ def test_a_failure_is_told_with_what_it_may_have_cost_and_is_free(
     bench.accept()
     bench.begin()
     ended = bench.end(failure=failure, http_status=failure.status)
-    assert ended.finished == bench.row()
+    assert ended.finished == bench.record()
     attempt = bench.run(get_attempt, "att_0")
     assert (attempt.state, attempt.charge, attempt.failed) == (state, failure.charge.value, failure)
     told = bench.row().told
@@ -335,8 +342,9 @@ def test_parts_end_one_by_one_and_the_last_one_concludes(bench: Bench) -> None:
     assert bench.end(2, blobs=blobs(2)) == Ended(was_open=True)
     assert bench.end(0, failure=UNPAID) == Ended(was_open=True)
     assert (bench.row().state, bench.row().parts_open, bench.verbs()) == ("running", 1, ["hold"])
-    finished = bench.end(1, blobs=blobs(1)).finished
-    assert finished == bench.row()
+    record = bench.end(1, blobs=blobs(1)).finished
+    assert record == bench.record()
+    finished = record.generation
     assert (finished.state, finished.charged_micros, finished.partial_result) == ("succeeded", 2 * PRICE, 1)
     assert finished.told is None
     assert bench.events() == ["queued", *["running"] * 3, "stored", "progress", "succeeded"]
@@ -352,7 +360,7 @@ def test_when_every_part_failed_the_first_part_is_the_story(bench: Bench, order:
     for part in order:
         ended = bench.end(part, failure=failures[part])
     assert ended.finished is not None
-    told = ended.finished.told
+    told = ended.finished.generation.told
     assert told is not None
     assert (told.code, told.message, told.charge) == ("overloaded", UNPAID.detail, Charge.YES)
 
@@ -420,7 +428,7 @@ def test_a_late_image_turns_an_unknown_outcome_into_a_success_that_is_free(bench
     failed = bench.row()
     ended = bench.end(blobs=blobs(0, "draft", "result"), at=at(40), purge_after=at(58))
     row = bench.row()
-    assert ended == Ended(was_open=True, finished=row)
+    assert ended == Ended(was_open=True, finished=bench.record())
     assert (row.state, row.late, row.told, row.charged_micros) == ("succeeded", 1, None, 0)
     # It ended when it was told; only its images live from now.
     assert (row.finished_at, row.purge_after, row.partial_result) == (failed.finished_at, at(58), 0)
@@ -439,7 +447,7 @@ def test_an_attempt_in_flight_at_the_deadline_may_still_turn_it(bench: Bench) ->
     bench.begin(0)
     bench.begin(1)
     bench.run(pass_deadline, "gen_1", EXCEEDED, at(20), at(40), False)
-    assert bench.end(1, blobs=blobs(1)).finished == bench.row()
+    assert bench.end(1, blobs=blobs(1)).finished == bench.record()
     assert (bench.row().state, bench.row().late, bench.row().partial_result) == ("succeeded", 1, 1)
     # Of two that come late the second is an extra: what was told as the result does not change.
     assert bench.end(0, blobs=blobs(0)) == Ended(was_open=True)
@@ -491,7 +499,7 @@ def test_an_image_that_comes_late_while_others_are_in_flight_counts_as_delivered
     bench.end(0, failure=UNKNOWN)
     assert bench.end(0, blobs=blobs(0)) == Ended(was_open=True)
     assert (bench.row().state, bench.row().parts_open) == ("running", 1)
-    assert bench.end(1, failure=UNPAID).finished == bench.row()
+    assert bench.end(1, failure=UNPAID).finished == bench.record()
     assert (bench.row().state, bench.row().charged_micros, bench.row().partial_result) == ("succeeded", PRICE, 1)
     assert bench.kinds() == {"blobs/0-0": "result"}
 

@@ -213,7 +213,8 @@ class Lives(RuleBasedStateMachine):
         one.is_open[attempt_id] = failure is not None and failure.charge is Charge.UNKNOWN
         one.images |= {blob.store_key for blob in blobs}
         if ended.finished is not None:
-            self._ended(one, ended.finished, before.generation)
+            assert ended.finished == self.record(one.id)
+            self._ended(one, ended.finished.generation, before.generation)
 
     def _ended(self, one: Followed, row: GenerationRow, before: GenerationRow) -> None:
         """A generation ends once; after that only an unknown failure may turn, once, into a free success."""

@@ -154,12 +154,13 @@ async def commit(
     await faults.point("settle.after_commit")
     if ended.was_open:
         _log_end(core, about, judged)
-    finished = ended.finished
-    if finished is not None:
-        announce(core, finished)
-    else:
+    finished = None
+    if ended.finished is not None:
+        finished = ended.finished.generation
+        announce(core, finished, ended.finished)
+    elif not ended.was_open:
         # Where the commit was made twice, since its first answer was lost, only the record knows what it did.
-        finished = None if ended.was_open else await tell_if_ended(core, about.generation_id)
+        finished = await tell_if_ended(core, about.generation_id)
     await faults.point("settle.after_notice")
     if spooled is not None and not is_kept_back:
         await _empty_spool(core, about, spooled)
@@ -219,7 +220,7 @@ def _store(
     return tuple(stored)
 
 
-def announce(core: Core, row: GenerationRow) -> None:
+def announce(core: Core, row: GenerationRow, record: records.Record | None = None) -> None:
     """Tell who waits that a generation has ended."""
     told = row.told
     emit(
@@ -234,7 +235,7 @@ def announce(core: Core, row: GenerationRow) -> None:
         charged_micros=row.charged_micros,
         elapsed_s=round((core.clock.now() - from_rfc3339(row.created_at)).total_seconds(), 3),
     )
-    core.watchers.notify(row.id, Ended())
+    core.watchers.notify(row.id, Ended(record=record))
 
 
 async def tell_if_ended(core: Core, generation_id: str) -> GenerationRow | None:

@@ -6,12 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from holdfast.store.records import Record
 from holdfast.types import ImageInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """The generation is in a final state and committed; its record can be read."""
+    """The generation is in a final state and committed."""
+
+    record: Record | None = None
+    """As committed, where whoever tells has it; None: it can be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,8 @@ class _Waiting:
 
     hold: Hold | None = None
     ended: bool = False
+    record: Record | None = None
+    """What it ended with, where that was told with the end."""
     previews: deque[PartialImage] | None = None
 
     def __call__(self, notice: Notice) -> None:
@@ -52,7 +54,7 @@ class _Waiting:
             if self.previews is not None:
                 self.previews.append(notice)
         else:
-            self.ended = True
+            self.ended, self.record = True, notice.record
         if self.hold is not None:
             self.hold.wake()
 
@@ -167,7 +169,7 @@ class Generator:
             if hold.left:
                 emit("caller.left", generation_id=held.generation_id, held=hold.committed)
                 return
-            record = await self._engine.record(held.generation_id)
+            record = waiting.record or await self._engine.record(held.generation_id)
             assert record is not None, "a generation is never forgotten while it is held"
             # A body is not a beat: a reader that pauses inside 27 MB is alive (http-contract §7).
             call.protocol.set_user_timeout(self._settings.server.body_stall_s)

@@ -10,7 +10,7 @@ from holdfast.generation import AttemptState, Effect, PartEnd, State
 from holdfast.policy.failures import verdict_of
 from holdfast.store.generations import attempts_of, blobs_of, end_generation, get_generation, record_event
 from holdfast.store.queries import queries
-from holdfast.store.records import AttemptEnd, AttemptRow, Ended, GenerationRow, NewAttempt, Told, to_json
+from holdfast.store.records import AttemptEnd, AttemptRow, Ended, GenerationRow, NewAttempt, Record, Told, to_json
 from holdfast.types import Charge, worst_charge
 
 _Q = queries("attempts")
@@ -81,7 +81,11 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd) -> Ended:
         _insert_blobs(conn, attempt, end, late=False)
         finished = _end_part(conn, row, end)
     faults.point_sync("settle.after_rows")
-    return Ended(was_open=True, finished=finished)
+    if finished is None:
+        return Ended(was_open=True)
+    # Whoever waits is told all of it: a reading of its own would be another transaction, and another thread.
+    attempts, images = attempts_of(conn, finished.id), blobs_of(conn, finished.id)
+    return Ended(was_open=True, finished=Record(generation=finished, attempts=attempts, blobs=images))
 
 
 def _write_end(conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, charge: Charge) -> None:

@@ -231,8 +231,8 @@ class Ended:
 
     was_open: bool
     """False: somebody had ended this attempt before, and nothing was written."""
-    finished: GenerationRow | None = None
-    """The generation, if this ended it (or turned its failure into a late success)."""
+    finished: Record | None = None
+    """The whole of the generation, if this ended it (or turned its failure into a late success)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

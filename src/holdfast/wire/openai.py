@@ -9,7 +9,7 @@ Source: openai-python 3.54 `types/images_response.py`, `types/image_gen_*_event.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from holdfast.wire.openai_request import (
     encode_images_request,
 )
 from holdfast.wire.sse import event_of
-from holdfast.wire.template import Template, template_of
+from holdfast.wire.template import Slot, Template, template_of
 
 __all__ = [
     "OPENAI_ANSWER_IMAGE",
@@ -109,8 +109,16 @@ def render_images(
     if usage is not None:
         body["usage"] = usage_document(usage)
     body.update(extra or {})
-    body["data"] = [_item(image) for image in images]
-    return template_of(msgspec.json.encode(body), OPENAI_ANSWER_IMAGE)
+    parts: list[bytes | Slot] = []
+    text = msgspec.json.encode(body)[:-1] + b',"data":['
+    for image in images:
+        item = msgspec.json.encode(_item(replace(image, slot=None)))
+        if image.slot is not None:
+            parts += (text + b'{"b64_json":"', Slot(image.slot))
+            text, item = b"", b'",' + item[1:]
+        text += item + b","
+    parts.append(text.removesuffix(b",") + b"]}")
+    return tuple(parts)
 
 
 def render_partial_event(

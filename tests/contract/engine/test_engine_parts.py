@@ -265,7 +265,9 @@ async def test_a_preview_is_shown_while_its_image_is_made(bench: Any, make: Any,
     bench.upstream.usual = shapes.Reply(body=body, content_type="text/event-stream")
     shown: list[bytes] = []
     id_, caller = await bench.ask(make(model=GPT, stream=True, partial_images=1))
-    bench.core.watchers.add(id_, lambda notice: shown.append(notice.path.read_bytes()) if notice != Ended() else None)
+    bench.core.watchers.add(
+        id_, lambda notice: shown.append(notice.path.read_bytes()) if not isinstance(notice, Ended) else None
+    )
     await caller.ended()
     await bench.quiet()
     record = await bench.record(id_)
