@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -132,7 +133,10 @@ def test_recordings_say_where_they_come_from_and_hold_no_secret() -> None:
 
 @pytest.mark.parametrize("provider", ["gemini", "openai"])
 def test_broken_exchange_ends_the_attempt_as_it_is(provider: str) -> None:
-    """The conversation adds nothing to a failure of the transport: retries are decided elsewhere."""
+    """The conversation adds whose it was to a failure of the transport, and no more: retries are decided elsewhere."""
     conversation = conversation_of({"options": {}}, provider)
     failure = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="…")
-    assert conversation.failed(failure) == Failed(failure=failure)
+    step = conversation.failed(failure)
+    assert isinstance(step, Failed)
+    assert step.failure == replace(failure, detail=step.failure.detail)
+    assert step.failure.detail.endswith(" failed: …")

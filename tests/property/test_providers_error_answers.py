@@ -52,7 +52,7 @@ def test_every_error_becomes_a_failure_fit_to_be_shown(head: Head, error: Upstre
     failure = failure_of(head, error, upstream="up", is_relay=is_relay, secrets=("the-key-of-the-operator",))
     assert len(failure.detail) <= 2000
     assert not any(char < " " or char == "\x7f" for char in failure.detail)
-    assert failure.detail.startswith(("up answered ", "up told of an error"))
+    assert failure.detail.startswith(("up answered ", "up told of an error", "the upstream 'up' "))
     assert failure.retry_after_s is None or 0.0 <= failure.retry_after_s <= 86_400.0
     assert failure.reason is None or len(failure.reason) <= 100
 

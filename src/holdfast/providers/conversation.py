@@ -6,8 +6,9 @@ reads the body), then the whole answer, or the failure. Submit-and-poll provider
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
 
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
@@ -66,6 +67,24 @@ class Conversation(Protocol):
 
     def failed(self, failure: Failure) -> Step:
         """Judge an exchange that broke, or a body that could not be read (`malformed`, `unfinished`)."""
+
+
+def named(failure: Failure, *, upstream: str, base_url: str) -> Failure:
+    """Say whose exchange broke: to somebody who called the gateway, a bare host reads as the gateway's own.
+
+    Args:
+        failure: The transport's, whose detail may begin with the host.
+        upstream: The operator's name for it.
+        base_url: Its address.
+    """
+    parts = urlsplit(base_url)
+    why = failure.detail.removeprefix(f"{parts.hostname}: ")
+    told = f"the upstream {upstream!r} ({parts.netloc})"
+    if failure.kind is FailureKind.UNREACHABLE:
+        detail = f"{told} cannot be reached: {why}, nothing was charged"
+    else:
+        detail = f"{told} failed: {why}"
+    return replace(failure, detail=detail[:2000])
 
 
 def unfinished(error: WireError, head: Head) -> Failure:

@@ -184,8 +184,14 @@ def failure_of(
     words = dict.fromkeys(filter(None, map(_word, (error.type, error.code, error.reason))))
     # Inside a 200 a status that nobody named is ours: the upstream answered no such thing.
     named = _own_status(error) if head.is_success else status
-    told = f"{upstream} told of an error" if named is None else f"{upstream} answered {named}"
-    detail = " ".join((told, *(word for word in words if not word.isdigit())))
+    told = "told of an error" if named is None else f"answered {named}"
+    told = " ".join((told, *(word for word in words if not word.isdigit())))
+    detail = f"{upstream} {told}"
+    if meaning.kind is FailureKind.CREDENTIAL:
+        # The caller has a key too, the one for the gateway, and would look there.
+        detail = f"the upstream {upstream!r} refused the gateway's own key or account ({told}); check its `keys`"
+    if meaning.kind is FailureKind.UNREACHABLE:
+        detail = f"the upstream {upstream!r} {told} and no error of an image API; check its `base_url`"
     if meaning.kind is FailureKind.BAD_REQUEST:
         # Only here does the caller need the upstream's own words to mend the request.
         message = _CONTROL.sub(" ", error.message).strip()[:_MESSAGE_CHARS_MAX]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from holdfast.providers.conversation import Done, Failed, Send, Step
+from holdfast.providers.conversation import Done, Failed, Send, Step, named
 from holdfast.providers.error_answers import failure_of
 from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.http import Head, HttpRequest
@@ -107,7 +107,7 @@ class GeminiConversation:
 
     def failed(self, failure: Failure) -> Step:
         """A call that broke is over; whether another one is made is not decided here."""
-        return Failed(failure=failure)
+        return Failed(failure=named(failure, upstream=self.upstream, base_url=self.base_url))
 
     def _versioned_url(self) -> str:
         base_url = self.base_url.rstrip("/")

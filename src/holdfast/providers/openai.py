@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from holdfast.policy.sizes import to_openai
-from holdfast.providers.conversation import Done, Failed, Send, Step
+from holdfast.providers.conversation import Done, Failed, Send, Step, named
 from holdfast.providers.error_answers import failure_of
 from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.http import Head, HttpRequest
@@ -92,7 +92,7 @@ class OpenAIConversation:
 
     def failed(self, failure: Failure) -> Step:
         """A call that broke is over; whether another one is made is not decided here."""
-        return Failed(failure=failure)
+        return Failed(failure=named(failure, upstream=self.upstream, base_url=self.base_url))
 
     def _body(self) -> Template:
         return encode_images_request(

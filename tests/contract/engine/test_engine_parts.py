@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -222,12 +223,13 @@ async def test_html_with_a_200_is_malformed(bench: Any, shapes: Any) -> None:
 
 
 async def test_a_timeout_of_the_attempt_is_told_as_unknown(bench: Any, shapes: Any) -> None:
-    """The transport's own verdict passes through unchanged; the limits are the size's."""
+    """The transport's own verdict passes through, with the upstream's name; the limits are the size's."""
     silent = total_passed(Progress(host="google.test", body=None, head=None, has_begun=False), 180.0)
     bench.upstream.usual = shapes.Reply(failure=silent)
     record = await bench.made()
     (attempt,) = record.attempts
-    assert attempt.failed == silent
+    told = "the upstream 'google' (google.test) failed: no answer within 180 s"
+    assert attempt.failed == replace(silent, detail=told)
     (asked,) = bench.upstream.asked
     assert (asked.timeouts.total_s, asked.timeouts.read_idle_s) == (180.0, 180.0)
     assert dict(asked.request.headers)["X-Server-Timeout"] == "180"

@@ -183,7 +183,26 @@ def test_only_a_callers_mistake_is_explained_in_the_upstreams_words(status: int)
     """Elsewhere they name our account, our key or our quota, which are not the caller's business."""
     failure = failed(an_error(message="Organization org-123 is out of money"), head=a_head(status))
     assert "org-123" not in failure.detail
-    assert failure.detail == f"the-upstream answered {status}"
+    assert f"answered {status}" in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(400, {"type": "INVALID_ARGUMENT", "reason": "API_KEY_INVALID"}), (401, {}), (403, {"code": "access_denied"})],
+)
+def test_a_refused_key_is_told_as_the_gateways_own(status: int, words: dict[str, Any]) -> None:
+    """The caller has a key too, and would look there."""
+    detail = failed(an_error(**words), head=a_head(status)).detail
+    told = " ".join((f"answered {status}", *words.values()))
+    assert detail == f"the upstream 'the-upstream' refused the gateway's own key or account ({told}); check its `keys`"
+
+
+def test_a_page_of_html_in_place_of_an_api_points_at_the_address() -> None:
+    """The API was never reached: the operator wrote another address."""
+    detail = failed(an_error(is_json=False), head=a_head(404)).detail
+    assert detail.startswith(
+        "the upstream 'the-upstream' answered 404 and no error of an image API; check its `base_url`"
+    )
 
 
 def test_codes_are_shown_once_and_short() -> None:

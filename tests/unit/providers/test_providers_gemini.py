@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -355,7 +356,8 @@ def test_an_error_is_judged_by_its_structure(
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.charge, failure.retry_after_s) == (kind, charge, retry_after_s)
     assert failure.status == body["error"]["code"]
-    assert failure.detail.startswith(f"google answered {body['error']['code']}")
+    assert "google" in failure.detail
+    assert f"answered {body['error']['code']}" in failure.detail
 
 
 def test_an_error_in_a_stream_is_the_error() -> None:
@@ -397,7 +399,9 @@ def test_the_upstreams_words_help_to_mend_a_request_and_quote_nothing() -> None:
         assert failure.detail == "google answered 400 INVALID_ARGUMENT"
 
 
-def test_a_broken_exchange_ends_the_attempt_unchanged() -> None:
-    """Retries are decided elsewhere."""
+def test_a_broken_exchange_ends_the_attempt_as_the_upstreams() -> None:
+    """Retries are decided elsewhere; whose host it was is told, since a caller knows only the gateway's."""
     failure = Failure(kind=FailureKind.UNREACHABLE, phase=Phase.CONNECT, charge=Charge.NO, detail="refused")
-    assert a_conversation().failed(failure) == Failed(failure=failure)
+    step = a_conversation(upstream="mine", base_url="http://10.0.0.1:99/v1").failed(failure)
+    detail = "the upstream 'mine' (10.0.0.1:99) cannot be reached: refused, nothing was charged"
+    assert step == Failed(failure=replace(failure, detail=detail))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -357,7 +358,8 @@ def test_the_hint_to_wait_comes_from_the_head() -> None:
     assert failure.retry_after_s == 1.5
 
 
-def test_a_broken_exchange_ends_the_attempt_unchanged() -> None:
-    """Retries are decided elsewhere."""
+def test_a_broken_exchange_ends_the_attempt_as_the_upstreams() -> None:
+    """Retries are decided elsewhere; whose host it was is told, since a caller knows only the gateway's."""
     failure = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="silent")
-    assert a_conversation().failed(failure) == Failed(failure=failure)
+    step = a_conversation(upstream="mine", base_url="http://10.0.0.1:99/v1").failed(failure)
+    assert step == Failed(failure=replace(failure, detail="the upstream 'mine' (10.0.0.1:99) failed: silent"))
