@@ -1,4 +1,4 @@
-"""The one exception of this package.
+"""The exceptions of this package.
 
 Pure: no I/O, clock or randomness.
 """
@@ -18,3 +18,7 @@ class WireError(ValueError):
         self.code: WireErrorCode = code
         self.message = message
         """What is wrong and what to do about it."""
+
+
+class EndsEarly(WireError):
+    """A document ends before it is whole: an answer that was cut on its way, or a request that was written so."""

@@ -5,18 +5,15 @@ Pure: no I/O, clock or randomness.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from holdfast.errors import RequestError
-from holdfast.wire.errors import WireError
+from holdfast.wire.errors import EndsEarly, WireError
 
 _COUNT_MAX = 1 << 53
-_AT = re.compile(r" - at `\$\.?([^`]*)`\Z")
-_MISSING = re.compile(r"missing required field `([^`]*)`")
 
 
 def document_of(skeleton: bytes) -> Any:
@@ -69,19 +66,11 @@ def slot_of(value: object) -> int | None:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else None
 
 
-def request_error_of(error: msgspec.MsgspecError | WireError) -> RequestError:
-    """Tell a caller what is wrong with the request: which field, what was expected."""
-    if isinstance(error, WireError):
-        if error.code == "too_large":
-            return RequestError(error.message, code="input_too_large", status=413)
-        return RequestError(f"The request body cannot be read: {error.message}")
-    text = str(error)
-    if not isinstance(error, msgspec.ValidationError):
-        return RequestError("The body is not valid JSON.")
-    at = _AT.search(text)
-    missing = _MISSING.search(text)
-    where = at.group(1) if at else ""
-    if missing:
-        where = f"{where}.{missing.group(1)}".lstrip(".")
-    what = text[: at.start()] if at else text
-    return RequestError(f"{where}: {what}" if where else what, param=where or None)
+def request_error_of(error: WireError) -> RequestError:
+    """Tell a caller why the body of a request cannot be read."""
+    if error.code == "too_large":
+        return RequestError(error.message, code="input_too_large", status=413)
+    if isinstance(error, EndsEarly):
+        # It came with all the bytes that its framing announced: whoever wrote it left something open.
+        return RequestError("The JSON of the body is not complete: it ends inside an object, a list or a text.")
+    return RequestError(f"The request body cannot be read: {error.message}")

@@ -19,6 +19,7 @@ from holdfast.errors import RequestError
 from holdfast.types import Request, Tier
 from holdfast.wire.errors import WireError
 from holdfast.wire.fields import document_of, mapping_of, request_error_of, slot_of
+from holdfast.wire.misfit import misfit
 from holdfast.wire.template import Template, template_of
 
 _SNAKE = re.compile(r"(?<=[a-zA-Z0-9])_([a-zA-Z0-9])")
@@ -148,7 +149,7 @@ def decode_generate_request(skeleton: bytes) -> GenerateView:
     try:
         request = msgspec.convert(document, type=GenerateContentRequest)
     except msgspec.ValidationError as exc:
-        raise request_error_of(exc) from exc
+        raise misfit(exc, document, GenerateContentRequest) from exc
     config = request.generation_config or GenerationConfig()
     image_config = config.image_config or ImageConfig()
     if config.response_modalities and "IMAGE" not in {name.upper() for name in config.response_modalities}:

@@ -14,7 +14,9 @@ from msgspec import Meta
 
 from holdfast.errors import RequestError
 from holdfast.types import Request
-from holdfast.wire.fields import request_error_of
+from holdfast.wire.errors import WireError
+from holdfast.wire.fields import document_of, request_error_of
+from holdfast.wire.misfit import misfit
 from holdfast.wire.template import Template, template_of
 
 PROMPT_CHARS_MAX = 32_000
@@ -76,15 +78,15 @@ def decode_images_request(skeleton: bytes) -> tuple[ImagesRequest, tuple[str, ..
         RequestError: Not JSON, a field is missing or of the wrong type; `param` names it.
     """
     try:
-        request = msgspec.json.decode(skeleton, type=ImagesRequest)
-        names = msgspec.json.decode(skeleton, type=dict[str, msgspec.Raw])
-    except msgspec.DecodeError as exc:
+        document = document_of(skeleton)
+        request = msgspec.convert(document, type=ImagesRequest)
+    except WireError as exc:
         raise request_error_of(exc) from exc
-    except UnicodeDecodeError as exc:
-        raise RequestError("The body is not UTF-8.") from exc
+    except msgspec.ValidationError as exc:
+        raise misfit(exc, document, ImagesRequest) from exc
     if not request.prompt.strip():
-        raise RequestError("prompt: Expected some text, got white space only", param="prompt")
-    return request, tuple(sorted(name[:64] for name in names if name not in _KNOWN_FIELDS))
+        raise RequestError("prompt must be some text, not white space only.", param="prompt")
+    return request, tuple(sorted(name[:64] for name in document if name not in _KNOWN_FIELDS))
 
 
 def encode_images_request(

@@ -21,7 +21,7 @@ from enum import Enum, auto
 import msgspec
 
 from holdfast.wire.base64_stream import Base64Decoder
-from holdfast.wire.errors import WireError
+from holdfast.wire.errors import EndsEarly, WireError
 
 __all__ = ["Event", "ImageBegan", "ImageBytes", "ImageEnded", "JsonReader", "Nesting", "WireError"]
 
@@ -218,7 +218,7 @@ class JsonReader:
         if self._state is _State.BEFORE:
             raise WireError("json", "the document is empty")
         if self._state is not _State.AFTER:
-            raise WireError("json", "the document ends early: it was cut on its way")
+            raise EndsEarly("json", "the document ends early: it was cut on its way")
         return _checked(bytes(self._skeleton))
 
     def _pass_border(self, data: bytes | bytearray, at: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 
 from holdfast.wire.errors import WireError
@@ -16,25 +15,7 @@ from holdfast.wire.fields import (
     text_of,
     word_of,
 )
-
-
-class Inner(msgspec.Struct):
-    """A nested definition."""
-
-    count: int
-
-
-class Outer(msgspec.Struct):
-    """A definition to fail against."""
-
-    items: list[Inner]
-
-
-def error_for(body: bytes) -> msgspec.MsgspecError:
-    """Decode a body that does not fit."""
-    with pytest.raises(msgspec.MsgspecError) as raised:
-        msgspec.json.decode(body, type=Outer)
-    return raised.value
+from holdfast.wire.scan import JsonReader
 
 
 def test_documents_that_are_not_json_are_wire_errors() -> None:
@@ -92,26 +73,6 @@ def test_slots_are_numbers_in_text() -> None:
     )
 
 
-def test_a_request_error_names_the_field() -> None:
-    """In the caller's spelling, with what was expected."""
-    error = request_error_of(error_for(b'{"items":[{"count":"x"}]}'))
-    assert error.param == "items[0].count"
-    assert error.message == "items[0].count: Expected `int`, got `str`"
-    assert (error.code, error.status) == ("invalid_request", 400)
-
-
-def test_a_request_error_names_a_missing_field() -> None:
-    """At the root and further in."""
-    assert request_error_of(error_for(b"{}")).param == "items"
-    assert request_error_of(error_for(b'{"items":[{}]}')).param == "items[0].count"
-
-
-def test_a_request_error_for_the_whole_body_names_no_field() -> None:
-    """There is none to blame."""
-    assert request_error_of(error_for(b"[]")).param is None
-    assert request_error_of(error_for(b"{")).message == "The body is not valid JSON."
-
-
 def test_wire_errors_become_request_errors() -> None:
     """Too large is a 413, all else a 400."""
     large = request_error_of(WireError("too_large", "too much"))
@@ -122,3 +83,14 @@ def test_wire_errors_become_request_errors() -> None:
         400,
         "The request body cannot be read: no base64",
     )
+
+
+def test_a_request_that_ends_early_is_called_incomplete() -> None:
+    """It came whole, as its framing says; only an answer can have been cut on its way."""
+    reader = JsonReader(lambda _: False)
+    reader.feed(b'{"prompt":"x"')
+    with pytest.raises(WireError) as refused:
+        reader.finish()
+    told = request_error_of(refused.value)
+    assert told.message == "The JSON of the body is not complete: it ends inside an object, a list or a text."
+    assert told.status == 400
