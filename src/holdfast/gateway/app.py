@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from holdfast.clock import Clock
 from holdfast.errors import RequestError
+from holdfast.gateway.astray import astray
 from holdfast.gateway.auth import speaks_gemini
 from holdfast.gateway.call import Call, CallerLeft, Headers, Receive, Scope, Send
 from holdfast.log import emit
@@ -111,7 +112,8 @@ class App:
             allowed.add(each.method)
         if allowed:
             raise _WrongMethod(call.method, allowed)
-        raise RequestError(f"Nothing is served at {call.path[:200]}. See /docs.", code="not_found", status=404)
+        hint = astray(call.path, lambda path: any(each.pattern.fullmatch(path) for each in self._endpoints))
+        raise RequestError(f"Nothing is served at {call.path[:200]}. {hint}", code="not_found", status=404)
 
     async def _fail(self, call: Call, surface: Surface) -> None:
         if call.started:

@@ -238,20 +238,30 @@ async def test_an_unknown_model_is_404_and_names_those_that_are_served(gateway: 
 
 
 async def test_an_unknown_path_is_404_in_the_dialect_it_looks_like(gateway: Any) -> None:
-    """Also with `/v1` forgotten, or a verb that is not served."""
+    """Also with `/v1` forgotten or written twice, or a verb that is not served; what to change is said."""
     google = {"x-goog-api-key": gateway.key}
+    method = "models/gemini-3-pro-image:generateContent"
     cases = [
-        ("/v1/images/edits", None, "openai"),
-        ("/images/generations", None, "openai"),
-        ("/", None, "openai"),
-        ("/v1beta/cachedContents", google, "gemini"),
-        ("/v1beta/models/gemini-3-pro-image:countTokens", google, "gemini"),
-        ("/v1/models/gemini-3-pro-image:embedContent", None, "gemini"),
-        ("/v1/generations/gen_1/nothing", None, "generations"),
+        ("/v1/images/edits", None, "openai", "does not serve edits yet"),
+        ("/v1/images/variations", None, "openai", "does not serve variations"),
+        ("/images/generations", None, "openai", "must end in /v1."),
+        ("/models", None, "openai", "must end in /v1."),
+        ("/v1/images/generations/", None, "openai", "Leave out the slash"),
+        ("/v1/v1/images/generations", None, "openai", "must not end in /v1."),
+        (f"/v1/v1beta/{method}", google, "gemini", "must not end in /v1."),
+        (f"/v1/v1/{method}", google, "gemini", "must not end in /v1."),
+        (f"/v1beta/{method}/", google, "gemini", "Leave out the slash"),
+        ("/", None, "openai", "See /docs."),
+        ("/v1/", None, "openai", "See /docs."),
+        ("/v1beta/cachedContents", google, "gemini", "See /docs."),
+        ("/v1beta/models/gemini-3-pro-image:countTokens", google, "gemini", "See /docs."),
+        ("/v1/models/gemini-3-pro-image:embedContent", None, "gemini", "See /docs."),
+        ("/v1/generations/gen_1/nothing", None, "generations", "See /docs."),
     ]
-    for path, headers, surface in cases:
+    for path, headers, surface, hint in cases:
         answer = await gateway.ask("POST", path, headers=headers, json={"prompt": "marker Qx7Zt"})
         assert_told(answer, surface, 404, "not_found")
+        assert hint in answer.body.decode()
 
 
 async def test_a_wrong_method_is_405_and_says_which_are_right(gateway: Any) -> None:
