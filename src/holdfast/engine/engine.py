@@ -35,7 +35,7 @@ class Engine:
         self._entering = 0
         self._reserved_bytes = 0
         self._received: list[tuple[str, bool]] = []
-        self._noting: asyncio.Task[None]
+        self._noting: asyncio.Task[None] | None = None
         self.is_draining = False
 
     def __repr__(self) -> str:
@@ -219,6 +219,7 @@ class Engine:
         self._received.append((generation_id, with_image))
         if len(self._received) == 1:
             self._noting = self.spawn(self._note_received(), "note-received")
+        assert self._noting is not None
         # The task is everybody's: one caller's end must not take the note from the others.
         await asyncio.shield(self._noting)
         if with_image:
@@ -262,11 +263,16 @@ class Engine:
         return not self._tasks
 
     async def stop(self) -> None:
-        """End at once: attempts in flight stay `sent`, and the next start tells them as unknown."""
+        """End at once: attempts in flight stay `sent`, and the next start tells them as unknown.
+
+        What callers have received is still noted. It takes a moment, and they wait for it: their tasks would be
+        cancelled with it.
+        """
         for live in self._live.values():
             if live.timer is not None:
                 live.timer.cancel()
-        for task in list(self._tasks):
-            task.cancel()
+        for task in self._tasks:
+            if task is not self._noting:
+                task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5.0)

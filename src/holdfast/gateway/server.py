@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
@@ -23,6 +23,11 @@ from holdfast.errors import ConfigError
 from holdfast.gateway.protocol import ConnectionLimits, HoldProtocol
 from holdfast.gateway.sockets import Listening, listen
 from holdfast.log import emit
+
+LINGER_S = 2.0
+"""For the last bytes of a connection that is closed. uvicorn would wait for them, and cancel whoever writes them."""
+UVICORN_LINGERS_S = 5
+"""Longer, so that nothing is left for it to cancel."""
 
 
 class QuietServer(uvicorn.Server):
@@ -128,7 +133,7 @@ def _server(app: Any, settings: Settings, context: ssl.SSLContext | None) -> Qui
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=int(settings.server.idle_timeout_s),
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=UVICORN_LINGERS_S,
         ssl_context_factory=None if context is None else lambda _config, _default: context,
         backlog=4096,
     )
@@ -174,16 +179,21 @@ class Listeners:
 
     def break_off(self) -> None:
         """Cut every answer that is not complete: nobody waits for its end any more."""
-        for _, server in self._pairs:
-            for connection in list(server.server_state.connections):
-                assert isinstance(connection, HoldProtocol)
-                if connection.cycle is not None and not connection.cycle.response_complete:
-                    connection.break_off()
+        for connection in self._connections():
+            if connection.cycle is not None and not connection.cycle.response_complete:
+                connection.break_off()
+
+    def _connections(self) -> list[HoldProtocol]:
+        return [cast(HoldProtocol, each) for _, server in self._pairs for each in server.server_state.connections]
 
     async def close(self) -> None:
-        """End every connection and wait for the servers."""
+        """End every connection and wait for the servers; who has stopped reading holds up nobody's end."""
         for _, server in self._pairs:
             server.should_exit = True
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LINGER_S)
+        for connection in self._connections():
+            connection.transport.abort()
         await asyncio.gather(*self._tasks)
         for listening in self.all:
             listening.sock.close()

@@ -262,6 +262,16 @@ async def test_notes_that_the_disk_does_not_take_trouble_no_caller(
     await bench.is_clean(id_)
 
 
+async def test_what_callers_have_received_is_noted_even_at_the_end(bench: Any) -> None:
+    """They wait for the note: cancelled with the engine, it would cancel them too, which nobody asked for."""
+    id_ = (await bench.made()).generation.id
+    answering = asyncio.create_task(bench.engine.answered(id_, with_image=True))
+    await asyncio.sleep(0)
+    await bench.engine.stop()
+    await answering
+    assert (await bench.record(id_)).generation.collected_at is not None
+
+
 async def test_what_watches_is_told_ends_and_previews_and_can_leave(bench: Any, shapes: Any) -> None:
     """A watcher who left is told nothing more; one who left twice is no error."""
     gate = bench.hold_back()

@@ -273,6 +273,45 @@ async def test_a_second_sigterm_or_the_end_of_grace_ends_at_once_and_the_next_st
     assert len(upstream.asked) == 1
 
 
+def events_of(log: str) -> list[str]:
+    """Read a log in which nothing may stand but events."""
+    return [json.loads(line)["event"] for line in log.splitlines()]
+
+
+async def test_two_signals_at_once_behind_an_answer_leave_a_clean_log(launch: Launch) -> None:
+    """What was received is still noted, and nothing is told of the calls that were being ended."""
+    gateway = await (await launch("--json")).ready()
+    assert (await gateway.ask("POST", "/images/generations", json={"prompt": "marker Qx7Zt"}))[0] == 200
+    gateway.process.send_signal(signal.SIGTERM)
+    # The same signal twice before it is taken would be one.
+    await asyncio.sleep(0.02)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert await gateway.ended() == Exit.OK
+    events = events_of(await gateway.said())
+    assert events[-1] == "server.stopped"
+    assert "caller.collected" in events
+
+
+async def test_a_caller_who_stopped_reading_is_cut_off_at_the_end(launch: Launch, upstream: Any, a_png: Any) -> None:
+    """Its answer fits into no buffer: whoever writes it ends by itself, and not by a cancellation in the log."""
+    gateway = await (await launch("--json", heartbeat=QUICK)).ready()
+    upstream.gives(a_png(noise_bytes=24_000_000))
+    upstream.gate.clear()
+    _, writer, id_ = await gateway.hold()
+    writer.transport.pause_reading()
+    upstream.gate.set()
+    async with asyncio.timeout(WITHIN_S):
+        while (await gateway.ask("GET", f"/generations/{id_}"))[2]["status"] != "succeeded":
+            await asyncio.sleep(0.02)
+    for _ in range(2):
+        gateway.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.05)
+    assert await gateway.ended() == Exit.OK
+    events = events_of(await gateway.said())
+    assert events[-2:] == ["caller.left", "server.stopped"]
+    writer.close()
+
+
 async def test_a_kept_connection_is_no_reason_to_stay(launch: Launch, upstream: Any) -> None:
     """Callers who ask nothing are let go of at once."""
     gateway = await (await launch("--json", drain={"grace_s": 20.0})).ready()
