@@ -68,7 +68,8 @@ class Authenticator:
         if row is None:
             emit("key.refused", level="warning", client=call.client)
             raise RequestError(
-                "The API key is not known here. The first key was printed when the gateway first started.",
+                "The API key is not known here. The first key was printed when the gateway first started, or "
+                "written to first.key in its data folder.",
                 code="invalid_api_key",
                 status=401,
             )

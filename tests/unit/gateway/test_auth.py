@@ -113,6 +113,7 @@ async def test_a_bad_key_is_asked_for_every_time(a_caller: Any, monkeypatch: pyt
             await authenticator.authenticate(bearer(a_caller, "hf-bad"))
         assert (refused.value.status, refused.value.code) == (401, "invalid_api_key")
         assert "hf-bad" not in refused.value.message
+        assert "first.key in its data folder" in refused.value.message
     assert len(store.asked) == 3
     assert [line["event"] for line in told] == ["key.refused"] * 3
     assert "hf-bad" not in str(told)
