@@ -271,7 +271,8 @@ def test_what_fails_at_once_is_told_in_one_line(gateway: Gateway, capsys: pytest
     """No estimate stands before a wrong key."""
     gateway.script = answer_with(401, error("The API key is not known here.", "invalid_api_key"))
     assert generate(gateway) == Exit.KEY_WRONG
-    assert capsys.readouterr().err.count("\n") == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1, told
 
 
 def test_a_program_is_shown_no_progress(
