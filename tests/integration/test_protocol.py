@@ -422,3 +422,14 @@ async def test_a_caller_that_hangs_up_with_all_of_it_has_got_it(reads_all: bool)
         while not counts:
             await asyncio.sleep(0.01)
     assert counts == [0 if reads_all else None]
+
+
+async def test_an_empty_line_alone_does_not_hold_a_connection() -> None:
+    """No request has begun with it; it is told so, and closed, when its time is over."""
+    async with serving(echo(Seen())) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"\r\n")
+        answer = await asyncio.wait_for(reader.read(), LIMITS.header_timeout_s + 10)
+        writer.close()
+        await writer.wait_closed()
+    assert answer.startswith(b"HTTP/1.1 408 ")

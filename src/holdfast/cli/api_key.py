@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def find_api_key(given: str | None, environ: Mapping[str, str], base_url: str, f
     elif environ.get(VARIABLE):
         key = ApiKey(value=environ[VARIABLE].strip(), source=VARIABLE)
     else:
-        found = next((file for file in files if file.is_file()), None) if is_loopback(base_url) else None
+        found = next((file for file in files if os.access(file, os.R_OK)), None) if is_loopback(base_url) else None
         key = ApiKey(value="") if found is None else _read(found)
     if not (key.value.isascii() and key.value.isprintable() and " " not in key.value):
         raise Stop(

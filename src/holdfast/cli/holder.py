@@ -11,7 +11,11 @@ from holdfast.store.lock import Paths
 def holder_of(data: Path) -> int | None:
     """Give the process that has a data folder; None when there is none, or it is no more."""
     lock = Paths(root=data).lock
-    text = lock.read_text("ascii", "replace").strip() if lock.is_file() else ""
+    try:
+        text = lock.read_text("ascii", "replace").strip()
+    except OSError:
+        # None there, or a folder that is not ours to look into.
+        return None
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
         return None
     try:

@@ -109,6 +109,8 @@ class HoldProtocol(HttpToolsProtocol):
         self.access_log = False
         self.on_lost: Callable[[], None] | None = None
         """Called once when the caller's connection is gone while a response is in progress."""
+        self.url = b""
+        """The target; uvicorn sets it with a request's first byte, and empty lines before one are none."""
         self.half_closed = False
         self._had_all = False
         self.stays_open = False

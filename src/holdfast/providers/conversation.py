@@ -79,11 +79,9 @@ def named(failure: Failure, *, upstream: str, base_url: str) -> Failure:
     """
     parts = urlsplit(base_url)
     why = failure.detail.removeprefix(f"{parts.hostname}: ")
-    told = f"the upstream {upstream!r} ({parts.netloc})"
-    if failure.kind is FailureKind.UNREACHABLE:
-        detail = f"{told} cannot be reached: {why}, nothing was charged"
-    else:
-        detail = f"{told} failed: {why}"
+    how = "cannot be reached" if failure.kind is FailureKind.UNREACHABLE else "failed"
+    # What was charged is told beside this: of several parts, one may have failed so and another be paid.
+    detail = f"the upstream {upstream!r} ({parts.netloc}) {how}: {why}"
     return replace(failure, detail=detail[:2000])
 
 

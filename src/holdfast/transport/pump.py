@@ -307,8 +307,12 @@ class Pump:
                 self._dispatch()
             elif self._loop.time() - self._connection.read_at >= self._pause_s:
                 # Nothing flows: what comes next is admitted anew.
+                try:
+                    self._sink.rest()
+                except OSError as exc:
+                    self._stop(exc)
+                    return
                 self._connection.give_to(None)
-                self._sink.rest()
                 self._give_back()
                 self._wake()
                 return

@@ -403,5 +403,5 @@ def test_a_broken_exchange_ends_the_attempt_as_the_upstreams() -> None:
     """Retries are decided elsewhere; whose host it was is told, since a caller knows only the gateway's."""
     failure = Failure(kind=FailureKind.UNREACHABLE, phase=Phase.CONNECT, charge=Charge.NO, detail="refused")
     step = a_conversation(upstream="mine", base_url="http://10.0.0.1:99/v1").failed(failure)
-    detail = "the upstream 'mine' (10.0.0.1:99) cannot be reached: refused, nothing was charged"
+    detail = "the upstream 'mine' (10.0.0.1:99) cannot be reached: refused"
     assert step == Failed(failure=replace(failure, detail=detail))

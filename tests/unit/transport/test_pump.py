@@ -278,6 +278,26 @@ async def test_a_body_in_one_piece_keeps_its_place_through_a_short_pause(rig: An
     assert sink.body == b"abcdef"
 
 
+async def test_a_file_that_cannot_be_closed_ends_the_body(rig: Any) -> None:
+    """Some file systems tell of a full disk only then; a body that nobody reads on would hold its place for minutes."""
+
+    class Failing(rig.Kept):  # type: ignore[name-defined,misc]
+        def rest(self) -> None:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    made = rig()
+    made.deliver(length(6))
+    task = await made.start(Failing())
+    made.deliver(b"abc")
+    await made.turn()
+    made.flush()
+    await works_off(made)
+    made.flush(silent_s=PAUSE_S)
+    with pytest.raises(OSError, match="quota"):
+        await task
+    assert made.is_empty
+
+
 async def test_who_has_begun_goes_before_who_has_not(rig: Any) -> None:
     """A body that paused comes back to a full house: it is the next, before all that wait with nothing read."""
     made, sink = rig(budget_bytes=32), rig.Kept()
