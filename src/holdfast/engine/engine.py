@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from holdfast import faults
@@ -170,7 +171,7 @@ class Engine:
         attempted = await attempt.run(core, live, part, first_target(core, live.model))
         if attempted is None:
             return
-        if await settle.settle(core, live, attempted) is not None:
+        if await settle.settle(core, live, attempted, on_end=partial(self._forget, live)) is not None:
             self._forget(live)
 
     async def _give_up(self, live: Live) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -96,7 +96,9 @@ def judge_failed(failure: Failure, images: Sequence[SpooledImage]) -> Judged:
     return Judged(results=(), drafts=tuple(image for image in images if image.is_whole), failure=failure)
 
 
-async def settle(core: Core, live: Live, attempted: Attempted) -> GenerationRow | None:
+async def settle(
+    core: Core, live: Live, attempted: Attempted, on_end: Callable[[], None] | None = None
+) -> GenerationRow | None:
     """Settle what an attempt brought; return the generation if it has ended."""
     spooled = attempted.spooled
     images = spooled.images if spooled is not None else ()
@@ -112,6 +114,7 @@ async def settle(core: Core, live: Live, attempted: Attempted) -> GenerationRow 
         spooled,
         http_status=attempted.http_status,
         received_at=attempted.received_at,
+        on_end=on_end,
     )
 
 
@@ -123,8 +126,11 @@ async def commit(
     *,
     http_status: int | None = None,
     received_at: str | None = None,
+    on_end: Callable[[], None] | None = None,
 ) -> GenerationRow | None:
     """Move the files, make the settling commit, tell who waits, and empty the spool; return a generation that ended.
+
+    `on_end` is called before anybody is told: whoever has his answer finds the place free that he had.
 
     An answer that the blob store does not take stays in the spool, and its attempt is told as unknown: the next start
     takes it in, and what was told as lost turns out a late success.
@@ -157,6 +163,8 @@ async def commit(
     finished = None
     if ended.finished is not None:
         finished = ended.finished.generation
+        if on_end is not None:
+            on_end()
         announce(core, finished, ended.finished)
     elif not ended.was_open:
         # Where the commit was made twice, since its first answer was lost, only the record knows what it did.
