@@ -60,7 +60,7 @@ class SpoolSink(Sink):
             self._on_partial(partial)
         faults.point_sync("receive.after_pieces")
         if self.writer.complete:
-            # While this thread has it: another hop costs as much as hashing a tenth of the image.
+            # While this thread has it: that saves a hop to the loop and back.
             self.end()
         return self.writer.complete
 
