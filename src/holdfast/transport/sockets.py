@@ -33,8 +33,8 @@ NARROW_RCVBUF_BYTES = 65_536
 """The kernel doubles it to 131,072, the initial size of `tcp_rmem[1]`: below that, a first burst that fills the window
 already offered would be dropped and sent again after a timeout."""
 CROWD_RCVBUF_BYTES = 16_384
-"""Doubled likewise. 11 KB of an unread answer stay in the kernel, not 88; a transfer begins with a quarter of the window
-and has to grow it, which is why this is for crowds."""
+"""Doubled likewise. 11 KB of an unread answer stay in the kernel, not 88; a transfer begins with a quarter of the
+window and has to grow it, which is why this is for crowds."""
 
 _SO_BUF_LOCK = 72
 """`SO_BUF_LOCK` of asm-generic/socket.h; the `socket` module has no name for it."""
