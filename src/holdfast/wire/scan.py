@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum, auto
 
 import msgspec
 
@@ -124,14 +123,10 @@ class Nesting:
             self._keys[-1] = raw.decode("utf-8", "replace")
 
 
-class _State(Enum):
-    BEFORE = auto()
-    STRUCTURE = auto()
-    KEY = auto()
-    TEXT = auto()
-    IMAGE_OPENED = auto()
-    IMAGE = auto()
-    AFTER = auto()
+# States. Plain numbers: in Python 3.11 a member of an Enum costs a call, and a document of 2 MB changes state 40 times.
+# Up to `_IMAGE_OPENED` what is passed belongs to the skeleton.
+_STRUCTURE, _KEY, _TEXT, _IMAGE_OPENED, _IMAGE, _BEFORE, _AFTER = range(7)
+_STATE_NAMES = ("structure", "key", "text", "image_opened", "image", "before", "after")
 
 
 class JsonReader:
@@ -159,7 +154,9 @@ class JsonReader:
         self._images_max = images_max
         self._nesting = Nesting(depth_max=depth_max)
         self._skeleton = bytearray()
-        self._state = _State.BEFORE
+        self._unkept = 0
+        """Where in the piece that is being read the skeleton goes on: it is kept in long runs, not token by token."""
+        self._state = _BEFORE
         self._bom_bytes = 0
         self._key = bytearray()
         self._is_escaped = False
@@ -168,12 +165,12 @@ class JsonReader:
         self._image_bytes = 0
 
     def __repr__(self) -> str:
-        return f"<JsonReader {self._state.name.lower()} skeleton={len(self._skeleton)}B images={self._index}>"
+        return f"<JsonReader {_STATE_NAMES[self._state]} skeleton={len(self._skeleton)}B images={self._index}>"
 
     @property
     def complete(self) -> bool:
         """The top-level value has closed; only white space may follow."""
-        return self._state is _State.AFTER
+        return self._state == _AFTER
 
     @property
     def next_index(self) -> int:
@@ -194,19 +191,22 @@ class JsonReader:
         # Searched and cut as it is: a copy of each piece of 27 MB would cost more than decoding it.
         data = bytes(chunk) if isinstance(chunk, memoryview) else chunk
         events: list[Event] = []
-        at, end = 0, len(data)
+        self._unkept = at = 0
+        end = len(data)
         while at < end:
-            match self._state:
-                case _State.STRUCTURE:
-                    at = self._pass_structure(data, at)
-                case _State.IMAGE:
-                    at = self._pass_image(data, at, events)
-                case _State.KEY | _State.TEXT:
-                    at = self._pass_string(data, at)
-                case _State.IMAGE_OPENED:
-                    at = self._begin_image(data, at, events)
-                case _State.BEFORE | _State.AFTER:
-                    at = self._pass_border(data, at)
+            state = self._state
+            if state == _STRUCTURE:
+                at = self._pass_structure(data, at)
+            elif state <= _TEXT:
+                at = self._pass_string(data, at)
+            elif state == _IMAGE:
+                at = self._pass_image(data, at, events)
+            elif state == _IMAGE_OPENED:
+                at = self._begin_image(data, at, events)
+            else:
+                at = self._pass_border(data, at)
+        if self._state <= _IMAGE_OPENED:
+            self._keep(data, self._unkept, end)
         return events
 
     def finish(self) -> bytes:
@@ -215,9 +215,9 @@ class JsonReader:
         Raises:
             WireError: The document ended early, or is not valid.
         """
-        if self._state is _State.BEFORE:
+        if self._state == _BEFORE:
             raise WireError("json", "the document is empty")
-        if self._state is not _State.AFTER:
+        if self._state != _AFTER:
             raise EndsEarly("json", "the document ends early: it was cut on its way")
         return _checked(bytes(self._skeleton))
 
@@ -227,14 +227,15 @@ class JsonReader:
         at = space.end()
         if at == len(data):
             return at
-        if self._state is _State.AFTER:
+        if self._state == _AFTER:
             raise WireError("json", "the document is followed by something else")
         if self._bom_bytes < len(_BOM) and data[at] == _BOM[self._bom_bytes]:
             self._bom_bytes += 1
             return at + 1
         if self._bom_bytes in (1, 2) or data[at] not in b"{[":
             raise WireError("json", "the body is not a JSON document: it begins with neither { nor [")
-        self._state = _State.STRUCTURE
+        self._state = _STRUCTURE
+        self._unkept = at
         return at
 
     def _pass_structure(self, data: bytes | bytearray, at: int) -> int:
@@ -243,23 +244,22 @@ class JsonReader:
         if stop > at and data.find(b",", at, stop) >= 0:
             self._nesting.separate()
         if token is None:
-            self._keep(data, at, stop)
             return stop
-        self._keep(data, at, stop + 1)
         byte = token.group()
         if byte == b'"':
             if self._nesting.expects_key:
-                self._state = _State.KEY
+                self._state = _KEY
             elif self._is_image(self._nesting.path):
-                self._state = _State.IMAGE_OPENED
+                self._state = _IMAGE_OPENED
             else:
-                self._state = _State.TEXT
+                self._state = _TEXT
         elif byte in b"{[":
             self._nesting.open(byte)
         else:
             self._nesting.close(byte)
             if not self._nesting.depth:
-                self._state = _State.AFTER
+                self._keep(data, self._unkept, stop + 1)
+                self._state = _AFTER
         return stop + 1
 
     def _pass_string(self, data: bytes | bytearray, at: int) -> int:
@@ -272,36 +272,34 @@ class JsonReader:
         assert match is not None
         at = match.end()
         is_closed = at < len(data) and data[at] == _QUOTE
-        if self._state is _State.KEY and len(self._key) <= _KEY_BYTES_MAX:
+        if self._state == _KEY and len(self._key) <= _KEY_BYTES_MAX:
             self._key += data[start:at]
         if is_closed:
-            self._keep(data, start, at + 1)
-            if self._state is _State.KEY:
+            if self._state == _KEY:
                 self._nesting.name(bytes(self._key))
                 self._key.clear()
-            self._state = _State.STRUCTURE
+            self._state = _STRUCTURE
             return at + 1
         if at < len(data):
             assert data[at] == _BACKSLASH
             self._is_escaped = True
-            if self._state is _State.KEY:
+            if self._state == _KEY:
                 self._key += data[at:]
-        self._keep(data, start, len(data))
         return len(data)
 
     def _begin_image(self, data: bytes | bytearray, at: int, events: list[Event]) -> int:
         if data[at] == _QUOTE:
-            self._keep(data, at, at + 1)
-            self._state = _State.STRUCTURE
+            self._state = _STRUCTURE
             return at + 1
         if self._index >= self._images_max:
             raise WireError("too_large", f"the document holds more than {self._images_max} images")
         self._decoder = Base64Decoder()
         self._image_bytes = 0
+        self._keep(data, self._unkept, at)
         number = b"%d" % self._index
         self._keep(number, 0, len(number))
         events.append(ImageBegan(self._index, self._nesting.path))
-        self._state = _State.IMAGE
+        self._state = _IMAGE
         return at
 
     def _pass_image(self, data: bytes | bytearray, at: int, events: list[Event]) -> int:
@@ -315,8 +313,8 @@ class JsonReader:
         self._put(self._decoder.finish(), events)
         events.append(ImageEnded(self._index))
         self._index += 1
-        self._keep(data, stop, stop + 1)
-        self._state = _State.STRUCTURE
+        self._unkept = stop
+        self._state = _STRUCTURE
         return stop + 1
 
     def _put(self, pieces: list[bytes], events: list[Event]) -> None:
