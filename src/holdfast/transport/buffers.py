@@ -12,13 +12,26 @@ SCRATCH_BYTES = 8192
 CHUNKS_BYTES = 262_144
 
 
+def cut(buffer: bytearray, count: int) -> bytearray | memoryview:
+    """Cut a buffer to its first bytes, without copying them where that costs less than a view does its reader.
+
+    A reader that searches needs bytes or a bytearray, and copies a view. A bytearray that is cut by less than half
+    stays where it is.
+    """
+    if count > len(buffer) // 2:
+        del buffer[count:]
+        return buffer
+    return memoryview(buffer)[:count]
+
+
 class BufferPool:
     """Whole buffers of `BUFFER_BYTES`; one event loop only. The byte budget bounds how many are out."""
 
-    __slots__ = ("_free", "chunks", "out", "scratch")
+    __slots__ = ("_free", "_zeros", "chunks", "out", "scratch")
 
     def __init__(self) -> None:
         self._free: list[bytearray] = []
+        self._zeros = memoryview(bytes(BUFFER_BYTES))
         self.out = 0
         """Buffers in use."""
         self.scratch = memoryview(bytearray(SCRATCH_BYTES))
@@ -37,7 +50,10 @@ class BufferPool:
         return self._free.pop() if self._free else bytearray(BUFFER_BYTES)
 
     def give_back(self, buffer: bytearray) -> None:
-        """Take a buffer back; nobody may look at it any more."""
+        """Take a buffer back, whole or cut to what was in it; nobody may look at it any more."""
         self.out -= 1
+        if buffer.__alloc__() > BUFFER_BYTES:
+            # A whole one that was `cut`.
+            buffer += self._zeros[len(buffer) :]
         if len(buffer) == BUFFER_BYTES and len(self._free) < KEPT_MAX:
             self._free.append(buffer)

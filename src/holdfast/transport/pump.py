@@ -14,7 +14,7 @@ from functools import partial
 
 from holdfast.threads import Threads
 from holdfast.transport.budget import ByteBudget
-from holdfast.transport.buffers import BUFFER_BYTES, BufferPool
+from holdfast.transport.buffers import BUFFER_BYTES, BufferPool, cut
 from holdfast.transport.connection import Connection
 from holdfast.transport.exchange import Piece, Sink
 from holdfast.transport.reply import Framing
@@ -278,7 +278,7 @@ class Pump:
         assert buffer is not None
         self._filling, self._filled = None, 0
         self._is_feeding = True
-        piece: Piece = buffer if filled == len(buffer) else memoryview(buffer)[:filled]
+        piece: Piece = buffer if filled == len(buffer) else cut(buffer, filled)
         self._threads.submit(partial(self._sink.feed, [piece]), partial(self._on_fed, buffer))
 
     def _on_fed(self, buffer: bytearray, is_complete: bool, error: BaseException | None) -> None:
