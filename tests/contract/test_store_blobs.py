@@ -153,6 +153,40 @@ def test_a_put_that_broke_off_is_done_again(
     assert str(blobs.path_of(KEY).parent) in paths
 
 
+def test_several_are_put_with_one_sync(blobs: LocalBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its place, and the folder that they share is synced once for all, after the last of them."""
+    keys = [KEY.replace("-0", f"-{at}") for at in range(4)]
+    sources = [a_file(tmp_path, bytes([at]) * 10) for at in range(4)]
+    blobs.put_file(KEY.replace("-0", "-9"), a_file(tmp_path))
+    paths = synced(monkeypatch)
+    groups = [[(keys[0], sources[0])], [], [(keys[1], sources[1]), (keys[2], sources[2])], [(keys[3], sources[3])]]
+    assert blobs.put_files(groups) == [None] * 4
+    assert paths == [str(blobs.path_of(KEY).parent)]
+    for key, source in zip(keys, sources, strict=True):
+        assert blobs.path_of(key).read_bytes() == source.read_bytes()
+
+
+def test_of_several_one_fails_alone(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """A group whose file is missing is told; its neighbours have their places."""
+    other = KEY.replace("-0", "-1")
+    told = blobs.put_files([[(KEY, tmp_path / "none")], [(other, a_file(tmp_path))]])
+    assert isinstance(told[0], FileNotFoundError)
+    assert told[1] is None
+    assert blobs.path_of(other).exists()
+
+
+def test_a_sync_that_fails_fails_for_all(blobs: LocalBlobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose name is lost, nobody can tell; who failed before is told of its own failure."""
+    blobs.put_file(KEY.replace("-0", "-9"), a_file(tmp_path))
+
+    def fail(folder: str) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("holdfast.store.blobs.fsync_folder", fail)
+    told = blobs.put_files([[(KEY, a_file(tmp_path))], [(KEY.replace("-0", "-1"), tmp_path / "none")]])
+    assert [type(each) for each in told] == [OSError, FileNotFoundError]
+
+
 # What only a local disk has
 
 

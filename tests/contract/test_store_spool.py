@@ -24,6 +24,7 @@ from holdfast.store.spool import (
     SpoolWriter,
     attempts_in,
     clear,
+    clear_all,
     recover,
     remove,
     remove_inputs,
@@ -451,6 +452,25 @@ def test_clearing_takes_just_what_an_answer_left(tmp_path: Path) -> None:
     clear(got)
     clear(got)
     assert names(tmp_path) == [f"{NEIGHBOUR}-0.done"]
+
+
+def test_of_several_that_are_cleared_one_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the disk does not let go of is told of its own answer; the others are gone."""
+    first = spooled(tmp_path, openai(png(1)))
+    writer = writer_of(tmp_path, attempt_id=NEIGHBOUR)
+    writer.feed([openai(png(2))])
+    second = writer.finish()
+    unlink = Path.unlink
+
+    def stubborn(path: Path, missing_ok: bool = False) -> None:
+        if path.name.startswith(ATTEMPT):
+            raise OSError(errno.EIO, "Input/output error")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", stubborn)
+    told = clear_all([first, second])
+    assert [type(each) for each in told] == [OSError, type(None)]
+    assert names(tmp_path) == ["-0.done"]
 
 
 @pytest.mark.parametrize("release", [lambda got, folder: clear(got), lambda got, folder: remove(folder, ATTEMPT)])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from holdfast.threads import Threads
+from holdfast.threads import Batches, Threads, let_others_first
 
 
 @pytest.fixture
@@ -170,3 +171,92 @@ async def test_a_close_that_waits_leaves_no_thread_behind() -> None:
     threads.close(wait=True)
     assert sorted(done) == list(range(10))
     assert not any(thread.is_alive() for thread in threads._threads)
+
+
+# Together
+
+
+class Together:
+    """Work that waits for leave, and notes what was done together."""
+
+    def __init__(self, threads: Threads) -> None:
+        self.batches: Batches[str, str] = Batches(threads, self._work)
+        self.done: list[list[str]] = []
+        self.leave = threading.Semaphore(0)
+
+    def _work(self, items: list[str]) -> list[str | Exception]:
+        assert self.leave.acquire(timeout=5.0)
+        self.done.append(items)
+        if "broken" in items:
+            raise RuntimeError("all of it")
+        return [OSError(28, item) if item.startswith("bad") else item.upper() for item in items]
+
+
+async def test_what_comes_while_work_is_done_is_done_together(threads: Threads) -> None:
+    """The first goes through at once; who comes meanwhile shares one turn, in order."""
+    together = Together(threads)
+    asked = [asyncio.create_task(together.batches.do(item)) for item in ("a", "b", "c")]
+    await asyncio.sleep(0)
+    together.leave.release(2)
+    assert await asyncio.gather(*asked) == ["A", "B", "C"]
+    assert together.done == [["a"], ["b", "c"]]
+    together.leave.release()
+    assert await together.batches.do("d") == "D"
+    assert together.done[2:] == [["d"]]
+
+
+async def test_what_fails_in_a_batch_fails_alone(threads: Threads) -> None:
+    """Each is told of its own; work that raises has failed for all of its batch, and for nobody after it."""
+    together = Together(threads)
+    asked = [asyncio.create_task(together.batches.do(item)) for item in ("first", "bad", "good", "broken", "last")]
+    await asyncio.sleep(0)
+    together.leave.release(1)
+    assert await asked[0] == "FIRST"
+    together.leave.release(1)
+    told = await asyncio.gather(*asked[1:], return_exceptions=True)
+    assert [type(each) for each in told] == [RuntimeError] * 4
+    asked = [asyncio.create_task(together.batches.do(item)) for item in ("one", "bad", "good")]
+    together.leave.release(2)
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert (told[0], told[2]) == ("ONE", "GOOD")
+    assert isinstance(told[1], OSError)
+    assert told[1].strerror == "bad"
+
+
+async def test_who_stops_waiting_stops_nobody(threads: Threads) -> None:
+    """The work of a task that is cancelled is done all the same, and its neighbours are told."""
+    together = Together(threads)
+    asked = [asyncio.create_task(together.batches.do(item)) for item in ("a", "b", "c")]
+    await asyncio.sleep(0)
+    for task in asked[:2]:
+        task.cancel()
+    together.leave.release(2)
+    assert await asked[2] == "C"
+    assert together.done == [["a"], ["b", "c"]]
+    assert [task.cancelled() for task in asked] == [True, True, False]
+
+
+# The scheduler
+
+
+async def test_workers_never_take_the_core_from_the_loop(threads: Threads) -> None:
+    """They are batch work for the scheduler; the thread of the loop is not."""
+    policy = await threads.run(lambda: os.sched_getscheduler(0))
+    assert policy == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+def test_a_scheduler_that_refuses_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox may forbid it; other systems have no such thing."""
+    asked: list[int] = []
+
+    def refuse(pid: int, policy: int, param: os.sched_param) -> None:
+        asked.append(pid)
+        raise PermissionError(1, "not here")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    let_others_first()
+    assert asked == [0]
+    monkeypatch.delattr(os, "SCHED_BATCH")
+    let_others_first()
+    assert asked == [0]

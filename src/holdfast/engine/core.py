@@ -14,8 +14,9 @@ from holdfast.config import Settings, Upstream
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
 from holdfast.store.blobs import LocalBlobs
+from holdfast.store.spool import Spooled, clear_all
 from holdfast.store.sqlite import SqliteStore
-from holdfast.threads import Threads
+from holdfast.threads import Batches, Threads
 from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts
 from holdfast.types import Failure, Request, Tier
 
@@ -98,6 +99,14 @@ class Core:
     threads: Threads
     """Where files are moved and hashed."""
     watchers: Watchers = field(default_factory=Watchers)
+    puts: Batches[Sequence[tuple[str, Path]], None] = field(init=False)
+    """Gives spooled images their places in the blob store."""
+    clears: Batches[Spooled, None] = field(init=False)
+    """Empties the spool of what is settled."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "puts", Batches(self.threads, self.blobs.put_files))
+        object.__setattr__(self, "clears", Batches(self.threads, clear_all))
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Run file work off the loop."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from holdfast import faults
-from holdfast.clock import Clock, from_rfc3339
+from holdfast.clock import from_rfc3339
 from holdfast.engine.attempt import Attempted
 from holdfast.engine.core import Core, Live
 from holdfast.engine.patience import patiently
@@ -19,7 +20,7 @@ from holdfast.log import emit
 from holdfast.policy.mishaps import NO_WHOLE_IMAGE, kept_back, reason_of
 from holdfast.store import records, spool
 from holdfast.store.attempts import end_attempt
-from holdfast.store.blobs import LocalBlobs, key_for
+from holdfast.store.blobs import key_for
 from holdfast.store.generations import get_generation
 from holdfast.store.records import AttemptEnd, AttemptRow, GenerationRow, NewAttempt, NewBlob
 from holdfast.store.spool import Spooled, SpooledImage
@@ -186,7 +187,7 @@ async def _put(core: Core, about: About, judged: Judged) -> tuple[NewBlob, ...]:
     pause_s = PUT_PAUSE_S_FIRST
     for left in reversed(range(PUT_TRIES)):
         try:
-            return await core.in_thread(_store, core.blobs, core.clock, about.attempt_id, wanted)
+            return await _store(core, about.attempt_id, wanted)
         except OSError as exc:
             _log_disk(about, exc)
             if not left or not is_disk_full(exc):
@@ -199,7 +200,7 @@ async def _put(core: Core, about: About, judged: Judged) -> tuple[NewBlob, ...]:
 async def _empty_spool(core: Core, about: About, spooled: Spooled) -> None:
     """Remove what is recorded; what cannot be removed is found recorded at the next start, and tried again."""
     try:
-        await core.in_thread(spool.clear, spooled)
+        await core.clears.do(spooled)
     except OSError as exc:
         _log_disk(about, exc)
 
@@ -214,17 +215,19 @@ def _log_disk(about: About, error: OSError) -> None:
     )
 
 
-def _store(
-    blobs: LocalBlobs, clock: Clock, attempt_id: str, wanted: Sequence[tuple[str, SpooledImage]]
-) -> tuple[NewBlob, ...]:
-    """Give each image its place in the blob store; runs in a thread."""
-    stored = []
+async def _store(core: Core, attempt_id: str, wanted: Sequence[tuple[str, SpooledImage]]) -> tuple[NewBlob, ...]:
+    """Give each image its place in the blob store, together with what others settle at this instant."""
+    stored: list[NewBlob] = []
+    places: list[tuple[str, Path]] = []
     for kind, image in wanted:
         assert image.info is not None
         key = key_for(attempt_id, image.index, extension_of(image.info.mime))
-        blobs.put_file(key, image.path)
-        faults.point_sync("settle.after_blob")
-        stored.append(NewBlob(id=clock.new_id("img"), kind=kind, position=image.index, store_key=key, info=image.info))
+        places.append((key, image.path))
+        new = NewBlob(id=core.clock.new_id("img"), kind=kind, position=image.index, store_key=key, info=image.info)
+        stored.append(new)
+    if places:
+        await core.puts.do(places)
+        await faults.point("settle.after_blob")
     return tuple(stored)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast import faults
@@ -17,21 +18,25 @@ def key_for(attempt_id: str, index: int, extension: str) -> str:
     The folder is the day on which the attempt was made, as its id tells it, and not today: a recovery after midnight
     would else store a second copy.
     """
-    return f"blobs/{ulid_moment(attempt_id):%Y/%m/%d}/{attempt_id}-{index}.{extension}"
+    day = ulid_moment(attempt_id).date().isoformat().replace("-", "/")
+    return f"blobs/{day}/{attempt_id}-{index}.{extension}"
 
 
 class LocalBlobs:
     """A folder on a local disk."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        self._durable: set[Path] = set()
+        self._root = str(root)
+        self._durable: set[str] = set()
 
     def path_of(self, key: str) -> Path:
         """Where a blob lies; whether it does is another question."""
+        return Path(self._text_of(key))
+
+    def _text_of(self, key: str) -> str:
         assert not key.startswith("/")
         assert ".." not in key.split("/"), "keys are ours, never a caller's"
-        return self._root / key
+        return f"{self._root}/{key}"
 
     def put_file(self, key: str, source: Path) -> Path:
         """Give a finished, synced file its place, without copying it; the source stays until its owner removes it.
@@ -39,24 +44,47 @@ class LocalBlobs:
         A second put of the same key changes nothing: the first one counts. It makes the name durable all the same,
         since whoever was first may have died before that.
         """
-        target = self.path_of(key)
-        self._make_folder(target.parent)
+        fsync_folder(self._link(key, source))
+        return self.path_of(key)
+
+    def put_files(self, groups: Sequence[Sequence[tuple[str, Path]]]) -> list[OSError | None]:
+        """Put several groups of files with one sync for each folder; tell of each group whether it failed, and how."""
+        folders: set[str] = set()
+        failures: list[OSError | None] = []
+        for group in groups:
+            try:
+                folders.update([self._link(key, source) for key, source in group])
+            except OSError as exc:
+                failures.append(exc)
+            else:
+                failures.append(None)
+        try:
+            for folder in folders:
+                fsync_folder(folder)
+        except OSError as exc:
+            # Whose name is lost, nobody can tell.
+            return [failure or exc for failure in failures]
+        return failures
+
+    def _link(self, key: str, source: Path) -> str:
+        """Give a file its name; return the folder that is to be synced for it."""
+        target = self._text_of(key)
+        folder = target.rpartition("/")[0]
+        if folder not in self._durable:
+            self._make_folder(folder)
         faults.point_sync("blob.before_link")
         with contextlib.suppress(FileExistsError):
             os.link(source, target)
         faults.point_sync("blob.after_link")
-        fsync_folder(target.parent)
-        return target
+        return folder
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self, folder: str) -> None:
         """Make a folder and its parents durable, once each."""
-        if folder in self._durable:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder).mkdir(parents=True, exist_ok=True)
         at = folder
         while at != self._root:
-            fsync_folder(at.parent)
-            at = at.parent
+            at = at.rpartition("/")[0]
+            fsync_folder(at)
         self._durable.add(folder)
 
     def delete(self, key: str) -> None:

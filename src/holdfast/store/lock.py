@@ -141,7 +141,7 @@ def _unusable(root: Path, error: OSError) -> StorageError:
     )
 
 
-def fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path | str) -> None:
     """Make the names in a folder durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

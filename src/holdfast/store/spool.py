@@ -163,7 +163,7 @@ class SpoolWriter:
         if image.partial:
             return PartialReady(index=image.index, path=image.path, info=info) if info and complete else None
         faults.point_sync("spool.image_synced")
-        done = image.path.rename(image.path.with_suffix(".done"))
+        done = image.path.rename(self._folder / f"{self._attempt_id}-{image.index}.done")
         self._files[-1] = done
         faults.point_sync("spool.renamed")
         self._closed.append(_Closed(image.index, done, info, complete))
@@ -247,6 +247,19 @@ def write_all(file: BinaryIO, data: bytes) -> None:
 def clear(spooled: Spooled) -> None:
     """Remove the files of an answer that is settled, by name: listing a spool of thousands takes milliseconds."""
     _release(spooled.files)
+
+
+def clear_all(answers: Sequence[Spooled]) -> list[OSError | None]:
+    """Remove the files of several answers; tell of each whether that failed, and how."""
+    failures: list[OSError | None] = []
+    for spooled in answers:
+        try:
+            clear(spooled)
+        except OSError as exc:
+            failures.append(exc)
+        else:
+            failures.append(None)
+    return failures
 
 
 def remove(folder: Path, attempt_id: str) -> None:

@@ -22,7 +22,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from holdfast import faults
 from holdfast.errors import StorageError, is_disk_full
 from holdfast.store.queries import migrations
-from holdfast.threads import Threads
+from holdfast.threads import Threads, let_others_first
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -174,6 +174,7 @@ class SqliteStore:
     # The writing thread
 
     def _run(self) -> None:
+        let_others_first()
         ended = False
         while not ended:
             batch, ended = self._next_batch()

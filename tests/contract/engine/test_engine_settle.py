@@ -72,16 +72,15 @@ async def test_a_database_that_stays_broken_keeps_the_answer_for_the_next_start(
 def failing_puts(bench: Any, monkeypatch: pytest.MonkeyPatch, number: int, *, times: int) -> list[str]:
     """Let the blob store refuse some puts; list all that are tried."""
     keys: list[str] = []
-    real = bench.core.blobs.put_file
+    real: Callable[[str, Path], str] = bench.core.blobs._link
 
-    def put_file(key: str, source: Path) -> Path:
+    def link(key: str, source: Path) -> str:
         keys.append(key)
         if len(keys) <= times:
             raise OSError(number, "No space left on device")
-        path: Path = real(key, source)
-        return path
+        return real(key, source)
 
-    monkeypatch.setattr(bench.core.blobs, "put_file", put_file)
+    monkeypatch.setattr(bench.core.blobs, "_link", link)
     return keys
 
 
