@@ -113,7 +113,7 @@ class GaveUp:
     """All parts have ended and none has an image."""
 
     code: str
-    """Of the first part's failure."""
+    """Of the failure that is told; see `told_part`."""
     charge: Charge
     cancel_asked: bool = False
 
@@ -427,7 +427,7 @@ class PartEnd:
 def conclude(parts: Sequence[PartEnd], *, wanted: int, cancel_asked: bool = False) -> ImagesStored | GaveUp:
     """Sum up a generation whose parts have all ended.
 
-    One image or more is a success, and what is missing is not charged. None is a failure, told as the first part's.
+    One image or more is a success, and what is missing is not charged. None is a failure, told as one part's.
 
     Args:
         parts: One for each part, in any order; at least one.
@@ -439,9 +439,18 @@ def conclude(parts: Sequence[PartEnd], *, wanted: int, cancel_asked: bool = Fals
     images = sum(part.images for part in parts)
     if images > 0:
         return ImagesStored(delivered=min(images, wanted), wanted=wanted)
-    first = min(parts, key=lambda part: part.part)
-    assert first.code is not None
-    return GaveUp(code=first.code, charge=worst_charge(part.charge for part in parts), cancel_asked=cancel_asked)
+    told = told_part(parts)
+    assert told.code is not None
+    return GaveUp(code=told.code, charge=told.charge, cancel_asked=cancel_asked)
+
+
+def told_part(parts: Sequence[PartEnd]) -> PartEnd:
+    """Name the part whose failure is told: the first of those that may have cost the most.
+
+    Words and charge are then of one failure: nobody reads that nothing was sent beside a charge that is unknown.
+    """
+    worst = worst_charge(part.charge for part in parts)
+    return min((part for part in parts if part.charge is worst), key=lambda part: part.part)
 
 
 class AttemptState(StrEnum):

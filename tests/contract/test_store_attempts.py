@@ -33,7 +33,9 @@ from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase, Usage
 
 PRICE = 240_000
 UNKNOWN = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="the connection ended")
+UNKNOWN_TOO = Failure(kind=FailureKind.UPSTREAM_TIMEOUT, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="too slow")
 UNPAID = Failure(kind=FailureKind.OVERLOADED, phase=Phase.RECEIVE, charge=Charge.NO, detail="busy", status=503)
+UNSENT = Failure(kind=FailureKind.UNREACHABLE, phase=Phase.CONNECT, charge=Charge.NO, detail="nothing was sent")
 PAID = Failure(kind=FailureKind.MALFORMED, phase=Phase.DECODE, charge=Charge.YES, detail="cut image", status=200)
 EXCEEDED = Told(code="deadline_exceeded", message="too late", charge=Charge.UNKNOWN)
 
@@ -351,10 +353,20 @@ def test_parts_end_one_by_one_and_the_last_one_concludes(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
-def test_when_every_part_failed_the_first_part_is_the_story(bench: Bench, order: tuple[int, ...]) -> None:
-    """Whichever ended last; what may have been paid is the worst of all parts."""
+@pytest.mark.parametrize(
+    ("failures", "story", "code"),
+    [
+        ((UNPAID, UNKNOWN, PAID), 2, "upstream_failed"),
+        ((UNSENT, UNKNOWN, UNPAID), 1, "outcome_unknown"),
+        ((UNSENT, UNPAID, UNSENT), 0, "upstream_failed"),
+        ((UNPAID, UNKNOWN, UNKNOWN_TOO), 1, "outcome_unknown"),
+    ],
+)
+def test_when_every_part_failed_words_and_charge_are_of_one_part(
+    bench: Bench, failures: tuple[Failure, ...], story: int, code: str, order: tuple[int, ...]
+) -> None:
+    """The first of those that may have cost the most, whichever ended last: "not sent" is never told as unknown."""
     bench.accept(n=3, parts=3)
-    failures = [UNPAID, UNKNOWN, PAID]
     for part in range(3):
         bench.begin(part)
     for part in order:
@@ -362,7 +374,9 @@ def test_when_every_part_failed_the_first_part_is_the_story(bench: Bench, order:
     assert ended.finished is not None
     told = ended.finished.generation.told
     assert told is not None
-    assert (told.code, told.message, told.charge) == ("overloaded", UNPAID.detail, Charge.YES)
+    it = failures[story]
+    assert (told.code, told.message, told.charge) == (code, it.detail, it.charge)
+    assert (told.kind, told.status, told.reason) == (it.kind.value, it.status, it.reason)
 
 
 def test_after_a_cancel_an_image_is_delivered_and_a_failure_is_an_end(bench: Bench) -> None:
@@ -461,10 +475,10 @@ def test_an_image_that_comes_after_any_other_end_is_kept_as_an_extra(bench: Benc
     bench.begin(0)
     bench.begin(1)
     bench.end(1, failure=UNKNOWN)
-    bench.end(0, failure=UNPAID)
+    bench.end(0, failure=PAID)
     told = bench.row()
     assert told.told is not None
-    assert told.told.code == "overloaded"
+    assert told.told.code == "upstream_failed"
     assert bench.end(1, blobs=blobs(1, "draft", "result")) == Ended(was_open=True)
     assert bench.kinds() == {"blobs/1-0": "draft", "blobs/1-1": "late"}
     after = bench.row()

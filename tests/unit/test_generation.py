@@ -35,10 +35,12 @@ from holdfast.generation import (
     conclude,
     end_of_attempt,
     move_attempt,
+    told_part,
 )
 from holdfast.types import Charge
 
 GAVE_UP = GaveUp(code="upstream_failed", charge=Charge.NO)
+COSTS = (Charge.NO, Charge.UNKNOWN, Charge.YES)
 
 
 def after(*events: Event) -> tuple[State, list[Effect]]:
@@ -236,11 +238,16 @@ def test_more_images_than_asked_for_are_not_charged() -> None:
     assert conclude([PartEnd(part=0, images=3)], wanted=1) == ImagesStored(delivered=1, wanted=1)
 
 
-def test_no_image_at_all_is_told_as_the_first_part() -> None:
-    """In the order of the parts, not of their ends; and paid as the worst of them."""
-    parts = [PartEnd(part=1, code="overloaded"), PartEnd(part=0, code="outcome_unknown", charge=Charge.UNKNOWN)]
-    assert conclude(parts, wanted=2) == GaveUp(code="outcome_unknown", charge=Charge.UNKNOWN)
-    assert conclude(parts, wanted=2, cancel_asked=True).__class__ is GaveUp
+def test_no_image_at_all_is_told_as_the_first_of_the_parts_that_may_have_cost_the_most() -> None:
+    """In the order of the parts, not of their ends; the code is of a failure with the charge that is told."""
+    no, unknown, yes = (PartEnd(part=at, code=f"code_{at}", charge=charge) for at, charge in enumerate(COSTS))
+    unknown_too = PartEnd(part=3, code="code_3", charge=Charge.UNKNOWN)
+    assert conclude([unknown_too, unknown, no], wanted=3) == GaveUp(code="code_1", charge=Charge.UNKNOWN)
+    assert conclude([unknown_too, unknown, no, yes], wanted=4) == GaveUp(code="code_2", charge=Charge.YES)
+    assert conclude([PartEnd(part=4, code="code_4"), no], wanted=2) == GaveUp(code="code_0", charge=Charge.NO)
+    cancelled = conclude([no, unknown], wanted=2, cancel_asked=True)
+    assert cancelled == GaveUp(code="code_1", charge=Charge.UNKNOWN, cancel_asked=True)
+    assert told_part([unknown_too, unknown, no]) is unknown
 
 
 def test_a_part_has_images_or_a_reason() -> None:

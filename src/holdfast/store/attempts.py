@@ -7,11 +7,11 @@ from dataclasses import asdict
 
 from holdfast import faults, generation
 from holdfast.generation import AttemptState, Effect, PartEnd, State
-from holdfast.policy.failures import verdict_of
+from holdfast.policy.failures import Verdict, verdict_of
 from holdfast.store.generations import attempts_of, blobs_of, end_generation, get_generation, record_event
 from holdfast.store.queries import queries
 from holdfast.store.records import AttemptEnd, AttemptRow, Ended, GenerationRow, NewAttempt, Record, Told, to_json
-from holdfast.types import Charge, worst_charge
+from holdfast.types import Charge
 
 _Q = queries("attempts")
 _G = queries("generations")
@@ -138,7 +138,7 @@ def _end_part(conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd) -> 
     ends = [_part_end(part, images.get(part, 0), attempts) for part in range(row.parts)]
     event = generation.conclude(ends, wanted=row.n, cancel_asked=bool(row.cancel_requested))
     transition = generation.apply(State(row.state), event)
-    told = _told(attempts) if isinstance(event, generation.GaveUp) else None
+    told = _told(attempts, generation.told_part(ends)) if isinstance(event, generation.GaveUp) else None
     return end_generation(
         conn,
         row,
@@ -153,22 +153,23 @@ def _end_part(conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd) -> 
 def _part_end(part: int, images: int, attempts: list[AttemptRow]) -> PartEnd:
     if images:
         return PartEnd(part=part, images=images)
-    failures = [each.failed for each in attempts if each.part == part]
-    verdict = verdict_of([failure for failure in failures if failure is not None])
+    verdict = _verdict(part, attempts)
     return PartEnd(part=part, code=verdict.code, charge=verdict.charge)
 
 
-def _told(attempts: list[AttemptRow]) -> Told:
-    """Sum up for the caller: the first part's story, and what all of them together may have cost."""
-    first = min(attempt.part for attempt in attempts)
-    failures = [each.failed for each in attempts if each.part == first]
-    verdict = verdict_of([failure for failure in failures if failure is not None])
-    worst = worst_charge(Charge(attempt.charge) for attempt in attempts)
+def _verdict(part: int, attempts: list[AttemptRow]) -> Verdict:
+    failures = [each.failed for each in attempts if each.part == part]
+    return verdict_of([failure for failure in failures if failure is not None])
+
+
+def _told(attempts: list[AttemptRow], end: PartEnd) -> Told:
+    """Tell the caller the story of one part, which stands for all."""
+    verdict = _verdict(end.part, attempts)
     failure = verdict.failure
     return Told(
         code=verdict.code,
         message=failure.detail,
-        charge=worst,
+        charge=verdict.charge,
         kind=failure.kind.value,
         reason=failure.reason,
         status=failure.status,

@@ -76,8 +76,10 @@ async def test_some_parts_fail_and_what_is_there_is_delivered(bench: Any, make: 
     await bench.is_clean(row.id)
 
 
-async def test_when_every_part_fails_the_first_one_is_told(bench: Any, make: Any, shapes: Any) -> None:
-    """Its error is the story, whichever ended first; what all of them may have cost together is told with it."""
+async def test_when_every_part_fails_the_one_that_may_have_cost_most_is_told(
+    bench: Any, make: Any, shapes: Any
+) -> None:
+    """Its error is the story, whichever ended first: words and charge are of one failure."""
     gates = [bench.hold_back(part) for part in range(2)]
     bench.upstream.by_part[0] = shapes.Reply(body=BUSY, status=503, when=gates[0])
     bench.upstream.by_part[1] = shapes.Reply(failure=LOST, when=gates[1])
@@ -93,8 +95,8 @@ async def test_when_every_part_fails_the_first_one_is_told(bench: Any, make: Any
     assert row.told is not None
     assert (row.state, row.told.code, row.told.kind, row.told.charge) == (
         "failed",
-        "overloaded",
-        "overloaded",
+        "outcome_unknown",
+        "lost_reply",
         "unknown",
     )
     assert await bench.verbs(id_) == ["hold", "void"]
