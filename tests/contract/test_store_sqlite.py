@@ -382,6 +382,11 @@ async def test_power_may_fail_after_any_commit(store: SqliteStore, tmp_path: Pat
     assert wal.stat().st_size > size
 
 
+async def test_savepoints_are_kept_in_memory(store: SqliteStore) -> None:
+    """Each keeps what its pages were before; by default these go through a temporary file, page by page."""
+    assert await store.write(pragma, "temp_store") == 2
+
+
 async def test_references_are_checked_and_readers_are_read_only(store: SqliteStore) -> None:
     """A row without its parent is refused; a reader's connection is opened so that it cannot write."""
     assert await store.write(pragma, "foreign_keys") == 1

@@ -265,6 +265,8 @@ def _open(path: Path, owner: str) -> sqlite3.Connection:
                 f"{path.parent} is on a file system that takes no WAL. Use a local disk.", reason="broken"
             )
         conn.execute("PRAGMA synchronous = FULL")
+        # Each savepoint keeps what its pages were. In a file that was 60 writes a generation.
+        conn.execute("PRAGMA temp_store = MEMORY")
         conn.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         _migrate(conn)
         conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('owner', ?)", (owner,))
