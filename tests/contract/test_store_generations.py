@@ -26,6 +26,7 @@ from holdfast.store.generations import (
     events_of,
     get_generation,
     get_record,
+    insert_event,
     mark_received,
     open_records,
     pass_deadline,
@@ -272,6 +273,43 @@ def test_an_end_is_written_once_however_often_it_is_tried(db: Database) -> None:
     assert len(db.write_sync(events_of, "gen_1")) == 2
 
 
+def test_an_end_is_refused_if_anything_was_written_since_its_row_was_read(db: Database) -> None:
+    """It is made of that row: were it older than the log, the end would undo what came between."""
+    db.write_sync(accept, a_generation())
+    row = db.write_sync(get_generation, "gen_1")
+    assert row is not None
+    db.write_sync(record_event, "gen_1", "progress", at=at(3))
+    gone = generation.apply(State.QUEUED, GaveUp(code="internal_error", charge=Charge.NO))
+    with pytest.raises(AssertionError, match="ends once"):
+        db.write_sync(end_generation, row, gone, at=at(5), purge_after=at(9), told=EXCEEDED)
+    assert db.write_sync(ledger_of, "gen_1")[2:] == []
+    assert [event.type for event in db.write_sync(events_of, "gen_1")] == ["queued", "progress"]
+
+
+@pytest.mark.parametrize("charged", [0, 1, 3])
+def test_an_end_is_given_back_as_it_is_read_again(db: Database, charged: int) -> None:
+    """What is told to those who wait is made of what is known, and is what stands in the row."""
+    db.write_sync(accept, a_generation(n=3, parts=3, held_micros=3 * PRICE))
+    for part in range(3):
+        db.write_sync(begin_attempt, an_attempt(f"att_{part}", part=part))
+    for part in range(charged):
+        ended = db.write_sync(end_attempt, images(f"att_{part}"))
+    if charged == 3:
+        assert ended.finished == db.write_sync(get_record, "gen_1")
+        return
+    row = db.write_sync(pass_deadline, "gen_1", EXCEEDED, at(25), at(45), False)
+    assert row == db.write_sync(get_generation, "gen_1")
+    assert row.parts_open == 3 - charged
+
+
+def test_a_number_of_the_log_is_given_once(db: Database) -> None:
+    """Whoever counted wrongly is refused; the log is not rewritten."""
+    db.write_sync(accept, a_generation())
+    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+        db.write_sync(insert_event, "gen_1", 1, "progress", at=at(1))
+    assert [event.type for event in db.write_sync(events_of, "gen_1")] == ["queued"]
+
+
 def test_only_a_final_state_is_an_end(db: Database) -> None:
     """A transition that goes on is no end: that is our mistake."""
     db.write_sync(accept, a_generation())
@@ -300,6 +338,22 @@ def test_the_first_receipt_counts(db: Database) -> None:
     db.write_sync(mark_received, [("gen_1", True)], at(12))
     db.write_sync(mark_received, [("gen_1", True)], at(13))
     assert marked(db) == (at(10), at(12))
+
+
+def test_receipts_of_a_moment_are_noted_together(db: Database) -> None:
+    """Each as what it was; the same one twice, or in both ways, is noted for its sum."""
+    for id_ in ("gen_1", "gen_2", "gen_3", "gen_4"):
+        db.write_sync(accept, a_generation(id_))
+    notes = [("gen_1", True), ("gen_2", False), ("gen_3", False), ("gen_3", True), ("gen_none", True), ("gen_1", True)]
+    db.write_sync(mark_received, notes, at(10))
+    db.write_sync(mark_received, [], at(11))
+    rows = [db.write_sync(get_generation, id_) for id_ in ("gen_1", "gen_2", "gen_3", "gen_4")]
+    assert [(row.answered_at, row.collected_at) for row in rows] == [
+        (at(10), at(10)),
+        (at(10), None),
+        (at(10), at(10)),
+        (None, None),
+    ]
 
 
 def test_collecting_alone_is_an_answer_too(db: Database) -> None:

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import asdict
+from collections import Counter
 
 from holdfast import faults, generation
 from holdfast.generation import AttemptState, Effect, PartEnd, State
 from holdfast.policy.failures import Verdict, verdict_of
-from holdfast.store.generations import attempts_of, blobs_of, end_generation, get_generation, record_event
+from holdfast.store.generations import (
+    attempts_of,
+    blobs_of,
+    end_generation,
+    get_record,
+    insert_event,
+    record_event,
+)
 from holdfast.store.queries import queries
-from holdfast.store.records import AttemptEnd, AttemptRow, Ended, GenerationRow, NewAttempt, Record, Told, to_json
+from holdfast.store.records import (
+    AttemptEnd,
+    AttemptRow,
+    Ended,
+    GenerationRow,
+    NewAttempt,
+    Record,
+    Told,
+    to_json,
+    values_of,
+)
 from holdfast.types import Charge
 
 _Q = queries("attempts")
@@ -25,22 +42,27 @@ def begin_attempt(conn: sqlite3.Connection, new: NewAttempt) -> int | None:
     """
     faults.point_sync("send.before_rows")
     part = {"generation_id": new.generation_id, "part": new.part}
-    if conn.execute(_Q["open_attempt_of_part"], part).fetchone() is not None:
+    row = conn.execute(_Q["before_sending"], part).fetchone()
+    if row is None or row["in_flight"] or State(row["state"]).is_final:
         return None
-    row = get_generation(conn, new.generation_id)
-    if row is None or State(row.state).is_final:
-        return None
-    transition = generation.apply(State(row.state), generation.AttemptSent())
+    transition = generation.apply(State(row["state"]), generation.AttemptSent())
     assert Effect.BUMP_EPOCH in transition.effects
-    claim = {"id": row.id, "owner": new.owner, "state": transition.state.value, "at": new.sent_at}
-    claimed = conn.execute(_G["claim_generation"], claim).fetchone()
-    if claimed is None:
+    epoch, number = row["epoch"] + 1, row["sequence_number"] + 1
+    claim = {
+        "id": new.generation_id,
+        "owner": new.owner,
+        "state": transition.state.value,
+        "at": new.sent_at,
+        "epoch": epoch,
+        "sequence_number": number,
+    }
+    if conn.execute(_G["claim_generation"], claim).rowcount == 0:
         return None
-    values = {**asdict(new), "epoch": claimed[0], "state": AttemptState.SENT.value}
-    conn.execute(_Q["insert_attempt"], values)
-    record_event(conn, row.id, "running", at=new.sent_at, data={"upstream": new.upstream, "part": new.part})
+    conn.execute(_Q["insert_attempt"], {**values_of(new), "epoch": epoch, "state": AttemptState.SENT.value})
+    sent_to = {"upstream": new.upstream, "part": new.part}
+    insert_event(conn, new.generation_id, number, "running", at=new.sent_at, data=sent_to)
     faults.point_sync("send.after_rows")
-    return int(claimed[0])
+    return int(epoch)
 
 
 def get_attempt(conn: sqlite3.Connection, attempt_id: str) -> AttemptRow | None:
@@ -56,9 +78,9 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd) -> Ended:
     outcome of becomes a late success. What has ended otherwise stays as it is.
     """
     faults.point_sync("settle.before_rows")
-    attempt = get_attempt(conn, end.attempt_id)
-    assert attempt is not None, "an attempt is committed before it is sent"
-    before = AttemptState(attempt.state)
+    found = conn.execute(_Q["before_settling"], {"id": end.attempt_id}).fetchone()
+    assert found is not None, "an attempt is committed before it is sent"
+    before = AttemptState(found["attempt_state"])
     if before not in generation.SETTLEABLE_ATTEMPT_STATES:
         return Ended(was_open=False)
     charge = end.failure.charge if end.failure is not None else Charge.YES
@@ -68,24 +90,19 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd) -> Ended:
         return Ended(was_open=False)
     generation.move_attempt(before, after)
     _write_end(conn, end, after, charge)
-    row = get_generation(conn, attempt.generation_id)
-    assert row is not None
+    row, part = GenerationRow.of(found), int(found["attempt_part"])
     if State(row.state).is_final:
-        finished = _late(conn, row, attempt, end)
+        finished = _late(conn, row, part, end)
     elif before is AttemptState.UNKNOWN:
         # Its part was counted as ended when it was given up on; others of its generation are still in flight.
-        _insert_blobs(conn, attempt, end, late=False)
+        _insert_blobs(conn, row, part, end, late=False)
         record_event(conn, row.id, "stored", at=end.at, data={"late": True})
         finished = None
     else:
-        _insert_blobs(conn, attempt, end, late=False)
+        _insert_blobs(conn, row, part, end, late=False)
         finished = _end_part(conn, row, end)
     faults.point_sync("settle.after_rows")
-    if finished is None:
-        return Ended(was_open=True)
-    # Whoever waits is told all of it: a reading of its own would be another transaction, and another thread.
-    attempts, images = attempts_of(conn, finished.id), blobs_of(conn, finished.id)
-    return Ended(was_open=True, finished=Record(generation=finished, attempts=attempts, blobs=images))
+    return Ended(was_open=True, finished=finished)
 
 
 def _write_end(conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, charge: Charge) -> None:
@@ -105,15 +122,15 @@ def _write_end(conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, c
     )
 
 
-def _insert_blobs(conn: sqlite3.Connection, attempt: AttemptRow, end: AttemptEnd, *, late: bool) -> None:
+def _insert_blobs(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, *, late: bool) -> None:
     for blob in end.blobs:
         conn.execute(
             _Q["insert_blob"],
             {
                 "id": blob.id,
-                "generation_id": attempt.generation_id,
-                "attempt_id": attempt.id,
-                "part": attempt.part,
+                "generation_id": row.id,
+                "attempt_id": end.attempt_id,
+                "part": part,
                 "position": blob.position,
                 "kind": "late" if late and blob.kind == "result" else blob.kind,
                 "store_key": blob.store_key,
@@ -127,27 +144,36 @@ def _insert_blobs(conn: sqlite3.Connection, attempt: AttemptRow, end: AttemptEnd
         )
 
 
-def _end_part(conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd) -> GenerationRow | None:
-    """Count the part as ended; after the last one, conclude."""
-    (left,) = conn.execute(_G["end_part"], {"id": row.id}).fetchone()
+def _end_part(conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd) -> Record | None:
+    """Count the part as ended; after the last one, conclude, and give all of it.
+
+    Whoever waits is told all of it: a reading of its own would be another transaction, and another thread.
+    """
+    left = row.parts_open - 1
+    assert left >= 0, "a part ends once"
     if left > 0:
-        record_event(conn, row.id, "stored" if end.failure is None else "progress", at=end.at)
+        number = row.sequence_number + 1
+        conn.execute(_G["end_part"], {"id": row.id, "parts_open": left, "sequence_number": number})
+        insert_event(conn, row.id, number, "stored" if end.failure is None else "progress", at=end.at)
         return None
-    images = {each["part"]: each["images"] for each in conn.execute(_Q["delivered_images"], {"id": row.id})}
-    attempts = [each for each in attempts_of(conn, row.id) if each.drive == row.drive]
-    ends = [_part_end(part, images.get(part, 0), attempts) for part in range(row.parts)]
+    attempts, blobs = attempts_of(conn, row.id), blobs_of(conn, row.id)
+    images = Counter(blob.part for blob in blobs if blob.kind == "result")
+    of_drive = [each for each in attempts if each.drive == row.drive]
+    ends = [_part_end(part, images[part], of_drive) for part in range(row.parts)]
     event = generation.conclude(ends, wanted=row.n, cancel_asked=bool(row.cancel_requested))
     transition = generation.apply(State(row.state), event)
-    told = _told(attempts, generation.told_part(ends)) if isinstance(event, generation.GaveUp) else None
-    return end_generation(
+    told = _told(of_drive, generation.told_part(ends)) if isinstance(event, generation.GaveUp) else None
+    ended = end_generation(
         conn,
         row,
         transition,
         at=end.at,
         purge_after=end.purge_after,
-        delivered=sum(images.values()),
+        delivered=images.total(),
         told=told,
+        parts_ended=1,
     )
+    return Record(generation=ended, attempts=attempts, blobs=blobs)
 
 
 def _part_end(part: int, images: int, attempts: list[AttemptRow]) -> PartEnd:
@@ -177,15 +203,15 @@ def _told(attempts: list[AttemptRow], end: PartEnd) -> Told:
     )
 
 
-def _late(conn: sqlite3.Connection, row: GenerationRow, attempt: AttemptRow, end: AttemptEnd) -> GenerationRow | None:
+def _late(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd) -> Record | None:
     """Take in what came after the end; nothing paid for is thrown away, and the customer pays nothing for it."""
     if end.failure is not None:
-        _insert_blobs(conn, attempt, end, late=True)
+        _insert_blobs(conn, row, part, end, late=True)
         return None
     code = row.told.code if row.told is not None else None
     transition = generation.apply(State(row.state), generation.LateImageStored(code=code))
     turned = Effect.MARK_LATE in transition.effects
-    _insert_blobs(conn, attempt, end, late=not turned)
+    _insert_blobs(conn, row, part, end, late=not turned)
     record_event(conn, row.id, "stored", at=end.at, data={"late": True})
     if not turned:
         return None
@@ -198,4 +224,4 @@ def _late(conn: sqlite3.Connection, row: GenerationRow, attempt: AttemptRow, end
     }
     conn.execute(_G["mark_late"], values)
     record_event(conn, row.id, transition.state.value, at=end.at, data={"late": True})
-    return get_generation(conn, row.id)
+    return get_record(conn, row.id)

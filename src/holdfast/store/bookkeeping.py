@@ -14,11 +14,12 @@ _Q = queries("ledger")
 def post(conn: sqlite3.Connection, transaction: Transaction, *, generation_id: str, drive: int, at: str) -> None:
     """Write a transaction and its accounts' balances; a second one of the same verb is refused by the index."""
     key = {"kind": transaction.verb.value, "generation_id": generation_id, "drive": drive, "at": at}
-    (txn_id,) = conn.execute(_Q["insert_txn"], key).fetchone()
-    for posting in transaction.postings:
-        line = {"account": posting.account, "micros": posting.micros}
-        conn.execute(_Q["insert_entry"], {"txn_id": txn_id, **line})
-        conn.execute(_Q["add_to_account"], line)
+    txn_id = conn.execute(_Q["insert_txn"], key).lastrowid
+    lines = [
+        {"txn_id": txn_id, "account": posting.account, "micros": posting.micros} for posting in transaction.postings
+    ]
+    conn.executemany(_Q["insert_entry"], lines)
+    conn.executemany(_Q["add_to_account"], lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

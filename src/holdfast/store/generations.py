@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from holdfast import faults, generation
@@ -22,6 +22,7 @@ from holdfast.store.records import (
     Record,
     Told,
     to_json,
+    values_of,
 )
 
 _Q = queries("generations")
@@ -33,9 +34,10 @@ def accept(conn: sqlite3.Connection, new: NewGeneration) -> None:
     faults.point_sync("accept.before_rows")
     transition = generation.apply(None, generation.Accepted())
     assert Effect.HOLD in transition.effects
-    conn.execute(_Q["insert_generation"], {**asdict(new), "state": transition.state.value})
+    values = {**values_of(new), "state": transition.state.value, "sequence_number": 1}
+    conn.execute(_Q["insert_generation"], values)
     post(conn, postings.hold(new.key_id, new.held_micros), generation_id=new.id, drive=0, at=new.created_at)
-    record_event(conn, new.id, "queued", at=new.created_at)
+    insert_event(conn, new.id, 1, "queued", at=new.created_at)
     faults.point_sync("accept.after_rows")
 
 
@@ -44,11 +46,24 @@ def record_event(
 ) -> None:
     """Append to a generation's log."""
     (number,) = conn.execute(_Q["next_sequence"], {"id": generation_id}).fetchone()
+    insert_event(conn, generation_id, number, type_, at=at, data=data)
+
+
+def insert_event(
+    conn: sqlite3.Connection,
+    generation_id: str,
+    sequence_number: int,
+    type_: str,
+    *,
+    at: str,
+    data: dict[str, Any] | None = None,
+) -> None:
+    """Write an event whose number stands in its generation's row already; the same number twice is refused."""
     conn.execute(
         _Q["insert_event"],
         {
             "id": generation_id,
-            "sequence_number": number,
+            "sequence_number": sequence_number,
             "at": at,
             "type": type_,
             "data": None if data is None else to_json(data),
@@ -107,8 +122,9 @@ def end_generation(
     purge_after: str,
     delivered: int = 0,
     told: Told | None = None,
+    parts_ended: int = 0,
 ) -> GenerationRow:
-    """Write a final state and its money, in one transaction."""
+    """Write a final state and its money, in one transaction; `row` is what the same transaction has read."""
     assert transition.state.is_final
     charged = 0
     if Effect.CAPTURE_DELIVERED in transition.effects:
@@ -117,23 +133,21 @@ def end_generation(
     else:
         assert Effect.VOID in transition.effects
         move = postings.void(row.key_id, row.held_micros)
-    written = conn.execute(
-        _Q["finish_generation"],
-        {
-            "id": row.id,
-            "state": transition.state.value,
-            "at": at,
-            "purge_after": purge_after,
-            "charged_micros": charged,
-            "partial_result": int(transition.state is State.SUCCEEDED and delivered < row.n),
-            "failure": None if told is None else to_json(told),
-        },
-    ).rowcount
+    ended = replace(
+        row,
+        state=transition.state.value,
+        finished_at=at,
+        purge_after=purge_after,
+        charged_micros=charged,
+        partial_result=int(transition.state is State.SUCCEEDED and delivered < row.n),
+        failure=None if told is None else to_json(told),
+        parts_open=row.parts_open - parts_ended,
+        sequence_number=row.sequence_number + 1,
+    )
+    written = conn.execute(_Q["finish_generation"], values_of(ended)).rowcount
     assert written == 1, "a generation ends once"
     post(conn, move, generation_id=row.id, drive=row.drive, at=at)
-    record_event(conn, row.id, transition.state.value, at=at)
-    ended = get_generation(conn, row.id)
-    assert ended is not None
+    insert_event(conn, row.id, ended.sequence_number, ended.state, at=at)
     return ended
 
 
@@ -168,6 +182,8 @@ def pass_deadline(
 
 def mark_received(conn: sqlite3.Connection, notes: Sequence[tuple[str, bool]], at: str) -> None:
     """Note several answers whose last byte arrived: a generation's id, and whether an image was in it."""
+    lines: dict[bool, list[dict[str, str]]] = {True: [], False: []}
     for generation_id, with_image in notes:
-        query = _Q["mark_collected"] if with_image else _Q["mark_answered"]
-        conn.execute(query, {"id": generation_id, "at": at})
+        lines[with_image].append({"id": generation_id, "at": at})
+    conn.executemany(_Q["mark_collected"], lines[True])
+    conn.executemany(_Q["mark_answered"], lines[False])

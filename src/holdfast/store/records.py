@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass, fields
+from operator import attrgetter, itemgetter
 from typing import Any, Self
 
 import msgspec
@@ -19,18 +20,34 @@ class _FromRow:
     @classmethod
     def of(cls, row: sqlite3.Row) -> Self:
         """Make the value of one row."""
-        return cls(**{name: row[name] for name in _names_of(cls)})
+        # A row finds a name by comparing one column after the other: each list of columns is searched once.
+        columns = tuple(row.keys())
+        values = _READERS.get((cls, columns))
+        if values is None:
+            values = _READERS[cls, columns] = itemgetter(*(columns.index(name) for name in _names_of(cls)))
+        return cls(**dict(zip(_names_of(cls), values(row), strict=True)))
 
 
 _NAMES: dict[type, tuple[str, ...]] = {}
+_READERS: dict[tuple[type, tuple[str, ...]], itemgetter[Any]] = {}
+_GETTERS: dict[type, attrgetter[Any]] = {}
 
 
 def _names_of(kind: type) -> tuple[str, ...]:
-    """The fields of a kind of row, found once: a settling commit reads six rows."""
+    """The fields of a kind of value, found once."""
     names = _NAMES.get(kind)
     if names is None:
         names = _NAMES[kind] = tuple(field.name for field in fields(kind))
     return names
+
+
+def values_of(value: Any) -> dict[str, Any]:
+    """Give the fields of a flat value by name, as the parameters of a statement; `asdict` would copy each of them."""
+    kind = type(value)
+    values = _GETTERS.get(kind)
+    if values is None:
+        values = _GETTERS[kind] = attrgetter(*_names_of(kind))
+    return dict(zip(_names_of(kind), values(value), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from holdfast.store.records import (
     Record,
     Told,
     to_json,
+    values_of,
 )
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase, Usage
 
@@ -71,6 +72,35 @@ def test_every_row_value_reads_its_table(kind: type[Any]) -> None:
     value = kind.of(conn.execute(f"SELECT {spelled}").fetchone())
     conn.close()
     assert dataclasses.asdict(value) == {field.name: field.name for field in dataclasses.fields(kind)}
+
+
+def test_a_row_is_read_by_names_and_not_by_places() -> None:
+    """Two queries may list the columns of one kind in different orders, one after the other and back."""
+    conn = sqlite3.connect(":memory:")
+    conn.row_factory = sqlite3.Row
+    columns = {"id": "key_1", "label": "mine", "created_at": "now", "digest": "left aside"}
+    expected = KeyRow(id="key_1", label="mine", created_at="now")
+    for names in (list(columns), list(reversed(columns)), sorted(columns), list(columns)):
+        row = conn.execute("SELECT " + ", ".join(f"'{columns[name]}' AS {name}" for name in names)).fetchone()
+        assert KeyRow.of(row) == expected
+    conn.close()
+
+
+def test_a_row_that_lacks_a_column_is_refused() -> None:
+    """A query that forgot one is found at its first reading, not where the value is used."""
+    conn = sqlite3.connect(":memory:")
+    conn.row_factory = sqlite3.Row
+    with pytest.raises(ValueError, match="not in tuple"):
+        KeyRow.of(conn.execute("SELECT 'key_1' AS id, 'mine' AS label").fetchone())
+    conn.close()
+
+
+def test_a_flat_value_gives_its_fields_by_name() -> None:
+    """The parameters of a statement: what `asdict` gives, without copies; kinds are not mixed up."""
+    told = Told(code="overloaded", message="busy", charge=Charge.NO)
+    for value in (INFO, told, KeyRow(id="key_1", label="mine", created_at="now"), INFO):
+        assert values_of(value) == dataclasses.asdict(value)
+        assert list(values_of(value)) == [field.name for field in dataclasses.fields(value)]
 
 
 def test_documents_come_back_as_they_went() -> None:

@@ -8,17 +8,25 @@ FROM attempt WHERE generation_id = :generation_id;
 -- name: get_attempt
 SELECT * FROM attempt WHERE id = :id;
 
--- name: open_attempt_of_part
-SELECT id FROM attempt WHERE generation_id = :generation_id AND part = :part AND hedge = 0
-  AND state IN ('sent', 'polling');
+-- name: before_sending
+-- Where the generation stands, and whether an attempt of this part is in flight.
+SELECT state, epoch, sequence_number, EXISTS (
+  SELECT 1 FROM attempt WHERE generation_id = :generation_id AND part = :part AND hedge = 0
+    AND state IN ('sent', 'polling')
+) AS in_flight FROM generation WHERE id = :generation_id;
+
+-- name: before_settling
+-- The generation as it stands, with what must be known of its attempt.
+SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_state
+FROM attempt JOIN generation ON generation.id = attempt.generation_id WHERE attempt.id = :id;
 
 -- name: attempts_of
 SELECT * FROM attempt WHERE generation_id = :id ORDER BY number;
 
 -- name: end_attempt
 -- `unknown` may still become settled: an image that arrives is never thrown away.
-UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at, ended_at = :at, http_status = :http_status, failure = :failure,
-  usage = :usage, answer = :answer
+UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at, ended_at = :at,
+  http_status = :http_status, failure = :failure, usage = :usage, answer = :answer
 WHERE id = :id AND state IN ('sent', 'polling', 'unknown');
 
 -- name: insert_blob
@@ -31,6 +39,3 @@ ON CONFLICT (attempt_id, position) DO UPDATE SET kind = excluded.kind, delete_af
 
 -- name: blobs_of
 SELECT * FROM blob WHERE generation_id = :id ORDER BY part, position;
-
--- name: delivered_images
-SELECT part, count(*) AS images FROM blob WHERE generation_id = :id AND kind = 'result' GROUP BY part;

@@ -1,8 +1,8 @@
 -- name: insert_generation
 INSERT INTO generation (id, key_id, surface, model, tier, size, n, request, state, parts, parts_open, deadline_at,
-  hard_deadline, created_at, traceparent, currency, unit_micros, held_micros)
+  hard_deadline, created_at, traceparent, currency, unit_micros, held_micros, sequence_number)
 VALUES (:id, :key_id, :surface, :model, :tier, :size, :n, :request, :state, :parts, :parts, :deadline_at,
-  :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros);
+  :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros, :sequence_number);
 
 -- name: get_generation
 SELECT * FROM generation WHERE id = :id;
@@ -13,19 +13,22 @@ SELECT * FROM generation WHERE state IN ('queued', 'running') ORDER BY created_a
 
 -- name: claim_generation
 -- Whoever claims bumps the epoch: an older owner's claim can no longer succeed.
-UPDATE generation SET epoch = epoch + 1, owner = :owner, state = :state, started_at = coalesce(started_at, :at)
-WHERE id = :id AND state IN ('queued', 'running') AND NOT cancel_requested RETURNING epoch;
+UPDATE generation SET epoch = :epoch, owner = :owner, state = :state, started_at = coalesce(started_at, :at),
+  sequence_number = :sequence_number
+WHERE id = :id AND state IN ('queued', 'running') AND NOT cancel_requested AND epoch = :epoch - 1;
 
 -- name: bump_open_epochs
 UPDATE generation SET epoch = epoch + 1, owner = :owner WHERE state IN ('queued', 'running');
 
 -- name: end_part
-UPDATE generation SET parts_open = parts_open - 1 WHERE id = :id AND parts_open > 0 RETURNING parts_open;
+UPDATE generation SET parts_open = :parts_open, sequence_number = :sequence_number WHERE id = :id;
 
 -- name: finish_generation
-UPDATE generation SET state = :state, finished_at = :at, purge_after = :purge_after, charged_micros = :charged_micros,
-  partial_result = :partial_result, failure = :failure
-WHERE id = :id AND state IN ('queued', 'running');
+-- Refused if anything was written between the reading of the row and its end.
+UPDATE generation SET state = :state, finished_at = :finished_at, purge_after = :purge_after,
+  charged_micros = :charged_micros, partial_result = :partial_result, failure = :failure, parts_open = :parts_open,
+  sequence_number = :sequence_number
+WHERE id = :id AND state IN ('queued', 'running') AND sequence_number = :sequence_number - 1;
 
 -- name: mark_late
 UPDATE generation SET state = :state, late = 1, partial_result = :partial_result, failure = NULL,
@@ -40,6 +43,7 @@ UPDATE generation SET collected_at = coalesce(collected_at, :at), answered_at = 
 WHERE id = :id;
 
 -- name: next_sequence
+-- For an event that no other change of the row goes with; all others bring their number along.
 UPDATE generation SET sequence_number = sequence_number + 1 WHERE id = :id RETURNING sequence_number;
 
 -- name: insert_event

@@ -1,5 +1,5 @@
 -- name: insert_txn
-INSERT INTO ledger_txn (kind, generation_id, drive, at) VALUES (:kind, :generation_id, :drive, :at) RETURNING id;
+INSERT INTO ledger_txn (kind, generation_id, drive, at) VALUES (:kind, :generation_id, :drive, :at);
 
 -- name: insert_entry
 INSERT INTO ledger_entry (txn_id, account, micros) VALUES (:txn_id, :account, :micros);
