@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from holdfast.config.keys import ByTier, Key
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
-from holdfast.config.tree import Route, Server, Settings, Upstream
+from holdfast.config.tree import Route, RouteUpstream, Server, Settings, Upstream
 from holdfast.errors import ConfigError
 from holdfast.types import Tier
 
@@ -28,6 +28,8 @@ QUALITIES = ("low", "medium", "high", "xhigh", "max")
 _PRICE_KEY = re.compile(rf"({'|'.join(Tier)})(/({'|'.join(QUALITIES)}))?(@[1-9][0-9]?:[1-9][0-9]?)?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 """Underscores are in no host name of RFC 1123, but in the service names of many a container network."""
+_EXAMPLES: Mapping[type[Any], str] = {RouteUpstream: '{ upstream = "NAME", model = "…" }'}
+"""What to write where a name alone looks as if it were enough."""
 
 
 def parse(mapping: Mapping[str, Any]) -> Settings:
@@ -68,7 +70,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def _table(cls: type[T], mapping: Any, path: str) -> T:
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{path} must be a table, not {_kind(mapping)}.", key=path)
+        example = f" such as {_EXAMPLES[cls]}" if cls in _EXAMPLES else ""
+        raise ConfigError(f"{path} must be a table{example}, not {_kind(mapping)}.", key=path)
     known = {item.name: item for item in fields(cast("Any", cls))}
     for name in mapping:
         if name not in known:

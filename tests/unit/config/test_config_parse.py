@@ -178,6 +178,10 @@ def test_an_unknown_key_is_refused_with_the_near_one(mapping: dict[str, Any], ke
         ({"server": {"trusted_proxies": "10.0.0.0/8"}}, "must be a list, not text; put it in [ ]."),
         ({"server": {"trusted_proxies": [1]}}, "server.trusted_proxies[0] must be text"),
         ({"server": []}, "server must be a table, not a list."),
+        (
+            {"routes": [a_route(upstreams=["google"])]},
+            'routes[0].upstreams[0] must be a table such as { upstream = "NAME", model = "…" }, not text.',
+        ),
         ({"heartbeat": {"beat_s": float("nan")}}, "heartbeat.beat_s must be a finite number, not nan."),
         ({"drain": {"grace_s": float("inf")}}, "drain.grace_s must be a finite number, not inf."),
         ({"heartbeat": {"beat_s": 0}}, "heartbeat.beat_s is 0; it must be at least 0.02."),
