@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pybase64
@@ -100,8 +101,11 @@ def prefix_and_rest(template: Template) -> tuple[bytes, Iterator[bytes | Slot]]:
     return b"".join(prefix), iter(())
 
 
-async def write_parts(call: Call, template: Template, files: Mapping[int, Path]) -> None:
-    """Write the whole template as body pieces; the last piece is left to the caller of this function."""
+async def write_parts(call: Call, template: Template, files: Mapping[int, Path | FilePieces]) -> None:
+    """Write the whole template as body pieces; the last piece is left to the caller of this function.
+
+    A file that is open already is left open: it is its opener's.
+    """
     prefix, rest = prefix_and_rest(template)
     if prefix:
         await call.write(prefix)
@@ -114,8 +118,8 @@ async def write_parts(call: Call, template: Template, files: Mapping[int, Path])
             await call.write(part)
 
 
-async def _write_image(call: Call, path: Path) -> None:
-    with FilePieces(path) as pieces:
+async def _write_image(call: Call, file: Path | FilePieces) -> None:
+    with FilePieces(file) if isinstance(file, Path) else nullcontext(file) as pieces:
         while piece := await pieces.read():
             await call.write(pybase64.b64encode(piece))
             if call.has_left:

@@ -13,7 +13,7 @@ from holdfast.engine.engine import Engine
 from holdfast.engine.submit import Submission
 from holdfast.engine.watchers import Ended, Notice, PartialImage
 from holdfast.errors import RequestError, StorageError
-from holdfast.gateway.answer import write_parts
+from holdfast.gateway.answer import FilePieces, write_parts
 from holdfast.gateway.asked import Asked
 from holdfast.gateway.beats import BeatWheel
 from holdfast.gateway.call import Call, Headers, effective_scheme
@@ -183,15 +183,23 @@ class Generator:
         template = dialect.partial(preview.index, preview.info, int(self._clock.now().timestamp()))
         if template is None or hold.stays_silent:
             return
-        hold.commit()
-        if not hold.committed:
+        try:
+            # Before the event's first byte: the attempt may be settled, and its spool emptied, while a slow reader
+            # takes that in, and an event without its image would have to be broken off.
+            pieces = FilePieces(preview.path)
+        except FileNotFoundError:
+            # Settled already: the image itself is what this caller gets next.
             return
-        server, beats = self._settings.server, self._settings.heartbeat
-        call.protocol.set_user_timeout(server.body_stall_s)
-        # A beat inside an event's data would be part of it.
-        with hold.paused():
-            await write_parts(call, template, {0: preview.path})
-        call.protocol.set_user_timeout(beats.caller_dead_s)
+        with pieces:
+            hold.commit()
+            if not hold.committed:
+                return
+            server, beats = self._settings.server, self._settings.heartbeat
+            call.protocol.set_user_timeout(server.body_stall_s)
+            # A beat inside an event's data would be part of it.
+            with hold.paused():
+                await write_parts(call, template, {0: pieces})
+            call.protocol.set_user_timeout(beats.caller_dead_s)
 
     async def _answer(self, call: Call, record: Record, held: Held) -> bool:
         """Answer with the true status and the length."""

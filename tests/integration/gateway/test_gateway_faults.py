@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from holdfast.engine.watchers import Ended
 from holdfast.errors import StorageError
+from holdfast.gateway.call import Call
 from holdfast.gateway.dialects import OpenAIDialect
 from holdfast.store.generations import accept
 
@@ -131,3 +133,67 @@ async def test_a_preview_that_is_gone_before_a_slow_reader_can_take_it_is_left_o
     events = [event["type"].rpartition(".")[2] for _, event in answer.events()]
     assert events in (["partial_image", "completed"], ["partial_image", "partial_image", "completed"])
     assert gateway.stored(answer.generation_id) == [final]
+
+
+async def test_a_preview_whose_file_goes_while_its_event_is_written_arrives(
+    start: Any, upstream: Any, a_png: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow reader holds up the event's first bytes until the attempt is settled; the image must not be lost by it."""
+    gateway = await start(heartbeat=QUICK)
+    preview, final, resumes, write = a_png(), a_png(), asyncio.Event(), Call.write
+    upstream.gives(final, partials=[preview])
+
+    async def slowly(self: Call, data: bytes) -> None:
+        await write(self, data)
+        if b"partial_image" in data:
+            await resumes.wait()
+
+    monkeypatch.setattr(Call, "write", slowly)
+    wire = await gateway.dial()
+    await wire.send(gateway.post({**STREAMED, "stream": True, "partial_images": 1}))
+    answer = await wire.head()
+    await gateway.resource_once(answer.generation_id, "succeeded")
+    await is_emptied(gateway)
+    resumes.set()
+    answer.body = await wire.chunks(within_s=10)
+    assert pictures_of(answer) == [preview, final]
+
+
+async def test_a_preview_that_is_gone_before_it_could_be_opened_is_left_out(
+    start: Any, upstream: Any, a_png: Any, journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of its event is written, not even the 200 is spent for it, and the wait goes on to the image."""
+    gateway = await start(heartbeat={"first_beat_s": 60.0, "beat_s": 60.0})
+    final, gone, partial = a_png(), [], OpenAIDialect.partial
+
+    def settled(self: OpenAIDialect, *arguments: Any) -> Any:
+        for file in (gateway.data / "spool").glob("*.preview"):
+            file.unlink()
+            gone.append(file)
+        return partial(self, *arguments)
+
+    async def script(asked: Any, reply: Any) -> None:
+        await reply.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        await reply.write(*asked.events(partials=[a_png()]))
+        while not gone:
+            await asyncio.sleep(0.01)
+        await reply.write(*asked.events(final))
+
+    upstream.script = script
+    monkeypatch.setattr(OpenAIDialect, "partial", settled)
+    answer = await gateway.images(**{**STREAMED, "stream": True, "partial_images": 1})
+    assert "content-length" in answer.headers
+    assert pictures_of(answer) == [final]
+    assert journal.of("fault.internal") == []
+
+
+async def is_emptied(gateway: Any) -> None:
+    """Wait until nothing is left in the spool."""
+    async with asyncio.timeout(10):
+        while any((gateway.data / "spool").iterdir()):
+            await asyncio.sleep(0.01)
+
+
+def pictures_of(answer: Any) -> list[bytes]:
+    """What a stream showed, previews first."""
+    return [base64.b64decode(event["b64_json"]) for _, event in answer.events()]
