@@ -77,8 +77,17 @@ class SpoolSink(Sink):
         self.writer.rest()
 
     def close(self) -> None:
-        """Drop what was written: the exchange broke."""
-        self.writer.discard()
+        """Drop what was written: the exchange broke.
+
+        A whole answer stays: it is paid for. If the process ends before it is settled, the next start takes it in.
+        """
+        if not self.is_whole:
+            self.writer.discard()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the whole answer is durable, whatever became of its exchange."""
+        return isinstance(self.outcome, Spooled)
 
 
 async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt | None:
@@ -150,6 +159,7 @@ class _Talk:
         "_conversation",
         "_core",
         "_generation_id",
+        "_head",
         "_inputs",
         "_is_sent",
         "_live",
@@ -170,6 +180,7 @@ class _Talk:
         self._conversation: Conversation | None = None
         self._inputs: tuple[Path, ...] = ()
         self._is_sent = False
+        self._head: Head | None = None
         self._sink: SpoolSink | None = None
         self.spooled: Spooled | None = None
         self.status: int | None = None
@@ -213,6 +224,7 @@ class _Talk:
                     await asyncio.sleep(delay_s)
                     step = self._conversation.start()
                 case Send(request=request):
+                    self._head = self._sink = None
                     sending = self._send(request)
                     # Held for minutes from here on: without the bytes that are sent.
                     del step, request
@@ -236,28 +248,31 @@ class _Talk:
         except NotSent:
             self._is_sent = was_sent
             raise
-        if isinstance(outcome, Failure):
+        # An exchange whose time ran out while its last piece was being written has brought everything all the same.
+        if isinstance(outcome, Failure) and not (self._sink is not None and self._sink.is_whole):
             await faults.point("receive.after_failure")
             return conversation.failed(outcome)
+        head = self._head
         assert self._sink is not None, "an exchange always had a head"
+        assert head is not None
         await faults.point("receive.after_body")
         if self._sink.outcome is None:
             await core.in_thread(self._sink.end)
         ended = self._sink.outcome
         if isinstance(ended, WireError):
             await core.in_thread(self._sink.close)
-            return conversation.failed(unfinished(ended, outcome.head))
+            return conversation.failed(unfinished(ended, head))
         assert ended is not None
         self.spooled = ended
         self.received_at = core.now_text()
         await faults.point("receive.after_spool")
-        verdict = conversation.received(outcome.head, self.spooled.answer)
+        verdict = conversation.received(head, self.spooled.answer)
         await faults.point("receive.after_verdict")
         return verdict
 
     def _on_head(self, head: Head) -> Sink:
         assert self._conversation is not None
-        self.status = head.status
+        self._head, self.status = head, head.status
         loop = asyncio.get_running_loop()
 
         def announce(partial: PartialReady) -> None:
@@ -276,4 +291,6 @@ class _Talk:
         """Clear away what an exception left half written, and say what it means for the attempt."""
         if self._sink is not None and self.spooled is None:
             await self._core.in_thread(self._sink.close)
+            if isinstance(self._sink.outcome, Spooled):
+                self.spooled = self._sink.outcome
         return failure_by(error, is_sent=self._is_sent, status=self.status, is_spooled=self.spooled is not None)

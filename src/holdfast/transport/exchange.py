@@ -74,4 +74,7 @@ class Sink(Protocol):
         return
 
     def close(self) -> None:
-        """Drop what was kept: the exchange ended without an `Exchange`."""
+        """Drop what was kept, unless it is whole: the exchange ended without an `Exchange`.
+
+        Its time may have run out while the last piece was being taken.
+        """

@@ -45,7 +45,7 @@ class OwnTime:
         self.total_s = 0.0
 
     async def suspend(self, waiting: Awaitable[None]) -> None:
-        """Wait without a deadline: for other bodies to end, for as long as that takes."""
+        """Wait without a deadline: for other bodies to end, or our own work, for as long as that takes."""
         began_at, due_at = self._loop.time(), self._scope.when()
         self._scope.reschedule(None)
         try:
@@ -198,12 +198,8 @@ class Pump:
 
         Once the document has closed, a missing last chunk or a reset is the upstream's untidiness and no loss.
         """
-        began_at = self._loop.time()
-        await self._fed()
-        if self._filled and not self._is_done:
-            self._dispatch()
-            await self._fed()
-        self._own.add(self._loop.time() - began_at)
+        # Nothing more is expected of the upstream, so its deadline must not take away what it has sent in time.
+        await self._own.suspend(self._feed_rest())
         error = self._error or (None if self.is_complete else self._connection.error)
         if error is not None:
             # What it was raised through holds this object, and a buffer; neither may hold it in turn.
@@ -212,6 +208,12 @@ class Pump:
                 raise error
             finally:
                 del error
+
+    async def _feed_rest(self) -> None:
+        await self._fed()
+        if self._filled and not self._is_done:
+            self._dispatch()
+            await self._fed()
 
     # Taking
 

@@ -314,6 +314,45 @@ async def test_a_disk_that_fails_at_the_end_of_an_answer_leaves_no_rest(
     await bench.is_clean(record.generation.id)
 
 
+@pytest.mark.parametrize("charge", [Charge.YES, Charge.UNKNOWN])
+async def test_an_answer_that_became_whole_as_its_exchange_was_given_up_is_delivered(
+    bench: Any, shapes: Any, a_picture: bytes, charge: Charge
+) -> None:
+    """The deadline passed while the last piece was being written: it is here, it is paid for, it is no failure."""
+    passed = Failure(kind=FailureKind.MALFORMED, phase=Phase.RECEIVE, charge=charge, detail="not whole within 120 s")
+    bench.upstream.usual = shapes.Reply(body=shapes.gemini(a_picture), failure=passed)
+    record = await bench.made()
+    assert (record.generation.state, record.generation.told) == ("succeeded", None)
+    assert bench.bytes_of(record) == a_picture
+    assert record.attempts[0].received_at is not None
+    await bench.is_clean(record.generation.id)
+
+
+async def test_an_answer_that_was_not_whole_when_its_exchange_was_given_up_is_none(
+    bench: Any, shapes: Any, a_picture: bytes
+) -> None:
+    """One byte short of its end: told as the exchange tells it, and nothing is left of it."""
+    passed = Failure(kind=FailureKind.MALFORMED, phase=Phase.RECEIVE, charge=Charge.YES, detail="not whole in time")
+    bench.upstream.usual = shapes.Reply(body=shapes.gemini(a_picture)[:-1], failure=passed)
+    record = await bench.made()
+    assert record.generation.told is not None
+    assert (record.generation.told.charge, record.blobs) == ("yes", ())
+    await bench.is_clean(record.generation.id)
+
+
+async def test_a_mistake_behind_a_whole_answer_keeps_its_image(
+    bench: Any, arm: Callable[[str], None], a_picture: bytes
+) -> None:
+    """The caller is told of a failure that cost money; what it bought is stored all the same."""
+    arm("receive.after_body:error")
+    record = await bench.made()
+    assert record.generation.told is not None
+    assert record.generation.told.charge == "yes"
+    (kept,) = record.blobs
+    assert (kept.kind, kept.bytes) == ("draft", len(a_picture))
+    await bench.is_clean(record.generation.id)
+
+
 async def test_a_reference_image_that_is_gone_was_never_sent(bench: Any, make: Any) -> None:
     """Found before the first byte: `paid: no`, and not `the answer was lost`."""
     gone = InputImage(sha256="0" * 64, mime="image/png", bytes=100, store_key="inputs/gone")

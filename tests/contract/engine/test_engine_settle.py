@@ -241,6 +241,32 @@ async def test_a_stop_leaves_what_is_in_flight_to_the_next_start(bench: Any) -> 
     await bench.is_clean(id_)
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+async def test_a_stop_as_an_answer_becomes_whole_leaves_it_to_the_next_start(
+    bench: Any, shapes: Any, a_picture: bytes, monkeypatch: pytest.MonkeyPatch, is_whole: bool
+) -> None:
+    """The last piece is written, and the exchange is cancelled before it could say so; half of one is no answer."""
+    body, fed = shapes.gemini(a_picture), asyncio.Event()
+
+    async def hang(sink: Any, *_: Any) -> None:
+        await bench.upstream._run(sink.feed, [body if is_whole else body[: len(body) // 2]])
+        fed.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench.upstream, "_feed", hang)
+    id_, caller = await bench.ask()
+    await fed.wait()
+    await bench.engine.stop()
+    assert caller.ends == 0
+    assert bool(bench.spooled()) is is_whole
+    recovered = await bench.restart()
+    assert (recovered.settled, recovered.unknown) == ((1, 0) if is_whole else (0, 1))
+    record = await bench.record(id_)
+    assert record.generation.state == ("succeeded" if is_whole else "failed")
+    assert not is_whole or bench.bytes_of(record) == a_picture
+    await bench.is_clean(id_)
+
+
 @pytest.mark.parametrize("error", [StorageError("The disk is full.", reason="full"), OSError(errno.EIO, "I/O error")])
 async def test_notes_that_the_disk_does_not_take_trouble_no_caller(
     bench: Any, monkeypatch: pytest.MonkeyPatch, log: Log, error: Exception

@@ -435,6 +435,30 @@ async def test_waiting_for_memory_is_our_own_time(rig: Any) -> None:
     assert sink.body == text(40)
 
 
+@pytest.mark.parametrize("how", ["announced", "closed"])
+async def test_what_came_in_time_is_fed_without_a_deadline(rig: Any, how: str) -> None:
+    """Nothing more is expected of the upstream: a slow disk must not take away an answer that is here."""
+    made, sink = rig(), rig.Kept()
+    made.deliver(length(20) if how == "announced" else CLOSE)
+    task = await made.start(sink)
+    made.deliver(text(20)[:1])
+    await made.turn()
+    scope = made.pump._own._scope
+    due_at = scope.when()
+    made.deliver(text(20)[1:])
+    if how == "closed":
+        assert scope.when() == due_at, "more may come, and then the upstream's time counts"
+        made.connection.eof_received()
+    await made.turn()
+    for _ in range(2):
+        assert scope.when() is None
+        await made.work()
+    await task
+    assert scope.when() >= due_at
+    assert made.pump.own_s > 0.0
+    assert sink.body == text(20)
+
+
 async def test_time_that_is_owed_moves_no_deadline_that_has_passed() -> None:
     """The cancellation is on its way; moving the scope then is an error that would be lost in a callback."""
     loop = asyncio.get_running_loop()
