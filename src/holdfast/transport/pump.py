@@ -26,6 +26,9 @@ FLUSH_S = 0.05
 PAUSE_S = 0.5
 """A body in one piece that pauses keeps its place for this long. A busy upstream and a lost segment (200 ms and more)
 come on in less; given back at once, its place begins another body: with 9,800 due at once, hundreds were half read."""
+FLOW_BYTES = 64 * 1024
+"""So much must come before another pause is waited out. A body that trickles would hold its place for two minutes, and
+sixteen of them would keep everybody else waiting: it gives its place back as an event stream does."""
 OWED_S = 0.5
 
 
@@ -78,13 +81,16 @@ class Pump:
         "_error",
         "_filled",
         "_filling",
+        "_flow_bytes",
         "_flush",
         "_grant_bytes",
         "_granted",
+        "_has_flowed",
         "_is_feeding",
+        "_is_stream",
         "_loop",
         "_own",
-        "_pause_s",
+        "_patient_until",
         "_paused_at",
         "_pool",
         "_sink",
@@ -132,12 +138,15 @@ class Pump:
         self._threads = threads
         self._own = own
         self._bytes_max = bytes_max
-        self._pause_s = FLUSH_S if is_stream else PAUSE_S
+        self._is_stream = is_stream
         self._skips_blanks = skips_blanks
         self._loop = asyncio.get_running_loop()
         is_small = parser.framing is Framing.LENGTH and 0 < parser.content_length <= BUFFER_BYTES
         self._grant_bytes = budget.clamp(parser.content_length if is_small else GRANT_BYTES)
         self._granted = False
+        self._flow_bytes = 0
+        self._has_flowed = True
+        self._patient_until = 0.0
         self._filling: bytearray | None = None
         self._filled = 0
         self._is_feeding = False
@@ -247,6 +256,10 @@ class Pump:
         if self.first_byte_at is None and not self._filling[self._filled : self._filled + count].isspace():
             self.first_byte_at = self._loop.time()
         self._filled += count
+        self._flow_bytes += count
+        if self._flow_bytes >= FLOW_BYTES:
+            self._has_flowed = True
+            self._be_patient()
         if self.body_bytes > self._bytes_max:
             self._stop(BodyTooLarge())
         elif self._filled == len(self._filling):
@@ -294,6 +307,8 @@ class Pump:
         if self._paused_at:
             self._own.add(self._loop.time() - self._paused_at)
             self._paused_at = 0.0
+            # That nothing came meanwhile was our doing.
+            self._be_patient()
             self._dispatch()
             if not self._connection.is_over:
                 self._connection.resume()
@@ -305,9 +320,14 @@ class Pump:
         if self._is_done:
             return
         if not self._is_feeding:
+            now = self._loop.time()
+            is_patient = now < self._patient_until
             if self._filled:
                 self._dispatch()
-            elif self._loop.time() - self._connection.read_at >= self._pause_s:
+                if not is_patient:
+                    # A trickle need not make a pause of its own: what comes next waits in the kernel.
+                    self._connection.pause()
+            elif now - self._connection.read_at >= FLUSH_S and (self._is_stream or not is_patient):
                 # Nothing flows: what comes next is admitted anew.
                 try:
                     self._sink.rest()
@@ -351,10 +371,18 @@ class Pump:
         else:
             await self._own.suspend(acquiring)
         self._granted = True
+        if self._has_flowed:
+            # Everyone is taken for a flowing body once, and again whenever it was one the last time.
+            self._has_flowed = False
+            self._be_patient()
         if self._connection.transport is not None and not self._connection.is_closing:
             widen(self._connection.transport)
         if self._flush is None:
             self._flush = self._loop.call_later(FLUSH_S, self._on_flush)
+
+    def _be_patient(self) -> None:
+        self._flow_bytes = 0
+        self._patient_until = self._loop.time() + PAUSE_S
 
     def _give_back(self) -> None:
         if self._filling is not None:

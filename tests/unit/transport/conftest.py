@@ -137,7 +137,8 @@ class Rig:
         self._skips_blanks = skips_blanks
 
     def flush(self, *, silent_s: float = FLUSH_S) -> None:
-        """Let the pump's timer fire, with nothing having come for so long."""
+        """Let the pump's timer fire, with nothing having come for so long, which has passed."""
+        self.pump._patient_until -= silent_s
         self.connection.read_at = asyncio.get_running_loop().time() - silent_s
         self.pump._on_flush()
 
