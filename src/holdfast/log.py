@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -28,9 +29,29 @@ def emit(event: str, *, level: str = "info", exc: BaseException | None = None, *
         listener(fields)
     number = _LEVELS[level]
     if _logger.isEnabledFor(number):
-        # As `Logger.log` does, save for the search through the stack for a line number that nothing shows.
-        told = None if exc is None else (type(exc), exc, exc.__traceback__)
-        _logger.handle(_logger.makeRecord(_logger.name, number, "", 0, event, (), told, extra={"fields": fields}))
+        _logger.handle(_Event(event, number, exc, fields))
+
+
+class _Event(logging.LogRecord):
+    """One event as a record, for our handler and anybody else's.
+
+    Several are made for each generation, so it is made without what `LogRecord` looks up for each and nothing of ours
+    shows: the file, the line and the thread.
+    """
+
+    def __init__(self, event: str, number: int, exc: BaseException | None, fields: Mapping[str, Any]) -> None:
+        # In the record's own dictionary: that is what formatters spell.
+        self.__dict__.update(_BLANK)
+        self.msg = event
+        self.levelno = number
+        self.levelname = logging.getLevelName(number)
+        self.created = time.time()
+        self.msecs = self.created % 1 * 1000
+        self.exc_info = None if exc is None else (type(exc), exc, exc.__traceback__)
+        self.fields = fields
+
+
+_BLANK = vars(logging.LogRecord(_logger.name, logging.INFO, "", 0, "", (), None))
 
 
 @contextmanager
@@ -54,9 +75,9 @@ class JsonLines(_Fields):
 
     def format(self, record: logging.LogRecord) -> str:
         """Spell one record as one JSON object."""
-        moment = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
-            "time": f"{moment.isoformat(timespec='milliseconds')}Z",
+            "time": moment.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
             **self.fields(record),
@@ -102,13 +123,20 @@ class BatchedLines(logging.StreamHandler[TextIO]):
         self._lines: list[str] = []
         self._is_due = False
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Keep a line until the moment is over; the lock is for the list alone, a line is spelled without it."""
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line until the moment is over."""
+        """Spell a line and keep it."""
         try:
-            self._lines.append(self.format(record) + self.terminator)
+            line = self.format(record) + self.terminator
         except Exception:  # noqa: BLE001 - logging's own border: it tells of it and goes on
             self.handleError(record)
             return
+        with self.lock or nullcontext():
+            self._lines.append(line)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -200,3 +202,64 @@ def test_an_event_that_is_watched_is_told_whether_or_not_it_is_written() -> None
         emit("test.other", level="debug")
     emit("test.event", level="debug", number=2)
     assert seen == [{"number": 1}]
+
+
+def test_whoever_else_listens_gets_a_whole_record(logger: logging.Logger) -> None:
+    """A handler of somebody's own may show all that a record has, whatever formatter it brings."""
+    stream = io.StringIO()
+    setup("info", "json", io.StringIO())
+    handler = logging.StreamHandler(stream)
+    shown = "%(asctime)s|%(name)s|%(levelname)s|%(filename)s:%(lineno)d|%(funcName)s|%(thread)d|%(message)s"
+    handler.setFormatter(logging.Formatter(shown))
+    logger.addHandler(handler)
+    emit("event.one", level="warning", number=1)
+    emit("event.100%", number=2)
+    assert re.fullmatch(
+        r"[\d-]+ [\d:,]+\|holdfast\|WARNING\|:0\|None\|\d+\|event.one", stream.getvalue().splitlines()[0]
+    )
+    assert stream.getvalue().endswith("|event.100%\n")
+
+
+def test_a_record_has_every_attribute_that_logging_gives_one(logger: logging.Logger) -> None:
+    """Those that an event has of its own, and those that all of them share."""
+    seen: list[logging.LogRecord] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record)
+
+    setup("info", "json", io.StringIO())
+    logger.addHandler(Keep())
+    before = time.time()
+    emit("event", number=1)
+    (record,) = seen
+    usual = vars(logging.LogRecord("holdfast", logging.INFO, "", 0, "event", (), None))
+    assert all(hasattr(record, name) for name in usual)
+    assert (record.name, record.levelno, record.levelname, record.msg) == ("holdfast", 20, "INFO", "event")
+    assert before <= record.created <= time.time()
+    assert 0 <= record.msecs < 1000
+    assert record.fields == {"number": 1}  # type: ignore[attr-defined]
+
+
+def test_lines_of_several_threads_are_all_written() -> None:
+    """The loop's thread writes a batch while others add to it: none is lost, none is cut."""
+    stream = io.StringIO()
+    setup("info", "json", stream)
+
+    def tell(thread: int) -> None:
+        for number in range(200):
+            emit("event", thread=thread, number=number)
+
+    async def tell_all() -> None:
+        others = [asyncio.to_thread(tell, thread) for thread in range(3)]
+        async with asyncio.TaskGroup() as group:
+            for other in others:
+                group.create_task(other)
+            for number in range(200):
+                emit("event", thread=3, number=number)
+                await asyncio.sleep(0)
+        logging.getLogger("holdfast").handlers[0].flush()
+
+    asyncio.run(tell_all())
+    told = {(line["thread"], line["number"]) for line in lines_of(stream)}
+    assert told == {(thread, number) for thread in range(4) for number in range(200)}
