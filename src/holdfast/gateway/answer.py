@@ -32,7 +32,7 @@ class FilePieces:
     open_files = 0
     """How many there are, in this process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._offset = 0
         self._size = os.fstat(self._fd).st_size
@@ -101,7 +101,7 @@ def prefix_and_rest(template: Template) -> tuple[bytes, Iterator[bytes | Slot]]:
     return b"".join(prefix), iter(())
 
 
-async def write_parts(call: Call, template: Template, files: Mapping[int, Path | FilePieces]) -> None:
+async def write_parts(call: Call, template: Template, files: Mapping[int, str | Path | FilePieces]) -> None:
     """Write the whole template as body pieces; the last piece is left to the caller of this function.
 
     A file that is open already is left open: it is its opener's.
@@ -118,8 +118,8 @@ async def write_parts(call: Call, template: Template, files: Mapping[int, Path |
             await call.write(part)
 
 
-async def _write_image(call: Call, file: Path | FilePieces) -> None:
-    with FilePieces(file) if isinstance(file, Path) else nullcontext(file) as pieces:
+async def _write_image(call: Call, file: str | Path | FilePieces) -> None:
+    with nullcontext(file) if isinstance(file, FilePieces) else FilePieces(file) as pieces:
         while piece := await pieces.read():
             await call.write(pybase64.b64encode(piece))
             if call.has_left:

@@ -30,7 +30,8 @@ class Rendered:
 
     status: int
     template: Template
-    files: dict[int, Path] = field(default_factory=dict)
+    files: dict[int, str] = field(default_factory=dict)
+    """Where the image of each slot lies."""
     sizes: dict[int, int] = field(default_factory=dict)
     """Bytes of each file, as recorded."""
     content_type: bytes = b"application/json"
@@ -39,7 +40,7 @@ class Rendered:
     @property
     def has_images(self) -> bool:
         """Whether image bytes are part of it."""
-        return bool(slots_of(self.template))
+        return bool(self.files)
 
 
 class Dialect(Protocol):
@@ -71,14 +72,15 @@ class _Base:
 
     def __init__(self, request: Request, root: Path) -> None:
         self.request = request
-        self._root = root
+        # Joined as text: a path's own joining takes as long as the rest of an answer's rendering.
+        self._root = str(root)
 
     @property
     def content_type(self) -> bytes:
         return b"text/event-stream" if self.request.stream else b"application/json"
 
-    def _path(self, blob: BlobRow) -> Path:
-        return self._root / blob.store_key
+    def _path(self, blob: BlobRow) -> str:
+        return f"{self._root}/{blob.store_key}"
 
     def _error(self, record: Record, told: Told) -> bytes:
         return render_error(
@@ -287,6 +289,5 @@ def _unix(record: Record) -> int:
 
 def _usage(attempts: Sequence[AttemptRow]) -> Usage | None:
     """Tokens of every attempt that brought images, together."""
-    return total_usage(
-        attempt.used for attempt in attempts if attempt.used is not None and attempt.charge == Charge.YES
-    )
+    charged = (attempt.used for attempt in attempts if attempt.charge == Charge.YES)
+    return total_usage(used for used in charged if used is not None)

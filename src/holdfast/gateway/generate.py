@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from holdfast.clock import Clock, from_rfc3339
@@ -272,7 +272,9 @@ def _headers(generation_id: str, preferences: Preferences, ignored: tuple[str, .
 
 def _visible(text: str) -> bytes:
     """Field names are a caller's words; only visible ASCII goes into a header."""
-    return "".join(char if " " <= char <= "~" else "?" for char in text)[:1000].encode()
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(char if " " <= char <= "~" else "?" for char in text)
+    return text[:1000].encode()
 
 
 def _served_by(record: Record) -> Headers:
@@ -295,11 +297,14 @@ def _server_timing(record: Record, now: datetime) -> bytes:
     received = max((from_rfc3339(each.received_at) for each in record.attempts if each.received_at), default=finished)
     # Whoever was told at his deadline did not wait for what came later.
     received = min(received, finished)
-    spans = {
-        "queue": started - created,
-        "upstream": received - started,
-        "store": finished - received,
-        "send": now - finished,
-    }
-    # The wall clock may have been set back in between.
-    return ", ".join(f"{name};dur={max(0.0, span.total_seconds() * 1000):.0f}" for name, span in spans.items()).encode()
+    return b"queue;dur=%d, upstream;dur=%d, store;dur=%d, send;dur=%d" % (
+        _milliseconds(started - created),
+        _milliseconds(received - started),
+        _milliseconds(finished - received),
+        _milliseconds(now - finished),
+    )
+
+
+def _milliseconds(span: timedelta) -> int:
+    """Not less than nothing: the wall clock may have been set back in between."""
+    return max(0, round(span.total_seconds() * 1000))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,4 +40,4 @@ class Signer:
 
 def _signature(secret: bytes, path: str, expires_unix_s: int, kid: str) -> str:
     message = f"image-url\0{path}\0{expires_unix_s}\0{kid}".encode()
-    return base64.urlsafe_b64encode(hmac.new(secret, message, hashlib.sha256).digest()).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(hmac.digest(secret, message, "sha256")).rstrip(b"=").decode()

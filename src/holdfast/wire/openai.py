@@ -9,7 +9,7 @@ Source: openai-python 3.54 `types/images_response.py`, `types/image_gen_*_event.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -112,7 +112,7 @@ def render_images(
     parts: list[bytes | Slot] = []
     text = msgspec.json.encode(body)[:-1] + b',"data":['
     for image in images:
-        item = msgspec.json.encode(_item(replace(image, slot=None)))
+        item = msgspec.json.encode(_about(image))
         if image.slot is not None:
             parts += (text + b'{"b64_json":"', Slot(image.slot))
             text, item = b"", b'",' + item[1:]
@@ -162,7 +162,9 @@ def render_completed_event(
     # The SDKs' type has usage as required; an unknown one is told as zeros.
     body["usage"] = usage_document(usage or Usage())
     body.update(extra or {})
-    body.update(_item(image))
+    if image.slot is not None:
+        body["b64_json"] = str(image.slot)
+    body.update(_about(image))
     return event_of(template_of(msgspec.json.encode(body), OPENAI_ANSWER_IMAGE), name=name)
 
 
@@ -189,10 +191,9 @@ def _model(model: ModelView) -> dict[str, Any]:
     return {"id": model.id, "object": "model", "created": model.created, "owned_by": model.owned_by}
 
 
-def _item(image: ImageView) -> dict[str, Any]:
+def _about(image: ImageView) -> dict[str, Any]:
+    """What is told of an image besides its bytes."""
     item: dict[str, Any] = {}
-    if image.slot is not None:
-        item["b64_json"] = str(image.slot)
     if image.url is not None:
         item["url"] = image.url
     item["size"] = image.size

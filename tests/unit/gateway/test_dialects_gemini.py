@@ -102,7 +102,7 @@ def test_the_upstreams_document_is_passed_on_as_it_came(
     assert [part["inlineData"]["data"] for part in parts[1:]] == ["MA==", "MQ=="]
     assert document["futureField"] == {"kept": True}
     assert document["responseId"] == "theirs"
-    assert rendered.files == {0: ROOT / "blobs/0.jpg", 1: ROOT / "blobs/1.png"}
+    assert rendered.files == {0: f"{ROOT}/blobs/0.jpg", 1: f"{ROOT}/blobs/1.png"}
     assert (rendered.status, rendered.content_type) == (200, b"application/json")
 
 
@@ -129,7 +129,7 @@ def test_only_files_that_the_document_names_are_opened(
     document = json.loads(json.dumps(SPOKEN))
     del document["candidates"][0]["content"]["parts"][1]
     record = a_record(attempts=[an_attempt(answer=document)], blobs=spoken.blobs)
-    assert dialect().success(record, some_links).files == {1: ROOT / "blobs/1.png"}
+    assert dialect().success(record, some_links).files == {1: f"{ROOT}/blobs/1.png"}
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_document_that_does_not_fit_its_images_is_written_anew(
     body = filled(rendered.template, {0: b"the picture"})
     read, images = read_with(GenerateReader(), body)
     assert images == {0: b"the picture"}
-    assert rendered.files == {0: ROOT / "blobs/3.png"}
+    assert rendered.files == {0: f"{ROOT}/blobs/3.png"}
     assert (read.results[0].declared_mime, read.finish_reason) == ("image/webp", "STOP")
     assert (read.model_version, read.response_id) == ("gemini-3-pro-image", "gen_1")
     assert read.usage == Usage(input_tokens=1, output_tokens=2)
@@ -176,7 +176,7 @@ def test_another_dialects_images_become_parts_of_one_candidate(
     assert len(candidate["content"]["parts"]) == 2
     assert document["modelVersion"] == "gpt-image-2"
     assert "created" not in document
-    assert rendered.files == {0: ROOT / "a.png", 1: ROOT / "b.png"}
+    assert rendered.files == {0: f"{ROOT}/a.png", 1: f"{ROOT}/b.png"}
 
 
 def test_several_parts_are_one_document_of_ours(
@@ -195,7 +195,7 @@ def test_several_parts_are_one_document_of_ours(
     rendered = dialect(n=2).success(record, some_links)
     _, images = read_with(GenerateReader(), filled(rendered.template, {0: b"one", 1: b"two"}))
     assert images == {0: b"one", 1: b"two"}
-    assert rendered.files == {0: ROOT / "a", 1: ROOT / "b"}
+    assert rendered.files == {0: f"{ROOT}/a", 1: f"{ROOT}/b"}
 
 
 REFUSED = {"candidates": [{"content": {}, "finishReason": "IMAGE_PROHIBITED_CONTENT", "finishMessage": "No."}]}

@@ -84,7 +84,7 @@ def test_an_image_comes_embedded_and_as_a_link(
     rendered = dialect().success(record, some_links)
     document = json.loads(filled(rendered.template, PIXELS))
     assert (rendered.status, rendered.content_type, rendered.has_images) == (200, b"application/json", True)
-    assert rendered.files == {0: ROOT / "blobs/one.png"}
+    assert rendered.files == {0: f"{ROOT}/blobs/one.png"}
     (item,) = document["data"]
     assert item["url"].startswith("https://images.example/v1/generations/gen_1/images/0?exp=")
     assert item["size"] == document["size"] == "1024x1024"
@@ -146,7 +146,7 @@ def test_drafts_and_extras_are_not_delivered(
         a_blob(id="img_x", position=2, store_key="blobs/x.png"),
     ]
     rendered = dialect().success(a_record(n=1, blobs=blobs), some_links)
-    assert rendered.files == {0: ROOT / "blobs/r.png"}
+    assert rendered.files == {0: f"{ROOT}/blobs/r.png"}
     assert len(json.loads(filled(rendered.template, PIXELS))["data"]) == 1
 
 
@@ -157,7 +157,7 @@ def test_a_partial_result_is_what_there_is(
     record = a_record(n=3, parts=3, partial_result=1, attempts=three.attempts, blobs=three.blobs[1:])
     rendered = dialect(n=3).success(record, some_links)
     assert len(json.loads(filled(rendered.template, PIXELS))["data"]) == 2
-    assert rendered.files == {0: ROOT / "blobs/1.png", 1: ROOT / "blobs/2.png"}
+    assert rendered.files == {0: f"{ROOT}/blobs/1.png", 1: f"{ROOT}/blobs/2.png"}
 
 
 @pytest.mark.parametrize(("charge", "usage"), [("unknown", USAGE), ("yes", None)])
@@ -210,7 +210,7 @@ def test_a_stream_embeds_even_where_links_were_asked_for(
     """The event's `b64_json` is required by the SDKs' types."""
     rendered = dialect(response_format="url", stream=True).success(a_record(), some_links)
     assert events_of(rendered.template)[0][1]["b64_json"]
-    assert rendered.files == {0: ROOT / "blobs/one.png"}
+    assert rendered.files == {0: f"{ROOT}/blobs/one.png"}
 
 
 def test_a_preview_is_an_event_with_its_number(dialect: Callable[..., Dialect]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from holdfast.gateway.generate import _server_timing
+from holdfast.gateway.generate import _milliseconds, _server_timing
 
 NOW = datetime(2026, 11, 24, 12, 0, 20, 90_000, tzinfo=UTC)
 TIMES = {
@@ -62,3 +62,13 @@ def test_no_time_is_below_zero(a_record: Build, an_attempt: Build, seconds: int)
     """A wall clock that was set back makes no negative span, which some readers refuse."""
     record = a_record(attempts=[an_attempt(received_at=RECEIVED_AT)], **TIMES)
     assert min(spans(record, NOW.replace(second=seconds)).values()) == 0
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "told_ms"),
+    [(0, 0), (499, 0), (500, 0), (501, 1), (1499, 1), (1500, 2), (2500, 2), (999_500, 1000)],
+)
+def test_milliseconds_are_whole_and_nearest(microseconds: int, told_ms: int) -> None:
+    """Halves go to the even one."""
+    assert _milliseconds(timedelta(microseconds=microseconds)) == told_ms
+    assert _milliseconds(-timedelta(microseconds=microseconds)) == 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -123,3 +126,12 @@ def test_a_signer_needs_a_secret() -> None:
     for secrets in ((), (("k1", b""),)):
         with pytest.raises(AssertionError):
             Signer(secrets=secrets)
+
+
+def test_the_signature_is_hmac_sha256_over_path_expiry_and_key() -> None:
+    """Links that were given out stay valid over an upgrade: what is signed, and how, does not change."""
+    _, query = link(Signer(secrets=(OLD,)))
+    message = b"image-url\0" + PATH.encode() + b"\0" + query["exp"].encode() + b"\0k1"
+    digest = hmac.new(OLD[1], message, hashlib.sha256).digest()
+    assert base64.urlsafe_b64decode(query["sig"] + "=") == digest
+    assert "=" not in query["sig"]
