@@ -62,7 +62,9 @@ class FilePieces:
 
     async def read(self, size: int = PIECE_BYTES) -> memoryview:
         """Give the next piece, at most `size` bytes; empty at the end. Valid until the next call."""
-        wanted = max(0, min(size, len(self._buffer), self._size - self._offset))
+        wanted = min(size, len(self._buffer), self._size - self._offset)
+        if wanted <= 0:
+            return memoryview(b"")
         filled = self._read_cached(wanted)
         if filled < wanted:
             loop = asyncio.get_running_loop()

@@ -125,7 +125,11 @@ class Call:
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body, waiting while the caller's connection is full."""
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        protocol = self.protocol
+        if protocol.flow.write_paused and not protocol.cycle.disconnected:
+            await protocol.flow.drain()
+        if not protocol.write_piece(data):
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:
         """Send the last piece."""

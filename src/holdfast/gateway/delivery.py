@@ -49,7 +49,9 @@ async def finish_and_confirm(call: Call, *, within_s: float) -> bool:
     if closes and call.http_version == "1.0" and call.scheme == "http" and not call.has_left:
         # The end of a close-delimited body is the end of the stream: say it now, the socket stays for the question.
         call.protocol.transport.write_eof()
+    call.protocol.is_awaited = True
     arrived = await last_byte_acknowledged(call, within_s=within_s)
+    call.protocol.is_awaited = False
     if closes and not call.has_left:
         call.protocol.transport.close()
     return arrived

@@ -18,7 +18,7 @@ import fcntl
 import re
 import socket
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -80,6 +80,12 @@ class _OneSegmentTransport:
         else:
             self._transport.write(data)
 
+    def writelines(self, parts: Iterable[bytes]) -> None:
+        if self._head is not None:
+            self.write(b"".join(parts))
+        else:
+            self._transport.writelines(parts)
+
     def _flush(self) -> None:
         if self._head is not None:
             head, self._head = self._head, None
@@ -115,6 +121,8 @@ class HoldProtocol(HttpToolsProtocol):
         self._had_all = False
         self.stays_open = False
         """Set while whoever answers closes by itself, once it has seen the last byte acknowledged."""
+        self.is_awaited = False
+        """Set while somebody waits for the last byte to be acknowledged."""
         self._timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_bytes = 0
@@ -150,8 +158,9 @@ class HoldProtocol(HttpToolsProtocol):
         self.half_closed = True
         cycle = self.cycle
         if cycle is not None and cycle.response_complete and self.scheme == "http":
-            # Many hang up as soon as they have the last byte. The descriptor is gone before anybody could ask.
-            self._had_all = self.unacknowledged_bytes() == 0
+            # Many hang up as soon as they have the last byte. The descriptor is gone before whoever waits for its
+            # acknowledgement could ask.
+            self._had_all = self.is_awaited and self.unacknowledged_bytes() == 0
         if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
             return None
         cycle.keep_alive = False
@@ -398,6 +407,24 @@ class HoldProtocol(HttpToolsProtocol):
         """Call before the last piece of a close-delimited body."""
         if self.cycle.expected_content_length > 1 << 61:
             self.cycle.expected_content_length = 0
+
+    def write_piece(self, data: bytes) -> bool:
+        """Write a piece of a body that has begun and goes on; False where uvicorn's `send` is to do it.
+
+        An image is many pieces, and of what `send` looks after only the framing is left to do for them. A chunk's is
+        written beside the piece, not around a copy of it.
+        """
+        cycle = self.cycle
+        if not cycle.response_started or cycle.disconnected or not data or cycle.scope["method"] == "HEAD":
+            return False
+        if cycle.chunked_encoding:
+            self.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
+        elif len(data) <= cycle.expected_content_length:
+            cycle.expected_content_length -= len(data)
+            self.transport.write(data)
+        else:
+            return False
+        return True
 
     def break_off(self) -> None:
         """Cut the answer without its last chunk, so that the caller sees a truncated body; logs nothing."""
