@@ -21,6 +21,7 @@ BATCH_S = 0.02
 _logger = logging.getLogger("holdfast")
 _listeners: dict[str, list[Callable[[Mapping[str, Any]], None]]] = {}
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_NAMES = {number: name.upper() for name, number in _LEVELS.items()}
 
 
 def emit(event: str, *, level: str = "info", exc: BaseException | None = None, **fields: Any) -> None:
@@ -44,7 +45,7 @@ class _Event(logging.LogRecord):
         self.__dict__.update(_BLANK)
         self.msg = event
         self.levelno = number
-        self.levelname = logging.getLevelName(number)
+        self.levelname = _NAMES[number]
         self.created = time.time()
         self.msecs = self.created % 1 * 1000
         self.exc_info = None if exc is None else (type(exc), exc, exc.__traceback__)

@@ -16,7 +16,12 @@ from holdfast.gateway.call import Call
 from holdfast.gateway.protocol import ConnectionLimits, HoldProtocol
 
 LIMITS = ConnectionLimits(
-    header_bytes_max=4096, header_timeout_s=0.4, body_gap_s=0.4, idle_timeout_s=0.6, discard_bytes_max=1_000_000
+    header_bytes_max=4096,
+    header_timeout_s=0.4,
+    body_gap_s=0.4,
+    idle_timeout_s=0.6,
+    caller_dead_s=7.0,
+    discard_bytes_max=1_000_000,
 )
 
 
@@ -552,3 +557,32 @@ async def test_a_piece_for_a_caller_that_left_goes_nowhere() -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.transport.abort()
         await asyncio.wait_for(ended.wait(), 5.0)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option")
+async def test_the_time_of_a_body_ends_with_its_request() -> None:
+    """A reader that pauses is waited for; the same connection's next request has the short time for beats again."""
+    seen_ms: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        protocol = scope["extensions"]["holdfast"]
+
+        def note() -> None:
+            sock = protocol.transport.get_extra_info("socket")
+            seen_ms.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+
+        note()
+        if scope["path"] == "/image":
+            protocol.set_user_timeout(99.0)
+            note()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async with serving(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for path in (b"/image", b"/image", b"/other", b"/other"):
+            writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    inherited = seen_ms[0]
+    assert seen_ms == [inherited, 99_000, 7_000, 99_000, 7_000, 7_000]

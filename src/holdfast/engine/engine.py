@@ -36,6 +36,8 @@ class Engine:
         self._entering = 0
         self._reserved_bytes = 0
         self._received: list[tuple[str, bool]] = []
+        self._noted = asyncio.Event()
+        """Set once what is in `_received` has been written."""
         self._noting: asyncio.Task[None] | None = None
         self.is_draining = False
 
@@ -157,22 +159,19 @@ class Engine:
 
     async def _run_part(self, live: Live, part: int) -> None:
         """Drive one part to its end; whatever goes wrong inside is recorded, never lost."""
+        core = self._core
         try:
-            await self._drive_part(live, part)
+            if core.clock.monotonic() >= live.deadline_at:
+                await self._pass_deadline(live)
+                return
+            attempted = await attempt.run(core, live, part, first_target(core, live.model))
+            if attempted is None:
+                return
+            if await settle.settle(core, live, attempted, on_end=partial(self._forget, live)) is not None:
+                self._forget(live)
         except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, the end is told
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
             await self._give_up(live)
-
-    async def _drive_part(self, live: Live, part: int) -> None:
-        core = self._core
-        if core.clock.monotonic() >= live.deadline_at:
-            await self._pass_deadline(live)
-            return
-        attempted = await attempt.run(core, live, part, first_target(core, live.model))
-        if attempted is None:
-            return
-        if await settle.settle(core, live, attempted, on_end=partial(self._forget, live)) is not None:
-            self._forget(live)
 
     async def _give_up(self, live: Live) -> None:
         core = self._core
@@ -217,12 +216,12 @@ class Engine:
 
     async def answered(self, generation_id: str, *, with_image: bool) -> None:
         """Note that an answer's last byte arrived."""
-        self._received.append((generation_id, with_image))
-        if len(self._received) == 1:
+        if not self._received:
+            self._noted = asyncio.Event()
             self._noting = self.spawn(self._note_received(), "note-received")
-        assert self._noting is not None
-        # The task is everybody's: one caller's end must not take the note from the others.
-        await asyncio.shield(self._noting)
+        self._received.append((generation_id, with_image))
+        # Not the task, which is everybody's: one caller's end must not take the note from the others.
+        await self._noted.wait()
         if with_image:
             emit("caller.collected", generation_id=generation_id)
 
@@ -231,12 +230,17 @@ class Engine:
 
         Notes that the disk does not take are lost, and the answers are with their callers all the same.
         """
-        await asyncio.sleep(NOTE_S)
-        notes, self._received = self._received, []
+        noted = self._noted
         try:
+            await asyncio.sleep(NOTE_S)
+            notes, self._received = self._received, []
             await self._core.store.write(mark_received, notes, self._core.now_text())
         except (StorageError, OSError) as exc:
             emit("storage.failed", level="error", message=str(exc))
+        except Exception as exc:  # noqa: BLE001 - the border of a task, as above
+            emit("fault.internal", level="error", exc=exc)
+        finally:
+            noted.set()
 
     # Starting and stopping
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -92,38 +92,32 @@ class FilePieces:
         return filled - start
 
 
-def prefix_and_rest(template: Template) -> tuple[bytes, Iterator[bytes | Slot]]:
-    """Split off the text before the first image, which travels with the head."""
-    parts = iter(template)
-    prefix: list[bytes] = []
-    for part in parts:
-        if isinstance(part, Slot):
-            return b"".join(prefix), iter((part, *parts))
-        prefix.append(part)
-    return b"".join(prefix), iter(())
-
-
 async def write_parts(call: Call, template: Template, files: Mapping[int, str | Path | FilePieces]) -> None:
     """Write the whole template as body pieces; the last piece is left to the caller of this function.
 
-    A file that is open already is left open: it is its opener's.
+    The text before the first image is one piece: it travels with the head. A file that is open already is left open:
+    it is its opener's.
     """
-    prefix, rest = prefix_and_rest(template)
-    if prefix:
-        await call.write(prefix)
-    for part in rest:
-        if call.has_left:
+    text = b""
+    for part in template:
+        if not isinstance(part, Slot):
+            text += part
+            continue
+        if text:
+            await call.write(text)
+            text = b""
+        if call.has_left or not await _write_image(call, files[part.index]):
             return
-        if isinstance(part, Slot):
-            await _write_image(call, files[part.index])
-        else:
-            await call.write(part)
+    if text:
+        await call.write(text)
 
 
-async def _write_image(call: Call, file: str | Path | FilePieces) -> None:
+async def _write_image(call: Call, file: str | Path | FilePieces) -> bool:
+    """Write an image as base64; False if its caller has left."""
     with nullcontext(file) if isinstance(file, FilePieces) else FilePieces(file) as pieces:
         while piece := await pieces.read():
             await call.write(pybase64.b64encode(piece))
             if call.has_left:
-                return
+                return False
         pieces.forget()
+    return True

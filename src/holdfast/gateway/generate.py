@@ -236,7 +236,6 @@ class Generator:
             return
         arrived = await finish_and_confirm(call, within_s=self._settings.server.body_stall_s)
         if arrived:
-            call.protocol.set_user_timeout(self._settings.heartbeat.caller_dead_s)
             await self._engine.answered(generation_id, with_image=with_image)
         else:
             emit("caller.left", generation_id=generation_id, held=True)

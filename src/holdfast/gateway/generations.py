@@ -89,8 +89,6 @@ class Generations:
         sent = await self._send(call, file, blob, f"{generation_id}-{index}")
         if sent is None or not await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
             return
-        # The connection may be held by its next request: from here on silence means that its caller is gone.
-        call.protocol.set_user_timeout(self._settings.heartbeat.caller_dead_s)
         if not sent.is_part and blob.kind == "result":
             await self._engine.answered(generation_id, with_image=True)
 

@@ -41,6 +41,8 @@ class ConnectionLimits:
     header_timeout_s: float
     body_gap_s: float
     idle_timeout_s: float
+    caller_dead_s: float
+    """How long what is sent to a caller may stay unacknowledged, unless it is an answer's body."""
     discard_bytes_max: int = 256 * 1024 * 1024
     """Read and thrown away after an early answer, so that a caller in mid-upload sees the answer and not a reset."""
     chunk_overhead_bytes_max: int = 64 * 1024
@@ -121,6 +123,7 @@ class HoldProtocol(HttpToolsProtocol):
         self._had_all = False
         self.stays_open = False
         """Set while whoever answers closes by itself, once it has seen the last byte acknowledged."""
+        self._is_user_timeout_set = False
         self.is_awaited = False
         """Set while somebody waits for the last byte to be acknowledged."""
         self._timer: asyncio.TimerHandle | None = None
@@ -259,6 +262,9 @@ class HoldProtocol(HttpToolsProtocol):
             return
         self._body_bytes = 0
         self._raw_bytes = 0
+        if self._is_user_timeout_set:
+            # The connection is held by another request now: silence means again that its caller is gone.
+            self.set_user_timeout(self.limits.caller_dead_s)
         super().on_headers_complete()
         # Trailers would be appended to the headers that the application already reads.
         self.headers = []
@@ -432,7 +438,11 @@ class HoldProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def set_user_timeout(self, seconds: float) -> None:
-        """Bound how long sent bytes may stay unacknowledged; a closed window counts as unacknowledged too."""
+        """Bound how long sent bytes may stay unacknowledged; a closed window counts as unacknowledged too.
+
+        The next request's begins as every connection's does, with `caller_dead_s`.
+        """
+        self._is_user_timeout_set = seconds != self.limits.caller_dead_s
         sock = self.transport.get_extra_info("socket")
         if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT") and not self.transport.is_closing():
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))

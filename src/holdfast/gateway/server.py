@@ -58,6 +58,7 @@ def limits_of(settings: Settings) -> ConnectionLimits:
         header_timeout_s=server.header_timeout_s,
         body_gap_s=server.body_gap_s,
         idle_timeout_s=server.idle_timeout_s,
+        caller_dead_s=settings.heartbeat.caller_dead_s,
     )
 
 

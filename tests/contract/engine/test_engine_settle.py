@@ -287,6 +287,36 @@ async def test_notes_that_the_disk_does_not_take_trouble_no_caller(
     await bench.is_clean(id_)
 
 
+async def test_a_note_that_fails_through_our_own_mistake_is_told_and_holds_nobody(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """Who waits for the note goes on; the mistake is in the log, with the next note as if nothing had been."""
+    id_ = (await bench.made()).generation.id
+    write = bench.store.write
+
+    async def mistaken(*_: Any) -> None:
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(bench.store, "write", mistaken)
+    waiting = [bench.engine.answered(id_, with_image=True) for _ in range(3)]
+    await asyncio.wait_for(asyncio.gather(*waiting), 5.0)
+    assert len(log("fault.internal")) == 1
+    monkeypatch.setattr(bench.store, "write", write)
+    await bench.engine.answered(id_, with_image=True)
+    assert (await bench.record(id_)).generation.collected_at is not None
+
+
+async def test_one_caller_s_end_takes_the_note_from_nobody(bench: Any) -> None:
+    """They wait together, each by itself: who is cancelled takes the note from nobody."""
+    ids = [(await bench.made()).generation.id for _ in range(2)]
+    first, second = (asyncio.create_task(bench.engine.answered(id_, with_image=True)) for id_ in ids)
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert first.cancelled()
+    assert all([(await bench.record(id_)).generation.collected_at is not None for id_ in ids])
+
+
 async def test_what_callers_have_received_is_noted_even_at_the_end(bench: Any) -> None:
     """They wait for the note: cancelled with the engine, it would cancel them too, which nobody asked for."""
     id_ = (await bench.made()).generation.id

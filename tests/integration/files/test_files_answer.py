@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from holdfast.gateway import answer
-from holdfast.gateway.answer import CROWD, FilePieces, prefix_and_rest, write_parts
+from holdfast.gateway.answer import CROWD, FilePieces, write_parts
 from holdfast.wire.template import PIECE_BYTES, Slot, length_of
 
 SIZES = [0, 1, 2, 3, 1000, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 3 * PIECE_BYTES + 17]
@@ -81,18 +81,25 @@ async def test_a_descriptor_is_closed_however_the_reading_ends(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("template", "prefix", "rest"),
+    ("template", "writes"),
     [
-        ((b"a", b"b", Slot(0), b"c"), b"ab", [Slot(0), b"c"]),
-        ((Slot(1),), b"", [Slot(1)]),
-        ((b"only text",), b"only text", []),
-        ((), b"", []),
+        ((b"a", b"b", Slot(0), b"c"), [b"ab", b"TE1H", b"c"]),
+        ((Slot(0),), [b"TE1H"]),
+        ((Slot(0), Slot(0), b"c", b"", b"d"), [b"TE1H", b"TE1H", b"cd"]),
+        ((b"only", b" text"), [b"only text"]),
+        ((b"",), []),
+        ((), []),
     ],
 )
-def test_the_text_before_the_first_image_travels_with_the_head(template: Any, prefix: bytes, rest: list[Any]) -> None:
-    """One segment for head and text; the image follows."""
-    got, others = prefix_and_rest(template)
-    assert (got, list(others)) == (prefix, rest)
+async def test_text_between_images_is_one_piece(
+    tmp_path: Path, a_caller: Any, template: Any, writes: list[bytes]
+) -> None:
+    """What stands before the first image travels with the head, in one segment; of nothing there is no piece."""
+    path = tmp_path / "LMG.png"
+    path.write_bytes(b"LMG")
+    caller = a_caller()
+    await write_parts(caller.call(), template, {0: path})
+    assert caller.writes == writes
 
 
 @pytest.mark.parametrize("size", SIZES)
