@@ -84,6 +84,5 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def from_rfc3339(text: str) -> datetime:
-    """Read what `rfc3339` wrote."""
-    return datetime.fromisoformat(text)
+from_rfc3339 = datetime.fromisoformat
+"""Read what `rfc3339` wrote."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO
 
 import orjson
@@ -65,23 +66,27 @@ def watched(event: str, listener: Callable[[Mapping[str, Any]], None]) -> Iterat
         _listeners[event].remove(listener)
 
 
-class _Fields(logging.Formatter):
-    def fields(self, record: logging.LogRecord) -> dict[str, Any]:
-        fields = getattr(record, "fields", {})
-        return {name: value for name, value in fields.items() if value is not None}
+@lru_cache(maxsize=4)
+def _second(unix_s: int) -> str:
+    """Spell a second; the lines of a busy one share it."""
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-class JsonLines(_Fields):
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = getattr(record, "fields", {})
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class JsonLines(logging.Formatter):
     """`{"time", "level", "event", …}`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Spell one record as one JSON object."""
-        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {
-            "time": moment.replace("+00:00", "Z"),
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "event": record.getMessage(),
-            **self.fields(record),
+            **_fields(record),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -92,14 +97,14 @@ class JsonLines(_Fields):
             return json.dumps(line, default=str)
 
 
-class TextLines(_Fields):
+class TextLines(logging.Formatter):
     """`12:03:04.123 generation.finished generation_id=gen_… elapsed_s=12.3`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Spell one record for a person."""
         moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
         parts = [moment, "" if record.levelno <= logging.INFO else record.levelname, record.getMessage()]
-        parts += [f"{name}={_spell(value)}" for name, value in self.fields(record).items()]
+        parts += [f"{name}={_spell(value)}" for name, value in _fields(record).items()]
         text = " ".join(part for part in parts if part)
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
@@ -112,7 +117,7 @@ def _spell(value: Any) -> str:
 
 
 class BatchedLines(logging.StreamHandler[TextIO]):
-    """Writes the lines of a moment in one go.
+    """Spells and writes the lines of a moment in one go.
 
     Each write lets go of the interpreter, and the loop's thread then waits its turn behind the threads that decode
     images: 2,000 answers due at once took a tenth less time so (lab/bench). Errors, and lines from outside a loop, are
@@ -121,23 +126,13 @@ class BatchedLines(logging.StreamHandler[TextIO]):
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self._lines: list[str] = []
+        self._records: list[logging.LogRecord] = []
         self._is_due = False
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Keep a line until the moment is over; the lock is for the list alone, a line is spelled without it."""
-        self.emit(record)
-        return True
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Spell a line and keep it."""
-        try:
-            line = self.format(record) + self.terminator
-        except Exception:  # noqa: BLE001 - logging's own border: it tells of it and goes on
-            self.handleError(record)
-            return
+        """Keep a record until the moment is over."""
         with self.lock or nullcontext():
-            self._lines.append(line)
+            self._records.append(record)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -147,15 +142,24 @@ class BatchedLines(logging.StreamHandler[TextIO]):
         elif not self._is_due:
             self._is_due = True
             loop.call_later(BATCH_S, self.flush)
+        return True
 
     def flush(self) -> None:
         """Write what was kept."""
         with self.lock or nullcontext():
             self._is_due = False
-            lines, self._lines = self._lines, []
+            records, self._records = self._records, []
+            lines = [line for record in records if (line := self._line(record)) is not None]
             if lines:
                 self.stream.write("".join(lines))
             super().flush()
+
+    def _line(self, record: logging.LogRecord) -> str | None:
+        try:
+            return self.format(record) + self.terminator
+        except Exception:  # noqa: BLE001 - logging's own border: it tells of it and goes on
+            self.handleError(record)
+            return None
 
 
 def setup(level: str, format_: str, stream: TextIO = sys.stderr) -> None:

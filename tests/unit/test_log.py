@@ -9,11 +9,12 @@ import logging
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from holdfast.log import JsonLines, TextLines, emit, setup, watched
+from holdfast.log import BATCH_S, JsonLines, TextLines, emit, setup, watched
 
 
 @pytest.fixture(autouse=True)
@@ -263,3 +264,57 @@ def test_lines_of_several_threads_are_all_written() -> None:
     asyncio.run(tell_all())
     told = {(line["thread"], line["number"]) for line in lines_of(stream)}
     assert told == {(thread, number) for thread in range(4) for number in range(200)}
+
+
+@pytest.mark.parametrize("created", [0.0, 0.9996, 951_782_399.25, 1_800_000_000.9995, 1_800_000_000.0015])
+def test_a_moment_is_spelled_to_the_millisecond_and_not_rounded_up(
+    monkeypatch: pytest.MonkeyPatch, created: float
+) -> None:
+    """Lines of one second share its spelling; each has its own milliseconds."""
+    monkeypatch.setattr(time, "time", lambda: created)
+    whole = datetime.fromtimestamp(created, UTC)
+    expected = f"{whole:%Y-%m-%dT%H:%M:%S}.{whole.microsecond // 1000:03d}Z"
+    assert as_json()["time"] == expected
+    monkeypatch.setattr(time, "time", lambda: created + 1)
+    assert as_json()["time"] != expected
+
+
+def test_what_cannot_be_spelled_takes_no_other_line_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is logging's own to tell of it; the rest of the moment is written."""
+
+    class Wrong:
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    stream = io.StringIO()
+    setup("info", "json", stream)
+
+    async def tell() -> None:
+        emit("first")
+        emit("second", value=Wrong())
+        emit("third")
+        logging.getLogger("holdfast").handlers[0].flush()
+
+    asyncio.run(tell())
+    assert [line["event"] for line in lines_of(stream)] == ["first", "third"]
+    assert "no words" in capsys.readouterr().err
+
+
+def test_lines_of_a_moment_are_written_together_and_an_error_at_once() -> None:
+    """What was kept goes out before the error, in order; outside a loop there is no moment to wait for."""
+    stream = io.StringIO()
+    setup("info", "json", stream)
+
+    async def tell() -> None:
+        emit("first")
+        emit("second", level="warning")
+        assert stream.getvalue() == ""
+        emit("third", level="error")
+        assert [line["event"] for line in lines_of(stream)] == ["first", "second", "third"]
+        emit("fourth")
+        await asyncio.sleep(BATCH_S * 2)
+        assert lines_of(stream)[-1]["event"] == "fourth"
+
+    asyncio.run(tell())
+    emit("fifth")
+    assert lines_of(stream)[-1]["event"] == "fifth"

@@ -28,7 +28,7 @@ CROWD = 64
 class FilePieces:
     """A file read in order, in pieces."""
 
-    __slots__ = ("_buffer", "_fd", "_offset", "_size")
+    __slots__ = ("_buffer", "_fd", "_offset", "_piece_bytes", "_size")
     open_files = 0
     """How many there are, in this process."""
 
@@ -37,7 +37,8 @@ class FilePieces:
         self._offset = 0
         self._size = os.fstat(self._fd).st_size
         FilePieces.open_files += 1
-        self._buffer = bytearray(PIECE_BYTES if FilePieces.open_files <= CROWD else PIECE_BYTES // 4)
+        self._piece_bytes = PIECE_BYTES if FilePieces.open_files <= CROWD else PIECE_BYTES // 4
+        self._buffer = memoryview(bytearray(self._piece_bytes))
 
     def __enter__(self) -> FilePieces:
         return self
@@ -62,7 +63,7 @@ class FilePieces:
 
     async def read(self, size: int = PIECE_BYTES) -> memoryview:
         """Give the next piece, at most `size` bytes; empty at the end. Valid until the next call."""
-        wanted = min(size, len(self._buffer), self._size - self._offset)
+        wanted = min(size, self._piece_bytes, self._size - self._offset)
         if wanted <= 0:
             return memoryview(b"")
         filled = self._read_cached(wanted)
@@ -70,13 +71,13 @@ class FilePieces:
             loop = asyncio.get_running_loop()
             filled += await loop.run_in_executor(None, self._read_waiting, filled, wanted)
         self._offset += filled
-        return memoryview(self._buffer)[:filled]
+        return self._buffer[:filled]
 
     def _read_cached(self, wanted: int) -> int:
         if not _NOWAIT:
             return 0
         try:
-            return os.preadv(self._fd, [memoryview(self._buffer)[:wanted]], self._offset, _NOWAIT)
+            return os.preadv(self._fd, [self._buffer[:wanted]], self._offset, _NOWAIT)
         except OSError:
             # EAGAIN: not in the page cache. EOPNOTSUPP: not on this file system. Both mean: ask a thread.
             return 0
@@ -85,7 +86,7 @@ class FilePieces:
         """Fill the rest of the piece, waiting for the disk; short only at the end of the file."""
         start = filled
         while filled < wanted:
-            count = os.preadv(self._fd, [memoryview(self._buffer)[filled:wanted]], self._offset + filled)
+            count = os.preadv(self._fd, [self._buffer[filled:wanted]], self._offset + filled)
             if count == 0:
                 break
             filled += count

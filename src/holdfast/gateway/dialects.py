@@ -289,5 +289,6 @@ def _unix(record: Record) -> int:
 
 def _usage(attempts: Sequence[AttemptRow]) -> Usage | None:
     """Tokens of every attempt that brought images, together."""
-    charged = (attempt.used for attempt in attempts if attempt.charge == Charge.YES)
-    return total_usage(used for used in charged if used is not None)
+    counted = [attempt.used for attempt in attempts if attempt.charge == Charge.YES]
+    used = [each for each in counted if each is not None]
+    return used[0] if len(used) == 1 else total_usage(used)

@@ -421,12 +421,13 @@ class HoldProtocol(HttpToolsProtocol):
         written beside the piece, not around a copy of it.
         """
         cycle = self.cycle
-        if not cycle.response_started or cycle.disconnected or not data or cycle.scope["method"] == "HEAD":
+        size = len(data)
+        if not cycle.response_started or cycle.disconnected or not size or cycle.scope["method"] == "HEAD":
             return False
         if cycle.chunked_encoding:
-            self.transport.writelines((b"%x\r\n" % len(data), data, b"\r\n"))
-        elif len(data) <= cycle.expected_content_length:
-            cycle.expected_content_length -= len(data)
+            self.transport.writelines((b"%x\r\n" % size, data, b"\r\n"))
+        elif size <= cycle.expected_content_length:
+            cycle.expected_content_length -= size
             self.transport.write(data)
         else:
             return False
