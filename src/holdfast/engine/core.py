@@ -105,7 +105,7 @@ class Core:
     """Empties the spool of what is settled."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "puts", Batches(self.threads, self.blobs.put_files))
+        object.__setattr__(self, "puts", Batches(self.threads, lambda groups: self.blobs.put_files(groups)))
         object.__setattr__(self, "clears", Batches(self.threads, clear_all))
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
