@@ -128,6 +128,37 @@ async def test_many_writes_share_one_commit(store: SqliteStore) -> None:
     assert repr(store).endswith(f": {101} writes in {before + 2} commits>")
 
 
+async def test_a_batch_wakes_each_loop_once(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait there: each of them is told its own value or its own error, also in another loop."""
+    wakes = list[str]()
+    waiting = threading.Event()
+
+    async def ask(name: str, *writes: tuple[Any, ...]) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        tasks = [asyncio.create_task(store.write(*write)) for write in writes]
+        await asyncio.sleep(0)
+        wake = loop.call_soon_threadsafe
+
+        def note(*args: Any, **kwargs: Any) -> Any:
+            if threading.current_thread().name == "holdfast-write":
+                wakes.append(name)
+            return wake(*args, **kwargs)
+
+        monkeypatch.setattr(loop, "call_soon_threadsafe", note)
+        waiting.set()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    async with Gate(store):
+        there = asyncio.create_task(asyncio.to_thread(asyncio.run, ask("there", (add, "x"), (fail, "y"), (add, "z"))))
+        await asyncio.to_thread(waiting.wait, 10)
+        here = asyncio.create_task(ask("here", (add, "a"), (fail, "b"), (add, "c")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert [str(each) for each in (*await here, *await there)] == ["a", "'b'", "c", "x", "'y'", "z"]
+    # The gate's own commit wakes its loop once more.
+    assert sorted(wakes) == ["here", "here", "there"]
+
+
 async def test_a_batch_is_bounded(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood is several commits: the first of it does not wait for the last."""
     monkeypatch.setattr(sqlite, "BATCH_MAX", 10)

@@ -50,7 +50,12 @@ class _Write:
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    done: Callable[[Any, BaseException | None], object]
+    resolve: Callable[[Any, BaseException | None], object]
+    loop: asyncio.AbstractEventLoop | None
+    """Where the result is told; None: in the writing thread itself."""
+
+
+_Result = tuple[_Write, Any, BaseException | None]
 
 
 class SqliteStore:
@@ -99,12 +104,7 @@ class SqliteStore:
             else:
                 future.set_exception(error)
 
-        def done(value: T, error: BaseException | None) -> None:
-            # Whoever asked may be gone with its loop; the write stands or fell all the same.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(resolve, value, error)
-
-        self._put(_Write(function, args, kwargs, done))
+        self._put(_Write(function, args, kwargs, resolve, loop))
         return await future
 
     def write_sync(
@@ -118,7 +118,7 @@ class SqliteStore:
             box.append((value, error))
             ready.set()
 
-        self._put(_Write(function, args, kwargs, resolve))
+        self._put(_Write(function, args, kwargs, resolve, None))
         ready.wait()
         value, error = box[0]
         if error is not None:
@@ -200,7 +200,7 @@ class SqliteStore:
         return batch, False
 
     def _commit(self, batch: list[_Write]) -> None:
-        results: list[tuple[_Write, Any, BaseException | None]] = []
+        results: list[_Result] = []
         try:
             self._conn.execute("BEGIN IMMEDIATE")
             self._check_owner()
@@ -215,8 +215,7 @@ class SqliteStore:
             results = [(write, None, error) for write in batch]
         self._commits += 1
         self._writes += len(batch)
-        for write, value, failed in results:
-            write.done(value, failed)
+        _tell(results)
 
     def _apply(self, write: _Write) -> tuple[Any, BaseException | None]:
         self._conn.execute("SAVEPOINT one")
@@ -238,6 +237,25 @@ class SqliteStore:
         row = self._conn.execute("SELECT value FROM meta WHERE name = 'owner'").fetchone()
         if row is None or row[0] != self._owner:
             raise StorageError("Another process has taken this data folder over.", reason="owner_changed")
+
+
+def _tell(results: list[_Result]) -> None:
+    """Tell each its result; a loop is woken once for all that it asked in a batch."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[_Result]] = {}
+    for result in results:
+        by_loop.setdefault(result[0].loop, []).append(result)
+    for loop, its in by_loop.items():
+        if loop is None:
+            _resolve(its)
+        else:
+            # Whoever asked may be gone with its loop; the writes stand or fell all the same.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(_resolve, its)
+
+
+def _resolve(results: list[_Result]) -> None:
+    for write, value, error in results:
+        write.resolve(value, error)
 
 
 def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
