@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from holdfast import faults, generation
@@ -133,20 +132,20 @@ def end_generation(
     else:
         assert Effect.VOID in transition.effects
         move = postings.void(row.key_id, row.held_micros)
-    ended = replace(
-        row,
-        state=transition.state.value,
-        finished_at=at,
-        purge_after=purge_after,
-        charged_micros=charged,
-        partial_result=int(transition.state is State.SUCCEEDED and delivered < row.n),
-        failure=None if told is None else to_json(told),
-        parts_open=row.parts_open - parts_ended,
-        sequence_number=row.sequence_number + 1,
-    )
-    written = conn.execute(_Q["finish_generation"], values_of(ended)).rowcount
+    end = {
+        "state": transition.state.value,
+        "finished_at": at,
+        "purge_after": purge_after,
+        "charged_micros": charged,
+        "partial_result": int(transition.state is State.SUCCEEDED and delivered < row.n),
+        "failure": None if told is None else to_json(told),
+        "parts_open": row.parts_open - parts_ended,
+        "sequence_number": row.sequence_number + 1,
+    }
+    written = conn.execute(_Q["finish_generation"], {"id": row.id, **end}).rowcount
     assert written == 1, "a generation ends once"
     post(conn, move, generation_id=row.id, drive=row.drive, at=at)
+    ended = row.but(**end)
     insert_event(conn, row.id, ended.sequence_number, ended.state, at=at)
     return ended
 

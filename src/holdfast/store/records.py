@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from operator import attrgetter, itemgetter
 from typing import Any, Self
@@ -25,11 +26,28 @@ class _FromRow:
         values = _READERS.get((cls, columns))
         if values is None:
             values = _READERS[cls, columns] = itemgetter(*(columns.index(name) for name in _names_of(cls)))
-        return cls(**dict(zip(_names_of(cls), values(row), strict=True)))
+        return cls._made(values(row))
+
+    def but(self, **changes: Any) -> Self:
+        """Make the value of this row after a change; `dataclasses.replace` takes twice as long."""
+        made = self._made(_getter_of(type(self))(self))
+        setters = _setters_of(type(self))
+        for name, value in changes.items():
+            setters[name](made, value)
+        return made
+
+    @classmethod
+    def _made(cls, values: Iterable[Any]) -> Self:
+        # What `__init__` of a frozen dataclass does, without a lookup by name for each of thirty fields.
+        made = object.__new__(cls)
+        for set_field, value in zip(_setters_of(cls).values(), values, strict=True):
+            set_field(made, value)
+        return made
 
 
 _NAMES: dict[type, tuple[str, ...]] = {}
 _READERS: dict[tuple[type, tuple[str, ...]], itemgetter[Any]] = {}
+_SETTERS: dict[type, dict[str, Callable[[Any, Any], None]]] = {}
 _GETTERS: dict[type, attrgetter[Any]] = {}
 
 
@@ -41,13 +59,24 @@ def _names_of(kind: type) -> tuple[str, ...]:
     return names
 
 
+def _setters_of(kind: type) -> dict[str, Callable[[Any, Any], None]]:
+    setters = _SETTERS.get(kind)
+    if setters is None:
+        setters = _SETTERS[kind] = {name: vars(kind)[name].__set__ for name in _names_of(kind)}
+    return setters
+
+
+def _getter_of(kind: type) -> attrgetter[Any]:
+    getter = _GETTERS.get(kind)
+    if getter is None:
+        getter = _GETTERS[kind] = attrgetter(*_names_of(kind))
+    return getter
+
+
 def values_of(value: Any) -> dict[str, Any]:
     """Give the fields of a flat value by name, as the parameters of a statement; `asdict` would copy each of them."""
     kind = type(value)
-    values = _GETTERS.get(kind)
-    if values is None:
-        values = _GETTERS[kind] = attrgetter(*_names_of(kind))
-    return dict(zip(_names_of(kind), values(value), strict=True))
+    return dict(zip(_names_of(kind), _getter_of(kind)(value), strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

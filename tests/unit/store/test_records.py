@@ -95,6 +95,22 @@ def test_a_row_that_lacks_a_column_is_refused() -> None:
     conn.close()
 
 
+@pytest.mark.parametrize("kind", TABLES, ids=lambda kind: kind.__name__)
+def test_a_changed_row_is_another_value(kind: type[Any]) -> None:
+    """It is what `replace` gives, frozen and equal; the row that was read stays as it was."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    row = row_of(kind, **{name: f"old {name}" for name in names})
+    before = dataclasses.asdict(row)
+    changes = {name: f"new {name}" for name in names[1:3]}
+    changed = row.but(**changes)
+    assert changed == dataclasses.replace(row, **changes)
+    assert (dataclasses.asdict(row), hash(row.but())) == (before, hash(row))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(changed, names[0], "again")
+    with pytest.raises(KeyError, match="no_such_field"):
+        row.but(no_such_field=1)
+
+
 def test_a_flat_value_gives_its_fields_by_name() -> None:
     """The parameters of a statement: what `asdict` gives, without copies; kinds are not mixed up."""
     told = Told(code="overloaded", message="busy", charge=Charge.NO)
