@@ -41,7 +41,7 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.UNREACHABLE: "the gateway could not be reached",
     Exit.DISK_FULL: "the disk is full",
     Exit.REFUSED: "the upstream declined the content",
-    Exit.INTERRUPTED: "interrupted (Ctrl-C); of `serve`: calls were still held when it ended",
+    Exit.INTERRUPTED: "interrupted (Ctrl-C); of `serve`: calls were still held or answered when it ended",
 }
 """One sentence each, for `docs/reference/exit-codes.md`."""
 

@@ -57,6 +57,8 @@ class Drained:
 
     is_cut_short: bool = False
     """Somebody was left waiting: at a second signal, or when the grace was over."""
+    left_held: bool = False
+    """Generations among it were not finished; otherwise it was answers only that were not sent to their end."""
 
 
 @contextmanager
@@ -64,8 +66,9 @@ def told_of_drain() -> Iterator[Drained]:
     """Tell a person at a terminal why Ctrl-C does not end it yet, and note whether what was held was awaited."""
     drained = Drained()
 
-    def cut_short(_: Mapping[str, Any]) -> None:
+    def cut_short(fields: Mapping[str, Any]) -> None:
         drained.is_cut_short = True
+        drained.left_held = drained.left_held or "open" in fields
 
     with watched("server.draining", _tell), watched("server.cut_short", cut_short):
         yield drained

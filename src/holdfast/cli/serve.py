@@ -56,11 +56,17 @@ def run(args: argparse.Namespace) -> int:
             code = run_on_loop(serve(settings, ready=ready, tell_first_key=tell_first_key))
     except PortRefused as error:
         raise refusal_of(error) from error
-    if drained.is_cut_short:
+    if drained.left_held:
         raise Stop(
             Exit.INTERRUPTED,
             "Ended while calls were held. Their images may have been paid for; the next start settles what became of "
             "them.",
+        )
+    if drained.is_cut_short:
+        raise Stop(
+            Exit.INTERRUPTED,
+            "Ended while answers were being sent. Their images are kept; after the next start they can be fetched by "
+            "their generations' ids.",
         )
     return code
 

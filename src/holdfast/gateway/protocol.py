@@ -173,7 +173,7 @@ class HoldProtocol(HttpToolsProtocol):
         """Parse, unless an answer is still running: then the bytes are a pipelined request, which is not served."""
         if self._discarding:
             return
-        if self._is_answering():
+        if self.is_answering():
             self._discard_the_rest()
             return
         cycle = self.cycle
@@ -195,7 +195,7 @@ class HoldProtocol(HttpToolsProtocol):
             self._ignore_upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
-            if self._discarding or self._is_answering():
+            if self._discarding or self.is_answering():
                 self._discard_the_rest()
                 return
             status, code, message = self._refusal or (400, "invalid_request", "The request is not valid HTTP/1.1.")
@@ -224,7 +224,7 @@ class HoldProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Start a request; the protocol itself travels in the scope's extensions."""
-        if self._is_answering():
+        if self.is_answering():
             # A second request in the same read as the first: not served while the first is held.
             self._discard_the_rest()
         super().on_message_begin()
@@ -305,7 +305,7 @@ class HoldProtocol(HttpToolsProtocol):
 
     # Rules and timers
 
-    def _is_answering(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether a request has been read whole and its answer is not."""
         cycle = self.cycle
         return cycle is not None and not cycle.response_complete and not cycle.more_body

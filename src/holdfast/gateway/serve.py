@@ -156,8 +156,10 @@ async def running(
             yield gateway
         finally:
             await gateway.engine.stop()
-            listeners.break_off()
-            await listeners.close()
+            cut = listeners.break_off()
+            cut += await listeners.close()
+            if cut:
+                emit("server.cut_short", level="warning", answers=cut)
             await transport.close()
 
 

@@ -178,26 +178,38 @@ class Listeners:
                     task.result()
             await asyncio.sleep(0.002)
 
-    def break_off(self) -> None:
-        """Cut every answer that is not complete: nobody waits for its end any more."""
+    def break_off(self) -> int:
+        """Cut every answer that is not complete: nobody waits for its end any more; return how many were cut."""
+        cut = 0
         for connection in self._connections():
             if connection.cycle is not None and not connection.cycle.response_complete:
+                # Whoever has not sent its whole request, or has left, loses no answer.
+                cut += connection.is_answering() and not connection.transport.is_closing()
                 connection.break_off()
+        return cut
 
     def _connections(self) -> list[HoldProtocol]:
         return [cast(HoldProtocol, each) for _, server in self._pairs for each in server.server_state.connections]
 
-    async def close(self) -> None:
-        """End every connection and wait for the servers; who has stopped reading holds up nobody's end."""
+    async def close(self) -> int:
+        """End every connection and wait for the servers; who has stopped reading holds up nobody's end.
+
+        Returns:
+            How many answers were complete and not handed over to the kernel to their last byte.
+        """
         for _, server in self._pairs:
             server.should_exit = True
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LINGER_S)
+        cut = 0
         for connection in self._connections():
+            is_complete = connection.cycle is not None and connection.cycle.response_complete
+            cut += is_complete and connection.transport.get_write_buffer_size() > 0
             connection.transport.abort()
         await asyncio.gather(*self._tasks)
         for listening in self.all:
             listening.sock.close()
+        return cut
 
 
 class Signals:

@@ -59,10 +59,15 @@ class Process:
         async with self.session.request(method, self.base_url + path, headers=self.bearer, **options) as got:
             return got.status, got.headers, json.loads(await got.read())
 
-    async def hold(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
+    async def hold(
+        self, sock: socket.socket | None = None, *, limit: int = 1 << 16
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, str]:
         """Post on a connection of its own and wait for the first beat; the generation's id comes with it."""
         port = int(self.base_url.rpartition(":")[2].partition("/")[0])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        sock = sock or socket.socket()
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
         body = json.dumps({"prompt": "a lighthouse, marker Qx7Zt"})
         lines = [*(f"{name}: {value}" for name, value in self.bearer.items()), f"Content-Length: {len(body)}"]
         head = "\r\n".join(
@@ -72,6 +77,16 @@ class Process:
         answer = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), WITHIN_S)).decode().lower()
         id_ = answer.partition("generation-id: ")[2].partition("\r\n")[0].replace("gen_", "").upper()
         return reader, writer, f"gen_{id_}"
+
+    async def draining(self) -> None:
+        """Wait until it has taken its first signal; a second one sent before would be the same."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                async with self.session.get(f"{self.base_url.removesuffix('/v1')}/readyz") as ready:
+                    if ready.status == 503:
+                        assert await ready.json() == {"status": "draining"}
+                        return
+                await asyncio.sleep(0.02)
 
     async def said(self) -> str:
         """What it wrote to standard error."""
@@ -218,13 +233,7 @@ async def test_sigterm_lets_the_held_have_their_image(
     reader, writer, _ = await gateway.hold()
     gateway.process.send_signal(signal.SIGTERM)
     root = gateway.base_url.removesuffix("/v1")
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            async with gateway.session.get(f"{root}/readyz") as ready:
-                if ready.status == 503:
-                    assert await ready.json() == {"status": "draining"}
-                    break
-            await asyncio.sleep(0.02)
+    await gateway.draining()
     status, headers, refused = await gateway.ask("POST", "/images/generations", json={"prompt": "marker Qx7Zt"})
     assert (status, refused["error"]["code"], refused["error"]["paid"]) == (503, "draining", "no")
     assert headers["retry-after"] == "30"
@@ -250,7 +259,7 @@ async def test_a_second_sigterm_or_the_end_of_grace_ends_at_once_and_the_next_st
     reader, writer, id_ = await gateway.hold()
     gateway.process.send_signal(signal.SIGTERM)
     if grace_s > 1:
-        await asyncio.sleep(0.2)
+        await gateway.draining()
         assert gateway.process.returncode is None
         gateway.process.send_signal(signal.SIGTERM)
     rest = await asyncio.wait_for(reader.read(-1), WITHIN_S)
@@ -303,12 +312,39 @@ async def test_a_caller_who_stopped_reading_is_cut_off_at_the_end(launch: Launch
     async with asyncio.timeout(WITHIN_S):
         while (await gateway.ask("GET", f"/generations/{id_}"))[2]["status"] != "succeeded":
             await asyncio.sleep(0.02)
-    for _ in range(2):
-        gateway.process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0.05)
+    gateway.process.send_signal(signal.SIGTERM)
+    await gateway.draining()
+    gateway.process.send_signal(signal.SIGTERM)
+    assert await gateway.ended() == Exit.INTERRUPTED, "the image is kept, but its caller has not got it"
+    said = await gateway.said()
+    assert said.count("Ended while answers were being sent.") == 1
+    log = [event for line in said.splitlines() if "event" in (event := json.loads(line))]
+    assert [event["event"] for event in log][-3:] == ["caller.left", "server.cut_short", "server.stopped"]
+    assert log[-2]["answers"] == 1
+    writer.close()
+
+
+async def test_an_answer_that_is_out_and_not_confirmed_is_not_cut(launch: Launch, upstream: Any, a_png: Any) -> None:
+    """Its bytes are the kernel's, who goes on sending them: for a reader as slow as this one nobody has to wait."""
+    gateway = await (await launch("--json", heartbeat=QUICK)).ready()
+    upstream.gives(a_png(noise_bytes=30_000))
+    upstream.gate.clear()
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    # It reads a little of the answer, so that it is known to be on its way, and then no more.
+    reader, writer, _ = await gateway.hold(sock, limit=1024)
+    upstream.gate.set()
+    begun = await asyncio.wait_for(reader.readuntil(b'"b64_json"'), WITHIN_S)
+    gateway.process.send_signal(signal.SIGTERM)
+    await gateway.draining()
+    gateway.process.send_signal(signal.SIGTERM)
     assert await gateway.ended() == Exit.OK
     events = events_of(await gateway.said())
-    assert events[-2:] == ["caller.left", "server.stopped"]
+    assert events[-1] == "server.stopped"
+    assert "server.cut_short" not in events
+    rest = await asyncio.wait_for(reader.read(-1), WITHIN_S)
+    assert (begun + rest).endswith(b"\r\n0\r\n\r\n")
+    assert len(rest) > 40_000
     writer.close()
 
 

@@ -50,6 +50,18 @@ def test_an_end_that_left_somebody_waiting_is_noted() -> None:
     with told_of_drain() as drained:
         emit("server.cut_short", level="debug", open=1)
     assert drained.is_cut_short
+    assert drained.left_held
+
+
+@pytest.mark.parametrize("held_too", [True, False])
+def test_answers_that_were_cut_are_told_apart_from_calls_that_were_held(held_too: bool) -> None:
+    """Their images are kept and known; what was held may have cost money that nobody knows of."""
+    with told_of_drain() as drained:
+        if held_too:
+            emit("server.cut_short", level="debug", open=2)
+        emit("server.cut_short", level="debug", answers=1)
+    assert drained.is_cut_short
+    assert drained.left_held is held_too
 
 
 @pytest.mark.parametrize("number", ENDS)
