@@ -403,7 +403,9 @@ def test_nobody_listening_is_code_8(capsys: pytest.CaptureFixture[str]) -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         assert main(["generate", "a cat", "--base-url", f"http://127.0.0.1:{port}"]) == Exit.UNREACHABLE
-    assert "holdfast serve" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "holdfast serve" in said
+    assert said.count("127.0.0.1") == 1
 
 
 def test_the_environment_names_gateway_and_key(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ class Play:
         """Make the call straight through the path. It is meant to fail; what happens is what is told."""
         outcome, took_s = await _call(port, api_key="simulated", keeps=False, told=told_of_silence)
         if isinstance(outcome, Failure):
-            return f"✗ lost after {took_s:.1f} s: {outcome.detail.partition(': ')[2] or outcome.detail}"
+            return f"✗ lost after {took_s:.1f} s: {outcome.detail}"
         return f"✓ arrived after {took_s:.1f} s: this time the upstream was faster than the cut"
 
     async def _with(self, port: int) -> tuple[ImageInfo, float]:

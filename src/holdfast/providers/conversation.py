@@ -73,15 +73,14 @@ def named(failure: Failure, *, upstream: str, base_url: str) -> Failure:
     """Say whose exchange broke: to somebody who called the gateway, a bare host reads as the gateway's own.
 
     Args:
-        failure: The transport's, whose detail may begin with the host.
+        failure: The transport's, which says how it broke and not where.
         upstream: The operator's name for it.
         base_url: Its address.
     """
     parts = urlsplit(base_url)
-    why = failure.detail.removeprefix(f"{parts.hostname}: ")
     how = "cannot be reached" if failure.kind is FailureKind.UNREACHABLE else "failed"
     # What was charged is told beside this: of several parts, one may have failed so and another be paid.
-    detail = f"the upstream {upstream!r} ({parts.netloc}) {how}: {why}"
+    detail = f"the upstream {upstream!r} ({parts.netloc}) {how}: {failure.detail}"
     return replace(failure, detail=detail[:2000])
 
 

@@ -142,9 +142,9 @@ class AioTransport:
                 in_crowd=self._open > CROWD,
             )
         except NotConnected as exc:
-            return breaks.unreachable(Phase.CONNECT, call.host, str(exc))
+            return breaks.unreachable(Phase.CONNECT, str(exc))
         if connection.is_closing or connection.is_over:
-            return breaks.unreachable(Phase.SEND, call.host, "the connection closed before the request was written")
+            return breaks.unreachable(Phase.SEND, "the connection closed before the request was written")
         assert connection.transport is not None
         narrow(connection.transport)
         try:
@@ -329,7 +329,7 @@ class _Call:
     def progress(self) -> Progress:
         """What `breaks` needs to know."""
         has_begun = self.announced_bytes > 0 or (self.pump is not None and self.pump.first_byte_at is not None)
-        return Progress(host=self.host, body=self.body, head=self.head, has_begun=has_begun)
+        return Progress(body=self.body, head=self.head, has_begun=has_begun)
 
     def exchange(self, *, cut: Failure | None = None) -> Exchange:
         """Sum up an answer that was read."""

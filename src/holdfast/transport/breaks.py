@@ -1,5 +1,7 @@
 """How an exchange breaks, told as a `Failure`: by phase and structure, never by the words of a message.
 
+Where it went is not said here: whoever asked knows it, and names it in words of their own.
+
 The charge follows from one question: can the upstream have begun? Nothing has left us: `no`. The document of a good
 answer had begun: `yes`. Everything between is `unknown`, half-written requests included: `no` must never be wrong.
 """
@@ -19,7 +21,6 @@ from holdfast.types import Charge, Failure, FailureKind, Phase
 class Progress:
     """How far an exchange had come when it broke."""
 
-    host: str
     body: RequestBody | None
     """None for a request without a body."""
     head: Head | None = None
@@ -38,16 +39,16 @@ class Progress:
         return Phase.SEND if self.body.ended_at is None else Phase.WAIT
 
 
-def unreachable(phase: Phase, host: str, why: str) -> Failure:
+def unreachable(phase: Phase, why: str) -> Failure:
     """Tell that not one byte of the request has left."""
-    detail = f"{host}: {why}; nothing was sent"
+    detail = f"{why}; nothing was sent"
     return Failure(kind=FailureKind.UNREACHABLE, phase=phase, charge=Charge.NO, detail=detail)
 
 
 def before_head(error: Broken | Garbage, progress: Progress) -> Failure:
     """Tell of an exchange that broke before an answer had come."""
     if isinstance(error, Garbage):
-        return _malformed(Phase.DECODE, f"{progress.host}: the head of the answer is not HTTP", status=None)
+        return _malformed(Phase.DECODE, "the head of the answer is not HTTP", status=None)
     return lost_reply(progress, str(error))
 
 
@@ -63,7 +64,7 @@ def cut_body(progress: Progress, why: str) -> Failure:
     # The head of an event stream, and white space that a relay sends to keep its callers, come before any image.
     if head.is_event_stream or not progress.has_begun:
         return lost_reply(progress, why)
-    return _malformed(Phase.RECEIVE, f"{progress.host}: the answer broke off: {why}", status=head.status)
+    return _malformed(Phase.RECEIVE, f"the answer broke off: {why}", status=head.status)
 
 
 def total_passed(progress: Progress, total_s: float) -> Failure:
@@ -72,7 +73,7 @@ def total_passed(progress: Progress, total_s: float) -> Failure:
     if progress.head is not None:
         return cut_body(progress, f"not whole within {total_s:g} s")
     if progress.body is not None and progress.body.began_at is None:
-        return unreachable(Phase.CONNECT, progress.host, why)
+        return unreachable(Phase.CONNECT, why)
     return lost_reply(progress, why)
 
 
@@ -82,7 +83,7 @@ def lost_reply(progress: Progress, why: str) -> Failure:
         kind=FailureKind.LOST_REPLY,
         phase=progress.phase,
         charge=Charge.UNKNOWN,
-        detail=f"{progress.host}: {why}",
+        detail=why,
         status=progress.head.status if progress.head is not None else None,
     )
 
@@ -91,14 +92,14 @@ def redirected(progress: Progress) -> Failure:
     """Tell of a redirect: it is not followed, since a credential and a prompt go with the request."""
     head = progress.head
     assert head is not None
-    detail = f"{progress.host}: answered {head.status}; redirects are not followed, check base_url"
+    detail = f"answered {head.status}; redirects are not followed, check base_url"
     return _malformed(Phase.RECEIVE, detail, status=head.status)
 
 
 def too_large(progress: Progress, bytes_max: int) -> Failure:
     """Tell of an answer beyond `store.response_bytes_max`."""
     status = progress.head.status if progress.head is not None else None
-    detail = f"{progress.host}: the answer is larger than response_bytes_max, {bytes_max} bytes"
+    detail = f"the answer is larger than response_bytes_max, {bytes_max} bytes"
     return _malformed(Phase.RECEIVE, detail, status=status)
 
 

@@ -226,7 +226,7 @@ async def test_html_with_a_200_is_malformed(bench: Any, shapes: Any) -> None:
 
 async def test_a_timeout_of_the_attempt_is_told_as_unknown(bench: Any, shapes: Any) -> None:
     """The transport's own verdict passes through, with the upstream's name; the limits are the size's."""
-    silent = total_passed(Progress(host="google.test", body=None, head=None, has_begun=False), 180.0)
+    silent = total_passed(Progress(body=None, head=None, has_begun=False), 180.0)
     bench.upstream.usual = shapes.Reply(failure=silent)
     record = await bench.made()
     (attempt,) = record.attempts

@@ -35,7 +35,7 @@ def a_head(content_type: str = "application/json", status: int = 200) -> Head:
 
 def progress(**overrides: Any) -> Progress:
     """How far an exchange had come."""
-    usual: dict[str, Any] = {"host": "up.example", "body": a_body()}
+    usual: dict[str, Any] = {"body": a_body()}
     return Progress(**{**usual, **overrides})
 
 
@@ -64,9 +64,9 @@ def test_the_phase_is_read_off_the_progress(options: dict[str, Any], phase: Phas
 @pytest.mark.parametrize("phase", [Phase.CONNECT, Phase.SEND])
 def test_no_connection_means_that_nothing_was_sent(phase: Phase) -> None:
     """Known unpaid, with the reason."""
-    failure = breaks.unreachable(phase, "up.example", "cannot connect (ECONNREFUSED)")
+    failure = breaks.unreachable(phase, "cannot connect (ECONNREFUSED)")
     assert shown(failure) == (FailureKind.UNREACHABLE, phase, Charge.NO)
-    assert failure.detail == "up.example: cannot connect (ECONNREFUSED); nothing was sent"
+    assert failure.detail == "cannot connect (ECONNREFUSED); nothing was sent"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_once_a_byte_has_left_the_charge_is_unknown(body: RequestBody | None, ph
     """Half-written requests included: `no` must never be wrong."""
     failure = breaks.before_head(RESET, progress(body=body))
     assert shown(failure) == (FailureKind.LOST_REPLY, phase, Charge.UNKNOWN)
-    assert failure.detail == "up.example: the connection broke (ECONNRESET)"
+    assert failure.detail == "the connection broke (ECONNRESET)"
     assert failure.status is None
 
 
