@@ -267,13 +267,17 @@ async def test_half_closing_caller_gets_its_answer() -> None:
 async def test_reset_by_the_caller_is_reported_at_once() -> None:
     """`on_lost` fires while the application waits, without a beat being written."""
     seen = Seen()
-    async with serving(echo(seen, hold_s=1.0)) as port:
+    async with serving(echo(seen, hold_s=5.0)) as port:
         sock = socket.create_connection(("127.0.0.1", port))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
         sock.sendall(POST + b"Content-Length: 0\r\n\r\n")
-        await asyncio.sleep(0.1)
-        sock.close()
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(5):
+            # A reset takes away what has not been read yet.
+            while not seen.bodies:
+                await asyncio.sleep(0.01)
+            sock.close()
+            while not seen.lost:
+                await asyncio.sleep(0.01)
         assert seen.lost == 1
 
 

@@ -64,14 +64,17 @@ async def test_a_disk_that_does_not_take_the_request_is_told_before_anything_is_
 
 
 @pytest.mark.parametrize("late", [False, True])
-async def test_an_end_that_could_not_be_recorded_is_told_as_unknown(start: Any, upstream: Any, late: bool) -> None:
+async def test_an_end_that_could_not_be_recorded_is_told_as_unknown(
+    start: Any, upstream: Any, journal: Any, late: bool
+) -> None:
     """The engine lets nobody wait for what cannot come; a record without an end is no success without images."""
     gateway = await start(heartbeat=QUICK)
     upstream.gate.clear()
     prefer = {} if late else {"Prefer": "heartbeat=0"}
     asking = asyncio.create_task(gateway.images(headers={**prefer, "x-stainless-lang": "python"}))
     await upstream.was_asked()
-    await asyncio.sleep(0.3 if late else 0)
+    if late:
+        await journal.has("beat.committed")
     (id_,) = gateway.read(lambda conn: [row[0] for row in conn.execute("SELECT id FROM generation")])
     gateway.core.watchers.notify(id_, Ended())
     answer = await asking

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from holdfast.gateway.server import PortRefused
+from holdfast.gateway.sockets import Listening, listen
 
 QUICK = {"first_beat_s": 0.1, "beat_s": 0.1}
 H2C = {
@@ -77,16 +78,24 @@ async def test_both_listeners_share_one_gateway(start_tls: Any, upstream: Any, t
     assert (await gateway.ask("GET", in_clear, headers={})).body == upstream.pictures[0]
 
 
-async def test_a_taken_tls_port_is_named_and_the_plain_one_let_go_of(start_tls: Any) -> None:
+async def test_a_taken_tls_port_is_named_and_the_plain_one_let_go_of(
+    start_tls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two listeners, one of which cannot be opened: neither is, and the message is about the right one."""
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+    opened: list[Listening] = []
+
+    def noting(*arguments: Any, **options: Any) -> Listening:
+        opened.append(listen(*arguments, **options))
+        return opened[-1]
+
+    monkeypatch.setattr("holdfast.gateway.server.listen", noting)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        plain = free.getsockname()[1]
-        free.close()
         with pytest.raises(PortRefused) as refused:
-            await start_tls(server={"port": plain, "tls_port": port})
-        assert (refused.value.port, refused.value.is_tls) == (port, True)
-        socket.create_server(("127.0.0.1", plain)).close()
+            await start_tls(server={"tls_port": port})
+    assert (refused.value.port, refused.value.is_tls) == (port, True)
+    (plain,) = opened
+    assert plain.sock.fileno() == -1
 
 
 async def test_only_http_1_1_is_offered_under_tls(start_tls: Any, trusting: Any) -> None:

@@ -141,7 +141,7 @@ async def test_the_record_names_the_request(lab: Any) -> None:
 async def test_who_hangs_up_is_charged_all_the_same(lab: Any) -> None:
     """When the work ends, not when the caller leaves."""
     caller = await lab.start()
-    body = {"prompt": "a [sim delay=0.5]", "model": "nano-banana-pro"}
+    body = {"prompt": "a [sim delay=1.5]", "model": "nano-banana-pro"}
     _, writer = await caller.send(lab.request("/v1/images/generations", body))
     await asyncio.sleep(0.1)
     writer.transport.abort()
@@ -162,10 +162,10 @@ async def test_an_answer_is_never_told_before_it_is_charged(lab: Any) -> None:
 async def test_a_simulator_that_ends_charges_no_more(lab: Any) -> None:
     """What was being made is not."""
     caller = await lab.start()
-    _, writer = await caller.send(lab.request("/v1/images/generations", {"prompt": "a [sim delay=0.3]"}))
+    _, writer = await caller.send(lab.request("/v1/images/generations", {"prompt": "a [sim delay=1]"}))
     await asyncio.sleep(0.1)
     await lab.simulators[0].close()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.0)
     assert lab.simulators[0].charges.count == 0
     writer.close()
 

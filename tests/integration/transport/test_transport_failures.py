@@ -33,8 +33,8 @@ async def test_refused_connection_is_unreachable_and_not_charged(lab: Any) -> No
     """Nobody listens: nothing was sent, the next upstream may be asked at once."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    outcome = await lab.ask(f"http://127.0.0.1:{port}/")
+        # Bound until it has been asked: let go of, it could be anybody's who listens.
+        outcome = await lab.ask(f"http://127.0.0.1:{sock.getsockname()[1]}/")
     assert verdict(outcome) == (UNREACHABLE, Phase.CONNECT, Charge.NO)
     assert outcome.detail == "cannot connect (ECONNREFUSED); nothing was sent", "where, says who asked"
 
