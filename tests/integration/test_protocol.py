@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import uvicorn
 
-from holdfast.gateway.call import Call
 from holdfast.gateway.protocol import ConnectionLimits, HoldProtocol
 
 LIMITS = ConnectionLimits(
@@ -447,120 +446,6 @@ async def test_an_empty_line_alone_does_not_hold_a_connection() -> None:
         writer.close()
         await writer.wait_closed()
     assert answer.startswith(b"HTTP/1.1 408 ")
-
-
-def writing(
-    pieces: list[bytes], headers: list[tuple[bytes, bytes]], broken: list[Exception], turns: bool = True
-) -> App:
-    """An application that answers in pieces, as an image is written."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        call = Call(scope, receive, send, request_id="req_1", body_bytes_max=1)
-        await call.start(200, list(headers))
-        try:
-            for piece in pieces:
-                if turns:
-                    await asyncio.sleep(0.01)
-                await call.write(piece)
-            await call.finish()
-        except Exception as exc:  # noqa: BLE001 - the test looks at it
-            broken.append(exc)
-            call.break_off()
-
-    return app
-
-
-async def body_of(app: App, request: bytes = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") -> bytes:
-    """Ask once and give what came behind the head."""
-    async with serving(app) as port:
-        answer = await exchange(port, request)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 "), answer[:100]
-    return body
-
-
-@pytest.mark.parametrize("turns", [True, False])
-async def test_pieces_are_framed_as_the_head_said(turns: bool) -> None:
-    """Counted where a length was announced, else as chunks; an empty piece is nothing, and ends nothing."""
-    broken: list[Exception] = []
-    large = b"x" * 200_000
-    pieces = [b"one", b"", b"twenty-two characters.", large]
-    length = b"%d" % sum(map(len, pieces))
-    assert await body_of(writing(pieces, [(b"content-length", length)], broken, turns)) == b"".join(pieces)
-    chunked = await body_of(writing(pieces, [], broken, turns))
-    assert chunked == b"3\r\none\r\n16\r\ntwenty-two characters.\r\n30d40\r\n" + large + b"\r\n0\r\n\r\n"
-    assert broken == []
-
-
-async def test_the_first_chunk_leaves_with_its_head() -> None:
-    """One segment, however the piece is framed."""
-    reads: list[bytes] = []
-    async with serving(writing([b"{", b"}"], [], [], turns=False)) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        reads.append(await reader.read(1 << 16))
-        writer.close()
-    assert b"\r\n\r\n1\r\n{\r\n" in reads[0]
-
-
-async def test_a_head_is_answered_with_no_piece() -> None:
-    """Whatever is written, HEAD has no body."""
-    app = writing([b"abc"], [(b"content-length", b"3")], [])
-    assert await body_of(app, b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n") == b""
-
-
-@pytest.mark.parametrize(("length", "sent"), [(b"5", b"abc"), (b"8", b"abcdef")])
-async def test_a_body_of_another_length_than_announced_is_cut(length: bytes, sent: bytes) -> None:
-    """A piece too many is not written, and a body that ends too early is not taken for whole."""
-    broken: list[Exception] = []
-    assert await body_of(writing([b"abc", b"def"], [(b"content-length", length)], broken)) == sent
-    assert [type(each) for each in broken] == [RuntimeError]
-
-
-async def test_whoever_reads_slowly_is_written_to_slowly() -> None:
-    """Pieces wait while the connection is full: memory is bounded by what the kernel and one piece hold."""
-    written: list[int] = []
-    piece = b"x" * 262_144
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        call = Call(scope, receive, send, request_id="req_1", body_bytes_max=1)
-        await call.start(200, [(b"content-length", b"%d" % (100 * len(piece)))])
-        for _ in range(100):
-            await call.write(piece)
-            written.append(int(call.protocol.transport.get_write_buffer_size()))
-        await call.finish()
-
-    async with serving(app) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(0.1)
-        assert len(written) < 100
-        received = 0
-        while received < 100 * len(piece):
-            received += len(await reader.read(1 << 20))
-        writer.close()
-    # The transport asks for a pause above 64 KiB; what was below it is still there when the next piece comes.
-    assert max(written) <= len(piece) + 65536
-
-
-async def test_a_piece_for_a_caller_that_left_goes_nowhere() -> None:
-    """Neither an error nor a wait that never ends."""
-    ended = asyncio.Event()
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        call = Call(scope, receive, send, request_id="req_1", body_bytes_max=1)
-        await call.start(200, [])
-        for _ in range(100):
-            await call.write(b"x" * 262_144)
-        ended.set()
-
-    async with serving(app) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        writer.transport.abort()
-        await asyncio.wait_for(ended.wait(), 5.0)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no such option")

@@ -121,14 +121,14 @@ class Call:
         if self.http_version == "1.0" and not any(name == b"content-length" for name, _ in headers):
             self.protocol.close_delimited()
         headers.append((b"x-request-id", self.request_id.encode()))
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        if not self.protocol.write_head(status, headers):
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body, waiting while the caller's connection is full."""
-        protocol = self.protocol
-        if protocol.flow.write_paused and not protocol.cycle.disconnected:
-            await protocol.flow.drain()
-        if not protocol.write_piece(data):
+        if self.protocol.flow.write_paused and not self.protocol.cycle.disconnected:
+            await self.protocol.flow.drain()
+        if not self.protocol.write_piece(data):
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self, data: bytes = b"") -> None:

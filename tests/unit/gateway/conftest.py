@@ -113,6 +113,10 @@ class FakeProtocol:
             return None
         return self.unacknowledged.pop(0) if len(self.unacknowledged) > 1 else self.unacknowledged[0]
 
+    def write_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Leave everything to `send`, where the tests look."""
+        return False
+
     def write_piece(self, data: bytes) -> bool:
         """Leave everything to `send`, where the tests look."""
         return False
