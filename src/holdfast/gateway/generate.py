@@ -277,9 +277,10 @@ def _visible(text: str) -> bytes:
 
 
 def _served_by(record: Record) -> Headers:
-    if not record.results:
+    results = record.results
+    if not results:
         return []
-    attempt = record.attempt_of(record.results[0])
+    attempt = record.attempt_of(results[0])
     return [(b"holdfast-served-by", _visible(f"{attempt.upstream}/{attempt.model}"))]
 
 

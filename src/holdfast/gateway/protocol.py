@@ -63,10 +63,12 @@ class _OneSegmentTransport:
     Two `send()` calls would be two segments, and a proxy that waits for a body byte would sit on the head.
     """
 
-    __slots__ = ("_head", "_loop", "_transport")
+    __slots__ = ("_head", "_loop", "_transport", "is_closing")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
+        # Asked before every piece of an answer: both a method and `__getattr__` would be a detour.
+        self.is_closing = transport.is_closing
         self._loop = loop
         self._head: bytes | None = None
 
@@ -100,10 +102,6 @@ class _OneSegmentTransport:
     def close(self) -> None:
         self._flush()
         self._transport.close()
-
-    def is_closing(self) -> bool:
-        # Asked before every piece of an answer: worth a method, `__getattr__` being a detour.
-        return self._transport.is_closing()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
