@@ -31,6 +31,7 @@ from holdfast.store.records import KeyRow, Record, Told
 from holdfast.types import Charge
 from holdfast.wire.template import length_of
 
+_MILLISECOND = timedelta(milliseconds=1)
 NOT_AWAITED = Told(
     code="outcome_unknown",
     message="The gateway ended its wait before it knew how this generation ends; ask for it later, by its id.",
@@ -297,7 +298,7 @@ def _server_timing(record: Record, now: datetime) -> bytes:
     received = max((from_rfc3339(each.received_at) for each in record.attempts if each.received_at), default=finished)
     # Whoever was told at his deadline did not wait for what came later.
     received = min(received, finished)
-    return b"queue;dur=%d, upstream;dur=%d, store;dur=%d, send;dur=%d" % (
+    return b"queue;dur=%.0f, upstream;dur=%.0f, store;dur=%.0f, send;dur=%.0f" % (
         _milliseconds(started - created),
         _milliseconds(received - started),
         _milliseconds(finished - received),
@@ -305,6 +306,6 @@ def _server_timing(record: Record, now: datetime) -> bytes:
     )
 
 
-def _milliseconds(span: timedelta) -> int:
+def _milliseconds(span: timedelta) -> float:
     """Not less than nothing: the wall clock may have been set back in between."""
-    return max(0, round(span.total_seconds() * 1000))
+    return max(0.0, span / _MILLISECOND)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.gateway.generate import _milliseconds, _server_timing
+from holdfast.gateway.generate import _server_timing
 
 NOW = datetime(2026, 11, 24, 12, 0, 20, 90_000, tzinfo=UTC)
 TIMES = {
@@ -68,7 +68,11 @@ def test_no_time_is_below_zero(a_record: Build, an_attempt: Build, seconds: int)
     ("microseconds", "told_ms"),
     [(0, 0), (499, 0), (500, 0), (501, 1), (1499, 1), (1500, 2), (2500, 2), (999_500, 1000)],
 )
-def test_milliseconds_are_whole_and_nearest(microseconds: int, told_ms: int) -> None:
+def test_milliseconds_are_whole_and_nearest(
+    a_record: Build, an_attempt: Build, microseconds: int, told_ms: int
+) -> None:
     """Halves go to the even one."""
-    assert _milliseconds(timedelta(microseconds=microseconds)) == told_ms
-    assert _milliseconds(-timedelta(microseconds=microseconds)) == 0
+    finished = datetime.fromisoformat(TIMES["finished_at"])
+    record = a_record(attempts=[an_attempt(received_at=RECEIVED_AT)], **TIMES)
+    assert spans(record, finished + timedelta(microseconds=microseconds))["send"] == told_ms
+    assert spans(record, finished - timedelta(microseconds=microseconds))["send"] == 0
