@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+import threading
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -208,6 +209,32 @@ async def test_answer_that_begins_before_its_deadline_is_taken_in(lab: Any) -> N
     """total_s ends the wait for an answer; an image whose bytes are coming is not thrown away."""
     peer = await lab.answering(CHUNKED, *[chunk(b"1")] * 8, chunk(b""), pause_s=0.1)
     whole(await lab.ask(peer.url, total_s=0.4, body_s=20.0))
+
+
+async def test_a_sink_has_taken_its_last_piece_before_it_is_closed(lab: Any) -> None:
+    """The time is up while the piece that makes it whole is being written: whoever asks the sink finds all of it."""
+    body, given_up = b'{"data":[]}', threading.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: Any) -> None:
+        writer.write(CHUNKED + chunk(body))
+        try:
+            await reader.read()
+        finally:
+            given_up.set()
+
+    class Slow(type(lab.Collector())):  # type: ignore[misc]
+        """Is at it until the exchange has been given up."""
+
+        def feed(self, pieces: list[bytes]) -> bool:
+            assert given_up.wait(20)
+            assert not self.is_closed
+            return bool(super().feed(pieces))
+
+    sink = Slow(complete_at=len(body))
+    outcome = await lab.ask((await lab.peer(script)).url, sink=sink, total_s=0.3, body_s=0.3)
+    assert isinstance(outcome, Failure)
+    assert sink.body == body
+    assert sink.is_closed
 
 
 async def test_small_pieces_are_not_kept_waiting_for_a_batch(lab: Any) -> None:
