@@ -418,8 +418,8 @@ class HoldProtocol(HttpToolsProtocol):
     def write_head(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> bool:
         """Write the head of an answer; False where uvicorn's `send` is to do it, for a connection that is full or gone.
 
-        It gives what `send` gives for the same headers, names in lower case. `send` looks at each by itself, with four
-        calls: a twentieth of all that an answer took.
+        It gives what `send` gives for the same headers, names in lower case. `send` looks at each by itself: 40
+        function calls, of the 1,120 that an answer took.
 
         Raises:
             RuntimeError: A header holds a control character.
