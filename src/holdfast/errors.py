@@ -45,6 +45,7 @@ class RequestError(HoldfastError):
         status: int = 400,
         param: str | None = None,
         retry_after_s: float | None = None,
+        generation_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -55,6 +56,8 @@ class RequestError(HoldfastError):
         self.param = param
         """The field to blame, in the caller's own spelling."""
         self.retry_after_s = retry_after_s
+        self.generation_id = generation_id
+        """The generation that it is about, where there is one of this caller's."""
 
 
 class GenerationError(HoldfastError):

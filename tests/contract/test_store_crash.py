@@ -30,7 +30,8 @@ import base64, json, sys
 from pathlib import Path
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.blobs import LocalBlobs, key_for
-from holdfast.store.generations import accept
+from holdfast.policy.joining import Claim
+from holdfast.store.joining import Entering, enter
 from holdfast.store.lock import DataFolder
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
 from holdfast.store.spool import SpoolWriter
@@ -41,10 +42,12 @@ root, attempt_id, image = Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv
 folder = DataFolder(root)
 store = SqliteStore(folder.paths.database, "story")
 print("opened", flush=True)
-store.write_sync(accept, NewGeneration(
+asked = Entering(claim=Claim(idempotency_key="same", by_fingerprint=False, says_retry=False), new=NewGeneration(
     id="gen_1", key_id="key_1", surface="openai", model="m", tier="1K", size="1x1", n=1, parts=1, request=b"{}",
     deadline_at="later", hard_deadline=False, created_at="now", currency="USD", unit_micros=5, held_micros=5,
+    idempotency_key="same", watched_by="story",
 ))
+store.write_sync(enter, asked)
 print("accepted", flush=True)
 store.write_sync(begin_attempt, NewAttempt(
     id=attempt_id, generation_id="gen_1", part=0, drive=0, upstream="u", provider="openai", model="m",
@@ -61,15 +64,18 @@ print("stored", flush=True)
 blob = NewBlob(id="img_1", kind="result", position=0, store_key=key, info=spooled.images[0].info)
 store.write_sync(end_attempt, AttemptEnd(attempt_id=attempt_id, at="now", purge_after="later", blobs=(blob,)))
 print("settled", flush=True)
+store.write_sync(enter, asked)
+print("joined", flush=True)
 store.close()
 """
 IMAGE = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
     "0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
 )
-STEPS = ["opened", "accepted", "sent", "spooled", "stored", "settled"]
+STEPS = ["opened", "accepted", "sent", "spooled", "stored", "settled", "joined"]
 # Point and pass -> the last step that was told.
 POINTS = {
+    "enter.before_rows": "opened",
     "accept.before_rows": "opened",
     "accept.after_rows": "opened",
     "store.before_commit:kill:1": "opened",
@@ -89,6 +95,8 @@ POINTS = {
     "settle.after_rows": "stored",
     "store.before_commit:kill:3": "stored",
     "store.after_commit:kill:3": "stored",
+    "enter.before_rows:kill:2": "settled",
+    "enter.after_join": "settled",
 }
 
 

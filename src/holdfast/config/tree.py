@@ -67,6 +67,15 @@ class UpstreamStream(StrEnum):
     NEVER = "never"
 
 
+class Join(StrEnum):
+    """Whose repeats join an earlier generation instead of buying another."""
+
+    ALL = "all"
+    RETRIES = "retries"
+    KEYED = "keyed"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """The listeners and what one caller's connection may cost."""
@@ -354,6 +363,9 @@ class Route:
     upstreams: tuple[RouteUpstream, ...] = required("Who serves it, first choice first", source="at least one")
     size_default: Tier = key(Tier.K1, "Size when the caller names none", source="Gemini's own default")
     tls_required: bool = key(False, "Refuse callers who come without TLS", source="plain HTTP on loopback is safe")
+    join: Join = key(
+        Join.ALL, "Whose repeats join: see `joining.join`", source="the key and the gateway may be stricter"
+    )
     default: bool = key(
         False, "Serves requests that name no model", source="else nano-banana-pro, else the first route"
     )
@@ -373,12 +385,32 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """Repeats of a call that was cut join its generation instead of buying another image."""
+
+    join: Join = key(
+        Join.ALL,
+        "Whose repeats join: `all` whose answer nobody has; `retries` that say so; `keyed` with an `Idempotency-Key`; "
+        "`off`. A key and a route may be stricter",
+        source="loops and load balancers repeat without saying so",
+    )
+    window_s: float = key(
+        900.0,
+        "How long after its end an image that nobody received is given to a repeat without a key",
+        unit="seconds",
+        source="an SDK's last retry comes within minutes; later the same words mean a new picture",
+        at_least=0.0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration. Made by `parse`, `load` or, in tests, by hand."""
 
     server: Server = field(default_factory=Server)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     store: Store = field(default_factory=Store)
+    joining: Joining = field(default_factory=Joining)
     deadlines: Deadlines = field(default_factory=Deadlines)
     drain: Drain = field(default_factory=Drain)
     latency: LatencySettings = field(default_factory=LatencySettings)

@@ -12,17 +12,24 @@ from holdfast import faults
 from holdfast.engine import attempt, recover, settle
 from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
-from holdfast.engine.submit import Submission, first_target, live_of, price
+from holdfast.engine.submit import Submission, entering_of, first_target, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Watcher
-from holdfast.errors import StorageError
+from holdfast.errors import RequestError, StorageError
+from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy import admission
 from holdfast.policy.admission import Load, Obstacle, expected_bytes
-from holdfast.store.generations import accept, get_generation, get_record, mark_received
-from holdfast.store.records import NewGeneration, Record
+from holdfast.policy.joining import REFUSALS, Answer
+from holdfast.policy.joining import refusal as refusal_of
+from holdfast.store.generations import get_generation, get_record, mark_received
+from holdfast.store.joining import Entered, Entering, enter, leave
+from holdfast.store.records import Record
 
 NOTE_S = 0.1
 """How long notes of received answers are gathered before they are written."""
+
+DEPARTED_MAX = 10_000
+"""Callers that have left, of whom no repeat has asked; then they are written down, and forgotten."""
 
 
 class Engine:
@@ -39,6 +46,8 @@ class Engine:
         self._noted = asyncio.Event()
         """Set once what is in `_received` has been written."""
         self._noting: asyncio.Task[None] | None = None
+        self._departed: list[str] = []
+        """Generations, each as often as a caller has left that is not noted yet."""
         self.is_draining = False
 
     def __repr__(self) -> str:
@@ -58,18 +67,50 @@ class Engine:
         """Accept a generation durably, tell `watcher` what becomes of it, and begin; return its id.
 
         Raises:
-            RequestError: Refused before anything was paid: draining, storage low, too many, no price.
+            RequestError: As `enter` does.
+            StorageError: The disk does not take it; it was not accepted.
+        """
+        entered = await self.enter(submission, watcher, asks_twins=False)
+        assert entered.generation_id is not None
+        return entered.generation_id
+
+    async def enter(self, submission: Submission, watcher: Watcher, *, asks_twins: bool = True) -> Entered:
+        """Accept a generation, or join the one that this repeats; tell `watcher` what becomes of it.
+
+        With `asks_twins` somebody who seems to wait for the same is named (`twin_id`), and nothing is done: who knows
+        whether he is still there asks him, and comes again without.
+
+        Raises:
+            RequestError: Refused before anything was paid: draining, storage low, too many, no price, a key that was
+                used for something else.
             StorageError: The disk does not take it; it was not accepted.
         """
         core = self._core
-        with self._admitted(submission):
+        with self._admitted(submission) as refusal:
             new = price(core, submission)
+            may_buy = refusal is None
+            entering = entering_of(core, new, submission, may_buy=may_buy, asks_twins=asks_twins)
             await faults.point("accept.before_commit")
-            await self._accept(new)
-            # From here on it exists, and goes on whatever becomes of this call: nothing may fail before `drive`.
-            live = live_of(core, new, submission)
-            core.watchers.add(live.id, watcher)
-            self.drive(live)
+            entered = await self._enter(entering)
+            if entered.twin_id is not None:
+                return entered
+            if entered.generation_id is None:
+                assert refusal is not None, "whoever may buy has bought"
+                raise refusal
+            if entered.answer is None:
+                # From here on it exists, and goes on whatever becomes of this call: nothing may fail before `drive`.
+                live = live_of(core, new, submission)
+                core.watchers.add(live.id, watcher)
+                self.drive(live)
+        if entered.answer is None:
+            self._told_accepted(live)
+        else:
+            await self._join(entered, watcher)
+        await faults.point("accept.after_commit")
+        return entered
+
+    @staticmethod
+    def _told_accepted(live: Live) -> None:
         emit(
             "generation.accepted",
             generation_id=live.id,
@@ -78,31 +119,66 @@ class Engine:
             size=live.tier.value,
             elapsed_s=0.0,
         )
-        await faults.point("accept.after_commit")
-        return live.id
+
+    async def _join(self, entered: Entered, watcher: Watcher) -> None:
+        """Let a repeat wait for what it joined; what has ended is told at once.
+
+        Raises:
+            RequestError: It is given nothing: the key was used for another request, or the image is gone.
+        """
+        core, id_, answer = self._core, entered.generation_id, entered.answer
+        assert id_ is not None
+        assert answer is not None
+        if answer in REFUSALS:
+            raise refusal_of(answer, id_)
+        core.watchers.add(id_, watcher)
+        if answer is Answer.DRIVE_AGAIN:
+            assert entered.row is not None
+            self.drive(live_of_row(core, entered.row))
+        record = await self.record(id_)
+        assert record is not None
+        row = record.generation
+        emit(
+            "generation.replayed" if answer is Answer.REPLAY else "generation.joined",
+            generation_id=id_,
+            key_id=row.key_id,
+            model=row.model,
+            size=row.tier,
+            state=row.state,
+            drive=row.drive,
+        )
+        if State(row.state).is_final and not record.has_open_attempts:
+            core.watchers.remove(id_, watcher)
+            watcher(Ended(record=record))
 
     @contextlib.contextmanager
-    def _admitted(self, submission: Submission) -> Iterator[None]:
-        """Hold a place and room on the disk while the accepting commit is made: a hundred may ask at one instant."""
+    def _admitted(self, submission: Submission) -> Iterator[RequestError | None]:
+        """Hold a place and room on the disk while the accepting commit is made: a hundred may ask at one instant.
+
+        Gives why nothing may be bought, None where it may. A repeat needs neither place nor room; without anything that
+        it could repeat, it is told here.
+        """
         request = submission.request
         bytes_ = expected_bytes(request.geometry.tier, request.n)
-        self._admit(bytes_)
+        refusal = self._refusal(bytes_)
+        if refusal is not None and submission.claim is None:
+            raise refusal
         self._entering += 1
         self._reserved_bytes += bytes_
         try:
-            yield
+            yield refusal
         finally:
             self._entering -= 1
             self._reserved_bytes -= bytes_
 
-    def _admit(self, needed_bytes: int) -> None:
+    def _refusal(self, needed_bytes: int) -> RequestError | None:
         load = self._load()
         obstacle = admission.obstacle(load, needed_bytes=needed_bytes)
         if obstacle is None:
-            return
+            return None
         if obstacle is Obstacle.STORAGE_LOW:
             emit("storage.low", level="warning", free_bytes=load.room_bytes)
-        raise admission.refusal(obstacle, load)
+        return admission.refusal(obstacle, load)
 
     def _load(self) -> Load:
         settings = self._core.settings
@@ -113,14 +189,17 @@ class Engine:
             room_bytes=self._free_bytes() - self._reserved_bytes - settings.store.free_bytes_margin,
         )
 
-    async def _accept(self, new: NewGeneration) -> None:
+    async def _enter(self, entering: Entering) -> Entered:
         """Make the accepting commit; where its answer was lost, our own id tells whether it was made."""
         store = self._core.store
+        departed, self._departed = self._departed, []
         try:
-            await store.write(accept, new)
+            return await store.write(enter, entering, departed)
         except (StorageError, OSError):
-            if await store.read(get_generation, new.id) is None:
+            self._departed += departed
+            if await store.read(get_generation, entering.new.id) is None:
                 raise
+            return Entered(generation_id=entering.new.id)
 
     def obstacle(self) -> Obstacle | None:
         """Why new work would be refused, and will be until somebody acts; None otherwise."""
@@ -184,7 +263,9 @@ class Engine:
         self._forget(live)
 
     def _forget(self, live: Live) -> None:
-        self._live.pop(live.id, None)
+        # One that failed may have been driven again under its id.
+        if self._live.get(live.id) is live:
+            del self._live[live.id]
         if live.timer is not None:
             live.timer.cancel()
             live.timer = None
@@ -241,6 +322,23 @@ class Engine:
             emit("fault.internal", level="error", exc=exc)
         finally:
             noted.set()
+
+    def left(self, generation_id: str) -> None:
+        """Note that a caller of this generation no longer waits, answered or not.
+
+        Only repeats ask for it, and each is told in its own commit: nothing is written here. A process that dies leaves
+        no callers behind, whatever its records say.
+        """
+        self._departed.append(generation_id)
+        if len(self._departed) >= DEPARTED_MAX:
+            self.spawn(self._note_departed(), "note-departed")
+
+    async def _note_departed(self) -> None:
+        departed, self._departed = self._departed, []
+        try:
+            await self._core.store.write(leave, departed, self._core.owner)
+        except (StorageError, OSError) as exc:
+            emit("storage.failed", level="error", message=str(exc))
 
     # Starting and stopping
 

@@ -167,8 +167,9 @@ async def commit(
         if on_end is not None:
             on_end()
         announce(core, finished, ended.finished)
-    elif not ended.was_open:
-        # Where the commit was made twice, since its first answer was lost, only the record knows what it did.
+    else:
+        # Where the commit was made twice, since its first answer was lost, only the record knows what it did. And who
+        # joined a failure for the sake of an image that might still come, is told that none did.
         finished = await tell_if_ended(core, about.generation_id)
     await faults.point("settle.after_notice")
     if spooled is not None and not is_kept_back:

@@ -13,8 +13,11 @@ from holdfast.errors import RequestError
 from holdfast.generation import parts_for
 from holdfast.money import times, with_margin
 from holdfast.policy.deadlines import generation_s
+from holdfast.policy.fingerprint import VERSION
+from holdfast.policy.joining import FAILURE_S, TWIN_AFTER_S, Claim
 from holdfast.policy.prices import unit_price_micros
 from holdfast.providers.registry import images_per_call
+from holdfast.store.joining import Entering
 from holdfast.store.records import GenerationRow, NewGeneration
 from holdfast.types import Request
 
@@ -28,6 +31,40 @@ class Submission:
     asked_s: float | None = None
     """The caller's own budget, `Holdfast-Timeout`."""
     traceparent: str | None = None
+    claim: Claim | None = None
+    """How it may be recognised as a repeat; None: it is none."""
+    fingerprint: bytes | None = None
+    """`policy.fingerprint`, beside a claim."""
+    has_caller: bool = True
+    """Whether somebody is connected for it."""
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether a repeat names it by an `Idempotency-Key`."""
+        return self.claim is not None and self.claim.idempotency_key is not None
+
+
+NO_CLAIM = Claim(idempotency_key=None, by_fingerprint=False, says_retry=False)
+
+
+def entering_of(
+    core: Core, new: NewGeneration, submission: Submission, *, may_buy: bool = True, asks_twins: bool = True
+) -> Entering:
+    """What the accepting commit is given: the purchase, and what it may join instead."""
+    now, window_s = core.clock.now(), core.settings.joining.window_s
+
+    def before(seconds: float) -> str:
+        return rfc3339(now - timedelta(seconds=seconds))
+
+    return Entering(
+        new=new,
+        claim=submission.claim or NO_CLAIM,
+        may_buy=may_buy,
+        asks_twins=asks_twins,
+        success_since=before(window_s),
+        failure_since=before(min(FAILURE_S, window_s)),
+        twin_before=before(TWIN_AFTER_S),
+    )
 
 
 def live_of(core: Core, new: NewGeneration, submission: Submission) -> Live:
@@ -128,6 +165,11 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         unit_micros=unit,
         held_micros=times(unit, request.n),
         traceparent=submission.traceparent,
+        fingerprint=submission.fingerprint,
+        fingerprint_version=None if submission.fingerprint is None else VERSION,
+        idempotency_key=submission.claim.idempotency_key if submission.claim is not None else None,
+        callers=int(submission.has_caller),
+        watched_by=core.owner,
     )
 
 

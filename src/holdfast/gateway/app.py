@@ -138,12 +138,23 @@ async def tell(call: Call, surface: Surface, error: RequestError, *, paid: Charg
         request_id=call.request_id,
         client=call.client,
     )
+    id_ = error.generation_id
+    # This POST has bought nothing; the generation that it is about may have.
+    paid = paid if id_ is None else Charge.UNKNOWN
+    retryable = is_retryable(error.code, paid, joins=error.code == "idempotency_in_flight")
     body = render_error(
-        surface, code=error.code, message=error.message, paid=paid, param=error.param, retry_after_s=error.retry_after_s
+        surface,
+        code=error.code,
+        message=error.message,
+        paid=paid,
+        retryable=retryable,
+        generation_id=id_,
+        param=error.param,
+        retry_after_s=error.retry_after_s,
     )
-    headers: Headers = error_headers(
-        code=error.code, paid=paid, retryable=is_retryable(error.code, paid), retry_after_s=error.retry_after_s
-    )
+    headers: Headers = error_headers(code=error.code, paid=paid, retryable=retryable, retry_after_s=error.retry_after_s)
+    if id_ is not None:
+        headers += [(b"generation-id", id_.encode()), (b"location", f"/v1/generations/{id_}".encode())]
     headers.append((b"cache-control", b"no-store, no-transform"))
     if isinstance(error, _WrongMethod):
         # RFC 9110 §15.5.6: a 405 must say what is allowed.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from holdfast.config import Flavor, Provider, Route, Settings, Upstream
 from holdfast.errors import RequestError
@@ -36,6 +36,8 @@ class Asked:
     request: Request
     route: Route
     ignored: tuple[str, ...] = ()
+    skeleton: bytes = field(default=b"", repr=False)
+    """The body as it was sent, images replaced by their numbers; what a repeat is recognised by."""
 
 
 class Routes:

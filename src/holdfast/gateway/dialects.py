@@ -49,6 +49,10 @@ class Dialect(Protocol):
     request: Request
 
     @property
+    def is_stream(self) -> bool:
+        """Whether the answer is an event stream."""
+
+    @property
     def content_type(self) -> bytes:
         """Of a success."""
 
@@ -74,6 +78,10 @@ class _Base:
         self.request = request
         # Joined as text: joining and spelling a path is 28 function calls.
         self._root = str(root)
+
+    @property
+    def is_stream(self) -> bool:
+        return self.request.stream
 
     @property
     def content_type(self) -> bytes:

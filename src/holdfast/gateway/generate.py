@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from holdfast.clock import Clock, from_rfc3339
-from holdfast.config import Settings
+from holdfast.config import Join, Settings
 from holdfast.engine.engine import Engine
 from holdfast.engine.submit import Submission
 from holdfast.engine.watchers import Ended, Notice, PartialImage
@@ -24,13 +25,17 @@ from holdfast.gateway.links import LinkMaker
 from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy.admission import storage_low
-from holdfast.policy.callers import CallerClass, classify, late_form_without_joining
+from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form
+from holdfast.policy.fingerprint import fingerprint
 from holdfast.policy.heartbeats import Schedule, schedule_for
+from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, strictest
 from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
+from holdfast.store.joining import Entered
 from holdfast.store.records import KeyRow, Record, Told
 from holdfast.types import Charge
 from holdfast.wire.template import length_of
 
+TWIN_POLL_S = 0.02
 _MILLISECOND = timedelta(milliseconds=1)
 NOT_AWAITED = Told(
     code="outcome_unknown",
@@ -72,6 +77,8 @@ class Held:
     base_url: str
     """Where this caller reached us; links are made of it."""
     waiting: _Waiting
+    joins: bool
+    """Whether a repeat that says it is one would join: then a late failure may be told by breaking off."""
 
     def head(self) -> Headers:
         """The headers of an early 200."""
@@ -94,7 +101,8 @@ class Generator:
         self._wheel = wheel
         self._links = links
         self._root = root
-        self._held: dict[str, _Waiting] = {}
+        self._held: dict[str, list[_Waiting]] = {}
+        """By generation: repeats that joined wait beside whom they repeat."""
 
     async def accept(self, call: Call, key: KeyRow, asked: Asked) -> Held:
         """Accept one POST durably, and begin.
@@ -112,49 +120,73 @@ class Generator:
             )
         caller = classify(call.headers)
         preferences = parse_prefer(call.headers.get("prefer"))
-        submission = Submission(
-            key_id=key.id,
-            request=asked.request,
-            asked_s=asked_timeout_s(call.headers),
-            traceparent=call.headers.get("traceparent"),
-        )
+        join = strictest(Join(key.join_mode), asked.route.join, self._settings.joining.join)
+        submission = _submission(call, key, asked, join=join, is_strict=preferences.is_strict)
         waiting = _Waiting(previews=deque() if asked.request.partial_images and asked.request.stream else None)
-        generation_id = await self._submit(submission, waiting)
+        entered = await self._enter(submission, waiting)
+        generation_id = entered.generation_id
+        assert generation_id is not None
         held = Held(
             generation_id=generation_id,
             dialect=dialect_for(asked.request, self._root),
             caller=caller,
             schedule=schedule_for(caller, self._settings.heartbeat, asked_beat_s=preferences.heartbeat_s),
-            headers=_headers(generation_id, preferences, asked.ignored),
+            headers=_headers(generation_id, preferences, asked.ignored, is_replay=entered.answer is Answer.REPLAY),
             base_url=self._links.base_of(call),
             waiting=waiting,
+            joins=join in (Join.ALL, Join.RETRIES) or (join is Join.KEYED and submission.is_keyed),
         )
         # From here on the store keeps what was asked; the caller waits with nothing but this.
         call.headers = {}
         return held
 
-    async def _submit(self, submission: Submission, waiting: _Waiting) -> str:
+    async def _enter(self, submission: Submission, waiting: _Waiting) -> Entered:
         try:
-            return await self._engine.submit(submission, waiting)
+            entered = await self._engine.enter(submission, waiting)
+            if entered.twin_id is not None:
+                await self._fate_of(entered.twin_id)
+                entered = await self._engine.enter(submission, waiting, asks_twins=False)
         except StorageError as exc:
             emit("storage.failed", level="error", message=str(exc))
             raise storage_low("does not take this request") from exc
+        return entered
+
+    async def _fate_of(self, generation_id: str) -> None:
+        """Find out whether those who seem to wait for a generation are still there; a while is all that it may take.
+
+        A departure without a word is seen by the next thing that is sent: a beat, ahead of its time.
+        """
+        for waiting in self._held.get(generation_id, ()):
+            if waiting.hold is not None:
+                waiting.hold.beat_now()
+        for _ in range(round(TWIN_WAIT_S / TWIN_POLL_S)):
+            holds = [each.hold for each in self._held.get(generation_id, ()) if each.hold is not None]
+            # Whoever has left is waited for until that is noted.
+            if all(hold.is_there for hold in holds):
+                return
+            await asyncio.sleep(TWIN_POLL_S)
 
     async def hold(self, call: Call, held: Held) -> None:
         """Keep the caller's connection alive until its generation has ended, then answer."""
-        self._held[held.generation_id] = held.waiting
+        id_ = held.generation_id
+        self._held.setdefault(id_, []).append(held.waiting)
         try:
             await self._hold(call, held)
         finally:
-            del self._held[held.generation_id]
-            self._engine.unwatch(held.generation_id, held.waiting)
+            waiting = self._held[id_]
+            waiting.remove(held.waiting)
+            if not waiting:
+                del self._held[id_]
+            self._engine.unwatch(id_, held.waiting)
+            # Last: an answer that arrived is noted by now, and a repeat does not take it for one that did not.
+            self._engine.left(id_)
 
     def release(self) -> None:
         """End every wait: each caller is told, in its own way, that nobody knows yet how its generation ends.
 
         A body that just broke off would be repeated by some SDKs, and the image bought again.
         """
-        for waiting in list(self._held.values()):
+        for waiting in [each for several in self._held.values() for each in several]:
             waiting(Ended())
 
     async def _hold(self, call: Call, held: Held) -> None:
@@ -223,7 +255,12 @@ class Generator:
         """Answer inside the 200 that the first beat committed."""
         told = _told(record)
         if told is not None:
-            form = late_form_without_joining(held.caller)
+            # Over HTTP/1.0 a body that breaks off looks like one that ends.
+            form = late_form(held.caller, joins=held.joins and call.http_version != "1.0")
+            if form is LateFailure.ABORT and not held.dialect.is_stream:
+                # Its SDK repeats by itself, and its repeat joins: that one is told the true status.
+                call.break_off()
+                return False
             await write_parts(call, held.dialect.late_failure(record, told, form), {})
             return False
         rendered = held.dialect.success(record, self._links.at(held.base_url))
@@ -256,13 +293,34 @@ async def _start(call: Call, rendered: Rendered, headers: Headers) -> None:
     )
 
 
-def _headers(generation_id: str, preferences: Preferences, ignored: tuple[str, ...]) -> Headers:
+def _submission(call: Call, key: KeyRow, asked: Asked, *, join: Join, is_strict: bool) -> Submission:
+    end_user = call.headers.get("holdfast-end-user")
+    names_end_user = end_user is not None or asked.request.end_user is not None
+    return Submission(
+        key_id=key.id,
+        request=asked.request,
+        asked_s=asked_timeout_s(call.headers),
+        traceparent=call.headers.get("traceparent"),
+        claim=claim_of(call.headers, join=join, names_end_user=names_end_user, is_strict=is_strict),
+        fingerprint=fingerprint(
+            key_id=key.id,
+            path=call.path,
+            skeleton=asked.skeleton,
+            inputs=[image.sha256 for image in asked.request.inputs],
+            end_user=end_user,
+        ),
+    )
+
+
+def _headers(generation_id: str, preferences: Preferences, ignored: tuple[str, ...], *, is_replay: bool) -> Headers:
     headers: Headers = [
         (b"generation-id", generation_id.encode()),
         (b"location", f"/v1/generations/{generation_id}".encode()),
         (b"cache-control", b"no-store, no-transform"),
         (b"x-accel-buffering", b"no"),
     ]
+    if is_replay:
+        headers.append((b"idempotency-replayed", b"true"))
     if preferences.applied:
         headers.append((b"preference-applied", ", ".join(preferences.applied).encode()))
     if ignored:

@@ -119,6 +119,25 @@ class Hold:
             if self.on_commit is not None:
                 self.on_commit()
 
+    def beat_now(self) -> None:
+        """Beat ahead of time: the answer to whether somebody is still there is what comes back, or does not."""
+        if self._ticket is not None and not self._is_paused:
+            self._tick()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the caller is known to be there: all that it was sent, its kernel has taken.
+
+        One that may be sent nothing before its answer is believed to be.
+        """
+        if self.left or self.stays_silent:
+            return not self.left
+        unacknowledged = self._call.protocol.unacknowledged_bytes()
+        if unacknowledged is None:
+            # A half-closed connection is not read any more: nobody else tells that it was reset.
+            self._on_lost()
+        return unacknowledged == 0
+
     def _tick(self) -> float | None:
         if self._is_paused:
             return self._schedule.beat_s

@@ -201,7 +201,7 @@ async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Call
     key = spell(key_id, clock.token(SECRET_BYTES))
     # Shown before it is valid: a crash in between costs a key that nobody could use, not one that nobody knows.
     tell(key)
-    await store.write(insert_key, key_id, digest_of(secret, key), "first", rfc3339(clock.now()))
+    await store.write(insert_key, key_id, digest_of(secret, key), "first", rfc3339(clock.now()), join_mode="all")
 
 
 async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from holdfast.engine.engine import Engine
 from holdfast.errors import RequestError
 from holdfast.gateway import openapi
@@ -72,7 +74,7 @@ class Surfaces:
     async def _read_openai(self, call: Call) -> Asked:
         body = await self._bodies.read_json(call, lambda _path: False)
         request, unknown = openai.decode_images_request(body.skeleton)
-        return from_openai(request, unknown, (), self._routes)
+        return replace(from_openai(request, unknown, (), self._routes), skeleton=body.skeleton)
 
     async def _generate_content(self, call: Call, names: dict[str, str]) -> None:
         await self._gemini(call, names["model"], stream=False)
@@ -91,7 +93,8 @@ class Surfaces:
     async def _read_gemini(self, call: Call, model: str, *, stream: bool) -> Asked:
         body = await self._bodies.read_json(call, GEMINI_REQUEST_IMAGE)
         view = gemini.decode_generate_request(body.skeleton)
-        return from_gemini(view, model, body.inputs, self._routes, stream=stream)
+        asked = from_gemini(view, model, body.inputs, self._routes, stream=stream)
+        return replace(asked, skeleton=body.skeleton)
 
     async def _models(self, call: Call, names: dict[str, str]) -> None:
         if speaks_gemini(call):

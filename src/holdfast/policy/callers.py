@@ -78,6 +78,7 @@ def retry_count(headers: Mapping[str, str]) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0
 
 
-def late_form_without_joining(caller: CallerClass) -> LateFailure:
-    """Choose the form while repeats do not join: a broken body would be repeated and bought again."""
-    return LateFailure.TEXT if caller.late_failure is LateFailure.ABORT else caller.late_failure
+def late_form(caller: CallerClass, *, joins: bool) -> LateFailure:
+    """Choose the form; where its repeat would not join, a broken body would be repeated and bought again."""
+    breaks_off = caller.late_failure is LateFailure.ABORT
+    return LateFailure.TEXT if breaks_off and not joins else caller.late_failure

@@ -33,6 +33,8 @@ class Preferences:
 
     heartbeat_s: float | None = None
     """Interval between beats; 0: never commit 200 early."""
+    is_strict: bool = False
+    """`handling=strict`: a repeat of what is in flight is told so, and does not join."""
     applied: tuple[str, ...] = ()
     """The preferences that are honoured, as `Preference-Applied` has them."""
 
@@ -40,14 +42,22 @@ class Preferences:
 def parse_prefer(header: str | None) -> Preferences:
     """Read a `Prefer` header, several of them joined by commas; what is malformed or unknown is passed over."""
     stated = _preferences((header or "")[:HEADER_CHARS_MAX])
-    heartbeat = stated.get("heartbeat")
-    if heartbeat is None or not _NUMBER.fullmatch(heartbeat):
-        return Preferences()
-    seconds = min(float(heartbeat), HEARTBEAT_S_MAX)
-    if seconds > 0.0:
-        # What is told as applied is what is done.
-        seconds = max(seconds, ASKED_BEAT_S_MIN)
-    return Preferences(heartbeat_s=seconds, applied=(f"heartbeat={seconds:g}",))
+    applied: list[str] = []
+    heartbeat_s = _heartbeat_s(stated.get("heartbeat"))
+    if heartbeat_s is not None:
+        applied.append(f"heartbeat={heartbeat_s:g}")
+    is_strict = stated.get("handling") == "strict"
+    if is_strict:
+        applied.append("handling=strict")
+    return Preferences(heartbeat_s=heartbeat_s, is_strict=is_strict, applied=tuple(applied))
+
+
+def _heartbeat_s(stated: str | None) -> float | None:
+    if stated is None or not _NUMBER.fullmatch(stated):
+        return None
+    seconds = min(float(stated), HEARTBEAT_S_MAX)
+    # What is told as applied is what is done.
+    return max(seconds, ASKED_BEAT_S_MIN) if seconds > 0.0 else seconds
 
 
 def _preferences(header: str) -> dict[str, str]:

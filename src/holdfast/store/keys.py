@@ -10,9 +10,12 @@ from holdfast.store.records import KeyRow
 _Q = queries("keys")
 
 
-def insert_key(conn: sqlite3.Connection, key_id: str, digest: bytes, label: str, created_at: str) -> None:
-    """Write a key's digest."""
-    conn.execute(_Q["insert_key"], {"id": key_id, "digest": digest, "label": label, "created_at": created_at})
+def insert_key(
+    conn: sqlite3.Connection, key_id: str, digest: bytes, label: str, created_at: str, *, join_mode: str = "retries"
+) -> None:
+    """Write a key's digest; a key that is not somebody's own joins only what says that it is a repeat."""
+    values = {"id": key_id, "digest": digest, "label": label, "created_at": created_at, "join_mode": join_mode}
+    conn.execute(_Q["insert_key"], values)
 
 
 def find_key(conn: sqlite3.Connection, digest: bytes) -> KeyRow | None:

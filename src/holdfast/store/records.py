@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
+from holdfast.generation import OPEN_ATTEMPT_STATES
 from holdfast.types import Charge, Failure, ImageInfo, Usage
 
 
@@ -86,6 +87,7 @@ class KeyRow(_FromRow):
     id: str
     label: str
     created_at: str
+    join_mode: str = "retries"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +112,14 @@ class NewGeneration:
     unit_micros: int
     held_micros: int
     traceparent: str | None = None
+    fingerprint: bytes | None = None
+    """`policy.fingerprint`; None where repeats are not recognised."""
+    fingerprint_version: int | None = None
+    idempotency_key: str | None = None
+    callers: int = 0
+    """Connections that wait for its answer."""
+    watched_by: str | None = None
+    """The process that has them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +170,9 @@ class GenerationRow(_FromRow):
     late: int
     failure: str | None
     sequence_number: int
+    fingerprint: bytes | None = None
+    fingerprint_version: int | None = None
+    idempotency_key: str | None = None
 
     @property
     def told(self) -> Told | None:
@@ -308,6 +321,11 @@ class Record:
     def drafts(self) -> tuple[BlobRow, ...]:
         """Pictures made on the way, and extras."""
         return tuple(blob for blob in self.blobs if blob.kind != "result")
+
+    @property
+    def has_open_attempts(self) -> bool:
+        """Whether an image may still come, whatever its callers were told."""
+        return any(attempt.state in OPEN_ATTEMPT_STATES for attempt in self.attempts)
 
     def attempt_of(self, blob: BlobRow) -> AttemptRow:
         """The attempt that brought an image."""

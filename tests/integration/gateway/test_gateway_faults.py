@@ -13,7 +13,7 @@ from holdfast.engine.watchers import Ended
 from holdfast.errors import StorageError
 from holdfast.gateway.call import Call
 from holdfast.gateway.dialects import OpenAIDialect
-from holdfast.store.generations import accept
+from holdfast.store.joining import enter
 
 QUICK = {"first_beat_s": 0.1, "beat_s": 0.1}
 STREAMED = {"prompt": "a lighthouse, marker Qx7Zt", "model": "gpt-image-2", "quality": "low", "size": "1024x1024"}
@@ -27,7 +27,7 @@ async def test_a_fault_before_acceptance_is_500_and_claims_nothing(
     async def broken(*_: Any) -> str:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr(gateway.made.engine, "submit", broken)
+    monkeypatch.setattr(gateway.made.engine, "enter", broken)
     openai, gemini = await gateway.images(), await gateway.gemini()
     assert (openai.status, openai.error["code"], openai.error["paid"]) == (500, "internal_error", "unknown")
     assert (gemini.status, gemini.error["status"], gemini.error["paid"]) == (500, "INTERNAL", "unknown")
@@ -49,7 +49,7 @@ async def test_a_disk_that_does_not_take_the_request_is_told_before_anything_is_
     write = gateway.core.store.write
 
     async def full(function: Any, *arguments: Any, **more: Any) -> Any:
-        if function is accept:
+        if function is enter:
             raise StorageError("The database could not be used: database or disk is full.", reason="full")
         return await write(function, *arguments, **more)
 
@@ -71,7 +71,7 @@ async def test_an_end_that_could_not_be_recorded_is_told_as_unknown(
     gateway = await start(heartbeat=QUICK)
     upstream.gate.clear()
     prefer = {} if late else {"Prefer": "heartbeat=0"}
-    asking = asyncio.create_task(gateway.images(headers={**prefer, "x-stainless-lang": "python"}))
+    asking = asyncio.create_task(gateway.images(headers={**prefer, "x-stainless-lang": "js"}))
     await upstream.was_asked()
     if late:
         await journal.has("beat.committed")
@@ -113,6 +113,8 @@ async def test_a_fault_after_the_first_beat_breaks_the_body_off(
     resource = await gateway.resource(answer.generation_id)
     assert (resource["status"], len(resource["images"])) == ("succeeded", 1)
     assert gateway.record(answer.generation_id).generation.collected_at is None
+    repeat = await gateway.images()
+    assert (repeat.generation_id, repeat.picture()) == (answer.generation_id, upstream.pictures[0])
     assert (await gateway.images()).picture() == upstream.pictures[1]
 
 

@@ -220,7 +220,7 @@ async def test_a_quick_failure_keeps_its_status(start: Any, upstream: Any, journ
 async def test_a_late_failure_is_told_sdks_as_one_line_of_text(start: Any, upstream: Any) -> None:
     """They raise on it, once, and do not post again; a JSON error inside a 200 they would take for an empty success."""
     gateway = await start(heartbeat=QUICK)
-    callers = [OPENAI_PYTHON, LAST_TRY, OPENAI_NODE, GOOGLE_GENAI]
+    callers = [LAST_TRY, OPENAI_NODE, GOOGLE_GENAI]
     for answer in await fail_late(gateway, upstream, [gateway.post(headers=caller) for caller in callers]):
         line = answer.body.decode().strip()
         assert "\n" not in line

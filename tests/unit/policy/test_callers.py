@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form_without_joining, retry_count
+from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form, retry_count
 
 OPENAI_PYTHON = {
     "user-agent": "OpenAI/Python 3.54.0",
@@ -63,6 +63,8 @@ def test_a_malformed_retry_count_is_none(text: str) -> None:
 
 
 @pytest.mark.parametrize(("form", "told"), [("abort", "text"), ("text", "text"), ("json", "json")])
-def test_without_joining_no_body_is_broken_off(form: str, told: str) -> None:
-    """A repeat that does not join would buy the image again."""
-    assert late_form_without_joining(CallerClass(name="any", late_failure=LateFailure(form))) == told
+def test_where_its_repeat_would_not_join_no_body_is_broken_off(form: str, told: str) -> None:
+    """A repeat that does not join would buy the image again; one that does is told the true status."""
+    caller = CallerClass(name="any", late_failure=LateFailure(form))
+    assert late_form(caller, joins=False) == told
+    assert late_form(caller, joins=True) == form

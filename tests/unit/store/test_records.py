@@ -78,8 +78,8 @@ def test_a_row_is_read_by_names_and_not_by_places() -> None:
     """Two queries may list the columns of one kind in different orders, one after the other and back."""
     conn = sqlite3.connect(":memory:")
     conn.row_factory = sqlite3.Row
-    columns = {"id": "key_1", "label": "mine", "created_at": "now", "digest": "left aside"}
-    expected = KeyRow(id="key_1", label="mine", created_at="now")
+    columns = {"id": "key_1", "label": "mine", "created_at": "now", "digest": "left aside", "join_mode": "off"}
+    expected = KeyRow(id="key_1", label="mine", created_at="now", join_mode="off")
     for names in (list(columns), list(reversed(columns)), sorted(columns), list(columns)):
         row = conn.execute("SELECT " + ", ".join(f"'{columns[name]}' AS {name}" for name in names)).fetchone()
         assert KeyRow.of(row) == expected

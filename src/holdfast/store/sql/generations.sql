@@ -1,8 +1,10 @@
 -- name: insert_generation
 INSERT INTO generation (id, key_id, surface, model, tier, size, n, request, state, parts, parts_open, deadline_at,
-  hard_deadline, created_at, traceparent, currency, unit_micros, held_micros, sequence_number)
+  hard_deadline, created_at, traceparent, currency, unit_micros, held_micros, sequence_number, fingerprint,
+  fingerprint_version, idempotency_key, callers, watched_by)
 VALUES (:id, :key_id, :surface, :model, :tier, :size, :n, :request, :state, :parts, :parts, :deadline_at,
-  :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros, :sequence_number);
+  :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros, :sequence_number, :fingerprint,
+  :fingerprint_version, :idempotency_key, :callers, :watched_by);
 
 -- name: get_generation
 SELECT * FROM generation WHERE id = :id;

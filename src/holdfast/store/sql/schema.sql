@@ -11,7 +11,8 @@ CREATE TABLE api_key (
   digest     BLOB NOT NULL UNIQUE,   -- HMAC-SHA256 of the key, keyed by the data folder's secret
   label      TEXT NOT NULL,
   created_at TEXT NOT NULL,
-  revoked_at TEXT
+  revoked_at TEXT,
+  join_mode  TEXT NOT NULL DEFAULT 'retries'   -- whose repeats join: all, retries, keyed, off
 );
 
 CREATE TABLE generation (
@@ -50,11 +51,15 @@ CREATE TABLE generation (
   partial_result      INTEGER NOT NULL DEFAULT 0,
   late                INTEGER NOT NULL DEFAULT 0,
   failure             TEXT,              -- what the caller was told: {"code","message","charge","kind","reason"}
-  sequence_number     INTEGER NOT NULL DEFAULT 0
+  sequence_number     INTEGER NOT NULL DEFAULT 0,
+  callers             INTEGER NOT NULL DEFAULT 0,   -- connections that wait for its answer, in the process that …
+  watched_by          TEXT,                          -- … is named here; those of another process are gone
+  joins               INTEGER NOT NULL DEFAULT 0     -- repeats that were given this generation
 );
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
 CREATE INDEX generation_open ON generation (created_at) WHERE state IN ('queued', 'running');
+CREATE INDEX generation_by_fingerprint ON generation (key_id, fingerprint) WHERE fingerprint IS NOT NULL;
 CREATE INDEX generation_by_key ON generation (key_id, created_at);
 
 CREATE TABLE attempt (

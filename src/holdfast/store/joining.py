@@ -1,0 +1,158 @@
+"""The accepting commit, seen from a repeat: in one transaction it finds what it repeats, or buys.
+
+All of it happens in the writing thread, one POST after the other: of a hundred repeats that come at one instant each
+sees what those before it have taken.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast import faults, generation
+from holdfast.generation import Effect, State
+from holdfast.ledger import postings
+from holdfast.policy.fingerprint import VERSION
+from holdfast.policy.joining import Answer, Claim, Found, answer_to
+from holdfast.store.bookkeeping import post
+from holdfast.store.generations import accept, attempts_of, blobs_of, get_generation, insert_event
+from holdfast.store.queries import queries
+from holdfast.store.records import GenerationRow, NewGeneration
+from holdfast.types import Charge, worst_charge
+
+_Q = queries("joining")
+_GIVEN = frozenset({Answer.JOIN, Answer.REPLAY, Answer.DRIVE_AGAIN})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entering:
+    """A POST at the door."""
+
+    new: NewGeneration
+    """What it buys if it repeats nothing."""
+    claim: Claim
+    may_buy: bool = True
+    """Whether it may: a gateway that drains, or is full, still serves repeats."""
+    asks_twins: bool = True
+    """Whether somebody who seems to wait for the same is named, instead of buying."""
+    success_since: str = ""
+    """Successes that ended before this are no longer joined."""
+    failure_since: str = ""
+    twin_before: str = ""
+    """Callers who came after this are taken for other people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entered:
+    """What became of it."""
+
+    generation_id: str | None = None
+    """None: it repeats nothing, and may not buy."""
+    answer: Answer | None = None
+    """What a repeat is given; None where it is none."""
+    row: GenerationRow | None = None
+    """Of a generation that is driven again."""
+    twin_id: str | None = None
+    """Whose caller is to be asked for before this one buys; nothing was written."""
+
+
+def enter(conn: sqlite3.Connection, entering: Entering, departed: Sequence[str] = ()) -> Entered:
+    """Join, replay, drive again or accept; a refusal is told and writes nothing of the kind.
+
+    Args:
+        conn: In the writing transaction.
+        entering: Who asks.
+        departed: Generations whose callers have left and are not noted yet: a repeat may follow on their heels.
+    """
+    faults.point_sync("enter.before_rows")
+    if departed and entering.new.watched_by is not None:
+        leave(conn, departed, entering.new.watched_by)
+    found = _found(conn, entering)
+    if found is not None:
+        return _give(conn, entering, found)
+    if not entering.may_buy:
+        return Entered()
+    if entering.asks_twins and entering.claim.by_fingerprint:
+        twin = conn.execute(_Q["twin"], _values(entering)).fetchone()
+        if twin is not None:
+            return Entered(twin_id=twin["id"])
+    accept(conn, entering.new)
+    return Entered(generation_id=entering.new.id)
+
+
+def _found(conn: sqlite3.Connection, entering: Entering) -> GenerationRow | None:
+    claim, values = entering.claim, _values(entering)
+    row = None
+    if claim.idempotency_key is not None:
+        row = conn.execute(_Q["by_idempotency_key"], values).fetchone()
+    elif claim.by_fingerprint:
+        row = conn.execute(_Q["orphan"], values).fetchone()
+        if row is None and claim.says_retry:
+            row = conn.execute(_Q["kin"], values).fetchone()
+    return None if row is None else GenerationRow.of(row)
+
+
+def _values(entering: Entering) -> dict[str, object]:
+    new = entering.new
+    return {
+        "key_id": new.key_id,
+        "fingerprint": new.fingerprint,
+        "version": new.fingerprint_version,
+        "idempotency_key": new.idempotency_key,
+        "owner": new.watched_by,
+        "success_since": entering.success_since,
+        "failure_since": entering.failure_since,
+        "twin_before": entering.twin_before,
+    }
+
+
+def _give(conn: sqlite3.Connection, entering: Entering, row: GenerationRow) -> Entered:
+    new = entering.new
+    attempts = [each for each in attempts_of(conn, row.id) if each.drive == row.drive]
+    state = State(row.state)
+    found = Found(
+        is_open=not state.is_final,
+        is_failed=state is State.FAILED,
+        is_same=row.fingerprint_version != VERSION or row.fingerprint == new.fingerprint,
+        code=row.told.code if row.told is not None else None,
+        charge=worst_charge(Charge(each.charge) for each in attempts),
+        open_attempts=sum(each.state in generation.OPEN_ATTEMPT_STATES for each in attempts),
+        is_gone=row.request is None or any(blob.state != "stored" for blob in blobs_of(conn, row.id)),
+    )
+    answer = answer_to(found, is_strict=entering.claim.is_strict)
+    if answer is Answer.DRIVE_AGAIN:
+        if not entering.may_buy:
+            return Entered()
+        row = _drive_again(conn, row, found, new)
+    if answer in _GIVEN:
+        conn.execute(_Q["join"], {"id": row.id, "owner": new.watched_by})
+        faults.point_sync("enter.after_join")
+    return Entered(generation_id=row.id, answer=answer, row=row)
+
+
+def _drive_again(conn: sqlite3.Connection, row: GenerationRow, found: Found, new: NewGeneration) -> GenerationRow:
+    event = generation.Redriven(charge=found.charge, is_definite=False)
+    transition = generation.apply(State.FAILED, event)
+    assert Effect.BUMP_DRIVE in transition.effects
+    drive, number = row.drive + 1, row.sequence_number + 1
+    values = {
+        "id": row.id,
+        "state": transition.state.value,
+        "drive": drive,
+        "deadline_at": new.deadline_at,
+        "hard_deadline": new.hard_deadline,
+        "sequence_number": number,
+    }
+    written = conn.execute(_Q["drive_again"], values).rowcount
+    assert written == 1, "a failure is driven again once"
+    post(conn, postings.hold(row.key_id, row.held_micros), generation_id=row.id, drive=drive, at=new.created_at)
+    insert_event(conn, row.id, number, "queued", at=new.created_at)
+    driven = get_generation(conn, row.id)
+    assert driven is not None
+    return driven
+
+
+def leave(conn: sqlite3.Connection, generation_ids: Sequence[str], owner: str) -> None:
+    """Note that callers no longer wait, each for one of these."""
+    conn.executemany(_Q["leave"], [{"id": each, "owner": owner} for each in generation_ids])

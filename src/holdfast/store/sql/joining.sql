@@ -1,0 +1,45 @@
+-- name: by_idempotency_key
+SELECT * FROM generation WHERE key_id = :key_id AND idempotency_key = :idempotency_key;
+
+-- name: orphan
+-- Nobody waits for it and nobody has its answer; whose callers another process had, has none. An attempt in flight is
+-- worth joining whatever its caller was told: its image may still come. The oldest first, one for each repeat.
+SELECT * FROM generation
+WHERE key_id = :key_id AND fingerprint = :fingerprint AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND (callers = 0 OR watched_by <> :owner)
+  AND ((answered_at IS NULL AND (state IN ('queued', 'running')
+        OR (state = 'succeeded' AND finished_at >= :success_since)
+        OR (state = 'failed' AND finished_at >= :failure_since)))
+    OR (state = 'failed' AND finished_at >= :success_since AND EXISTS (
+        SELECT 1 FROM attempt WHERE generation_id = generation.id AND attempt.state IN ('sent', 'polling'))))
+ORDER BY created_at, id LIMIT 1;
+
+-- name: kin
+-- For a repeat that says it is one: also what looks received, or looks as if its caller were there. Least joined and
+-- newest first: an SDK repeats its latest call.
+SELECT * FROM generation
+WHERE key_id = :key_id AND fingerprint = :fingerprint AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND (state IN ('queued', 'running') OR (state = 'succeeded' AND finished_at >= :success_since)
+    OR (state = 'failed' AND finished_at >= :failure_since))
+ORDER BY joins, created_at DESC, id DESC LIMIT 1;
+
+-- name: twin
+-- Somebody seems to wait for the same, and has for a while.
+SELECT id FROM generation
+WHERE key_id = :key_id AND fingerprint = :fingerprint AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND callers > 0 AND watched_by = :owner AND answered_at IS NULL AND created_at <= :twin_before
+ORDER BY created_at, id LIMIT 1;
+
+-- name: join
+UPDATE generation SET callers = CASE WHEN watched_by = :owner THEN callers + 1 ELSE 1 END, watched_by = :owner,
+  joins = joins + 1
+WHERE id = :id;
+
+-- name: leave
+UPDATE generation SET callers = callers - 1 WHERE id = :id AND watched_by = :owner AND callers > 0;
+
+-- name: drive_again
+UPDATE generation SET state = :state, drive = :drive, parts_open = parts, deadline_at = :deadline_at,
+  hard_deadline = :hard_deadline, started_at = NULL, finished_at = NULL, answered_at = NULL, purge_after = NULL,
+  cancel_requested = 0, failure = NULL, sequence_number = :sequence_number
+WHERE id = :id AND state = 'failed' AND drive = :drive - 1;
