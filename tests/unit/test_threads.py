@@ -106,13 +106,12 @@ async def test_run_waits_and_raises(threads: Threads) -> None:
 
 async def test_work_goes_on_when_the_waiting_is_cancelled(threads: Threads) -> None:
     """A file that is half closed would be worse than one that is closed late; nobody is told twice."""
-    begun, go_on = threading.Event(), threading.Event()
-    done: list[bool] = []
+    begun, go_on, done = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> None:
         begun.set()
         assert go_on.wait(5.0)
-        done.append(True)
+        done.set()
 
     task = asyncio.create_task(threads.run(work))
     await asyncio.to_thread(begun.wait, 5.0)
@@ -120,9 +119,7 @@ async def test_work_goes_on_when_the_waiting_is_cancelled(threads: Threads) -> N
     with pytest.raises(asyncio.CancelledError):
         await task
     go_on.set()
-    await threads.run(lambda: None)
-    await threads.run(lambda: None)
-    assert done == [True]
+    assert await asyncio.to_thread(done.wait, 5.0)
 
 
 async def test_work_given_before_the_close_is_done(threads: Threads) -> None:

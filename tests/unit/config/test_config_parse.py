@@ -155,7 +155,7 @@ def test_list_prices_hold_in_their_own_currency_only() -> None:
         ({"sever": {}}, "sever", "Did you mean 'server'?"),
         ({"server": {"prot": 1}}, "server.prot", "Did you mean 'port'?"),
         ({"heartbeat": {"zzz": 1}}, "heartbeat.zzz", "Known here: beat_s, caller_dead_s"),
-        ({"joining": {"join": "all"}}, "joining", "Unknown setting joining"),
+        ({"jioning": {"join": "all"}}, "jioning", "Did you mean 'joining'?"),
         ({"upstreams": [{"nam": "x"}]}, "upstreams[0].nam", "Did you mean 'name'?"),
         ({"deadlines": {"generation_s": {"3K": 1}}}, "deadlines.generation_s.3K", "Unknown size"),
     ],
