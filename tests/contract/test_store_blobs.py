@@ -219,3 +219,88 @@ def test_after_a_restart_folders_are_made_durable_anew(tmp_path: Path, monkeypat
     paths = synced(monkeypatch)
     LocalBlobs(root).put_file(KEY, a_file(tmp_path))
     assert str(root) in paths
+
+
+# Deleting
+
+
+def test_several_are_deleted_each_for_itself(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """One that is gone is no failure; one that cannot be removed keeps nobody else's."""
+    keys = [KEY.replace("-0", f"-{at}") for at in range(3)]
+    for key in (keys[0], keys[2]):
+        blobs.put_file(key, a_file(tmp_path))
+    (tmp_path / "root" / "blobs/2026/01/17/folder.png").mkdir()
+    told = blobs.delete_files([keys[0], keys[1], "blobs/2026/01/17/folder.png", keys[2]])
+    assert [each is None for each in told] == [True, True, False, True]
+    assert isinstance(told[2], OSError)
+    assert not any(blobs.path_of(key).exists() for key in keys)
+
+
+def test_a_shared_file_that_is_put_again_is_young_again(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """Whoever deletes it by its age leaves it to the one who wants it now; the bytes are the first ones."""
+    key = "inputs/abc"
+    assert blobs.put_shared(key, a_file(tmp_path)) == blobs.path_of(key)
+    os.utime(blobs.path_of(key), (1000.0, 1000.0))
+    blobs.put_shared(key, a_file(tmp_path, b"same digest, same bytes"))
+    assert blobs.path_of(key).read_bytes() == b"image"
+    assert not blobs.delete_shared(key, older_than_unix_s=2000.0)
+    assert blobs.path_of(key).exists()
+
+
+def test_a_shared_file_goes_when_it_is_old_and_again_is_no_error(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """Gone is gone, whoever did it."""
+    blobs.put_shared("inputs/abc", a_file(tmp_path))
+    os.utime(blobs.path_of("inputs/abc"), (1000.0, 1000.0))
+    assert blobs.delete_shared("inputs/abc", older_than_unix_s=1000.0)
+    assert not blobs.path_of("inputs/abc").exists()
+    assert blobs.delete_shared("inputs/abc", older_than_unix_s=1000.0)
+
+
+def test_who_shares_a_file_finds_it_however_often_it_is_deleted(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """Put and delete at once, a thousand times: what was put a moment ago is there."""
+    (tmp_path / "root" / "inputs").mkdir()
+    source, path = a_file(tmp_path), blobs.path_of("inputs/abc")
+    ended = threading.Event()
+
+    def delete() -> None:
+        while not ended.is_set():
+            blobs.delete_shared("inputs/abc", older_than_unix_s=5000.0)
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    try:
+        for _ in range(300):
+            os.utime(source, (1000.0, 1000.0))
+            assert blobs.put_shared("inputs/abc", source).exists()
+            os.utime(path, (1000.0, 1000.0))
+    finally:
+        ended.set()
+        deleting.join()
+
+
+def test_only_an_empty_folder_is_removed_and_a_put_makes_it_again(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """A late image of an old day finds its place, though the day's folder had been swept."""
+    blobs.put_file(KEY, a_file(tmp_path))
+    assert not blobs.remove_folder("blobs/2026/01/17")
+    blobs.delete(KEY)
+    for folder in ("blobs/2026/01/17", "blobs/2026/01", "blobs/2026"):
+        assert blobs.remove_folder(folder)
+        assert not blobs.remove_folder(folder)
+    assert blobs.put_file(KEY, a_file(tmp_path, b"late")).read_bytes() == b"late"
+
+
+def test_a_folder_removed_by_somebody_else_is_made_again(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """Also where it was known to be there; a source that is missing is still told as such."""
+    blobs.put_file(KEY, a_file(tmp_path)).unlink()
+    blobs.path_of(KEY).parent.rmdir()
+    assert blobs.put_files([[(KEY, a_file(tmp_path))]]) == [None]
+    assert blobs.path_of(KEY).exists()
+    (told,) = blobs.put_files([[(KEY.replace("-0", "-1"), tmp_path / "none")]])
+    assert isinstance(told, FileNotFoundError)
+
+
+def test_a_folder_that_cannot_be_removed_for_another_reason_is_told(blobs: LocalBlobs, tmp_path: Path) -> None:
+    """A file in its place, say: somebody should look."""
+    (tmp_path / "root" / "blobs").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        blobs.remove_folder("blobs")

@@ -161,8 +161,8 @@ def test_the_story_ends_where_nothing_kills_it(tmp_path: Path) -> None:
 
 
 def test_every_point_of_the_store_is_killed_at() -> None:
-    """A point that is added to the store's source is added to the list above."""
+    """A point that is added to the store's source is added to the list above; the sweeper has a story of its own."""
     folder = Path(holdfast.store.__file__).parent
     source = "".join(path.read_text("utf-8") for path in folder.glob("*.py"))
     points = {line.split('"')[1] for line in source.splitlines() if "faults.point_sync(" in line}
-    assert points == {point.split(":")[0] for point in POINTS}
+    assert {point for point in points if not point.startswith("sweeper.")} == {point.split(":")[0] for point in POINTS}

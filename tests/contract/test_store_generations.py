@@ -16,6 +16,7 @@ import pytest
 from holdfast import generation
 from holdfast.generation import GaveUp, State
 from holdfast.ledger.postings import capture, hold, void
+from holdfast.policy.retention import Retention
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.bookkeeping import ledger_of, ledger_sums, post
 from holdfast.store.generations import (
@@ -34,6 +35,7 @@ from holdfast.store.generations import (
     take_over,
 )
 from holdfast.store.records import AttemptEnd, GenerationRow, NewAttempt, NewBlob, NewGeneration, Told
+from holdfast.store.retention import Receipt
 from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, ImageInfo
 
@@ -328,15 +330,21 @@ def marked(db: Database) -> tuple[str | None, str | None]:
     return row.answered_at, row.collected_at
 
 
+def receive(db: Database, notes: list[tuple[str, bool]], moment: str) -> None:
+    """Note answers that arrived, all of each."""
+    retention = Retention(max_s=604_800, after_finish_s=86_400, after_collect_s=3600)
+    db.write_sync(mark_received, [Receipt(*note) for note in notes], moment, retention)
+
+
 def test_the_first_receipt_counts(db: Database) -> None:
     """Collecting an image is also having been answered; a second receipt changes neither moment."""
     db.write_sync(accept, a_generation())
     assert marked(db) == (None, None)
-    db.write_sync(mark_received, [("gen_1", False)], at(10))
-    db.write_sync(mark_received, [("gen_1", False)], at(11))
+    receive(db, [("gen_1", False)], at(10))
+    receive(db, [("gen_1", False)], at(11))
     assert marked(db) == (at(10), None)
-    db.write_sync(mark_received, [("gen_1", True)], at(12))
-    db.write_sync(mark_received, [("gen_1", True)], at(13))
+    receive(db, [("gen_1", True)], at(12))
+    receive(db, [("gen_1", True)], at(13))
     assert marked(db) == (at(10), at(12))
 
 
@@ -345,8 +353,8 @@ def test_receipts_of_a_moment_are_noted_together(db: Database) -> None:
     for id_ in ("gen_1", "gen_2", "gen_3", "gen_4"):
         db.write_sync(accept, a_generation(id_))
     notes = [("gen_1", True), ("gen_2", False), ("gen_3", False), ("gen_3", True), ("gen_none", True), ("gen_1", True)]
-    db.write_sync(mark_received, notes, at(10))
-    db.write_sync(mark_received, [], at(11))
+    receive(db, notes, at(10))
+    receive(db, [], at(11))
     rows = [db.write_sync(get_generation, id_) for id_ in ("gen_1", "gen_2", "gen_3", "gen_4")]
     assert [(row.answered_at, row.collected_at) for row in rows] == [
         (at(10), at(10)),
@@ -359,7 +367,7 @@ def test_receipts_of_a_moment_are_noted_together(db: Database) -> None:
 def test_collecting_alone_is_an_answer_too(db: Database) -> None:
     """A link that was followed says that its answer arrived."""
     db.write_sync(accept, a_generation())
-    db.write_sync(mark_received, [("gen_1", True)], at(12))
+    receive(db, [("gen_1", True)], at(12))
     assert marked(db) == (at(12), at(12))
 
 

@@ -15,11 +15,13 @@ import pytest
 from holdfast.generation import State
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import Answer, Claim
+from holdfast.policy.retention import Retention
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import events_of, get_generation, mark_received, pass_deadline
 from holdfast.store.joining import Entered, Entering, enter, leave
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Told
+from holdfast.store.retention import Receipt
 from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
 
@@ -118,6 +120,12 @@ def send(db: Any, id_: str = "gen_1", *, drive: int = 0) -> None:
         sent_at=at(1),
     )
     assert db.write_sync(begin_attempt, new) is not None
+
+
+def receive(db: Any, *, with_image: bool = True) -> None:
+    """Let the first generation's answer arrive."""
+    retention = Retention(max_s=604_800, after_finish_s=86_400, after_collect_s=3600)
+    db.write_sync(mark_received, [Receipt("gen_1", with_image)], at(11), retention)
 
 
 def failing(kind: FailureKind, charge: Charge) -> Failure:
@@ -283,7 +291,7 @@ def test_what_was_received_is_not_joined(db: Any) -> None:
     """The same words again mean another picture."""
     bought(db)
     ended(db)
-    db.write_sync(mark_received, [("gen_1", True)], at(11))
+    receive(db)
     db.write_sync(leave, ["gen_1"], "me")
     assert ask(db, "gen_2", now=12) == Entered(generation_id="gen_2")
 
@@ -323,7 +331,7 @@ def test_a_counted_retry_joins_what_looks_received_or_watched(db: Any, is_receiv
     bought(db)
     if is_received:
         ended(db)
-        db.write_sync(mark_received, [("gen_1", True)], at(11))
+        receive(db)
     assert ask(db, "gen_2", RETRY, now=12).generation_id == "gen_1"
 
 
@@ -409,7 +417,7 @@ def test_a_failure_whose_attempt_is_in_flight_is_joined(db: Any, claim: Claim) -
     send(db)
     told = Told(code="deadline_exceeded", message="too late", charge=Charge.UNKNOWN)
     assert db.write_sync(pass_deadline, "gen_1", told, at(10), "z", False) is not None
-    db.write_sync(mark_received, [("gen_1", False)], at(11))
+    receive(db, with_image=False)
     entered = ask(db, "gen_2", claim, now=100)
     assert (entered.generation_id, entered.answer) == ("gen_1", Answer.JOIN)
 

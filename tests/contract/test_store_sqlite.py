@@ -516,7 +516,7 @@ def test_every_query_fits_the_schema() -> None:
     """Prepared against it, none names a table, a column or a value that does not exist."""
     with closing(sqlite3.connect(":memory:")) as conn:
         conn.executescript(schema())
-        for file in ("attempts", "generations", "joining", "keys", "ledger"):
+        for file in ("attempts", "generations", "joining", "keys", "ledger", "retention"):
             for query in queries(file).values():
                 values = dict.fromkeys(re.findall(r"(?<!:):(\w+)", re.sub(r"--.*", "", query)), 0)
                 conn.execute(f"EXPLAIN {query}", values)

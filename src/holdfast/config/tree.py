@@ -224,12 +224,26 @@ class Store:
     free_bytes_margin: int = key(
         512 * MIB, "Free space below which paid work is refused", unit="bytes", source="25 images of 20 MB", at_least=0
     )
+    retention_s_max: float = key(
+        604800.0,
+        "How long images that were never collected are kept after their generation ended; nothing is kept longer",
+        unit="seconds",
+        source="a week: a weekend and an incident do not lose what was paid for",
+        at_least=60,
+    )
     keep_after_finish_s: float = key(
         86400.0,
-        "How long images are kept after their generation ended",
+        "How long images that were collected are kept after their generation ended, at least",
         unit="seconds",
         source="a day, as idempotency keys",
         at_least=60,
+    )
+    keep_after_collect_s: float = key(
+        3600.0,
+        "How long images are kept after the last of them was collected, at least",
+        unit="seconds",
+        source="an hour: the next hop may have acknowledged for a client that got nothing",
+        at_least=0,
     )
 
 

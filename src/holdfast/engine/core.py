@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings, Upstream
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
+from holdfast.policy.retention import Retention, delete_after
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.spool import Spooled, clear_all
 from holdfast.store.sqlite import SqliteStore
@@ -121,5 +122,10 @@ class Core:
         return rfc3339(self.clock.now())
 
     def purge_text(self) -> str:
-        """When an image that is stored now may be deleted, at the earliest."""
-        return rfc3339(self.clock.now() + timedelta(seconds=self.settings.store.keep_after_finish_s))
+        """When an image that is stored now may be deleted if it is never collected."""
+        return rfc3339(delete_after(self.retention, ended_at=self.clock.now()))
+
+    @property
+    def retention(self) -> Retention:
+        """How long things are kept."""
+        return Retention.of(self.settings.store)

@@ -24,6 +24,7 @@ from holdfast.policy.joining import refusal as refusal_of
 from holdfast.store.generations import get_generation, get_record, mark_received
 from holdfast.store.joining import Entered, Entering, enter, leave
 from holdfast.store.records import Record
+from holdfast.store.retention import Receipt
 
 NOTE_S = 0.1
 """How long notes of received answers are gathered before they are written."""
@@ -42,13 +43,15 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._entering = 0
         self._reserved_bytes = 0
-        self._received: list[tuple[str, bool]] = []
+        self._received: list[Receipt] = []
         self._noted = asyncio.Event()
         """Set once what is in `_received` has been written."""
         self._noting: asyncio.Task[None] | None = None
         self._departed: list[str] = []
         """Generations, each as often as a caller has left that is not noted yet."""
         self.is_draining = False
+        self.storage_low = asyncio.Event()
+        """Set when room was found too low: whoever can make room begins at once, and clears it."""
 
     def __repr__(self) -> str:
         return (
@@ -178,6 +181,7 @@ class Engine:
             return None
         if obstacle is Obstacle.STORAGE_LOW:
             emit("storage.low", level="warning", free_bytes=load.room_bytes)
+            self.storage_low.set()
         return admission.refusal(obstacle, load)
 
     def _load(self) -> Load:
@@ -203,7 +207,10 @@ class Engine:
 
     def obstacle(self) -> Obstacle | None:
         """Why new work would be refused, and will be until somebody acts; None otherwise."""
-        return admission.lasting_obstacle(self._load())
+        obstacle = admission.lasting_obstacle(self._load())
+        if obstacle is Obstacle.STORAGE_LOW:
+            self.storage_low.set()
+        return obstacle
 
     # Driving
 
@@ -295,12 +302,12 @@ class Engine:
         """Read a generation with its attempts and images."""
         return await self._core.store.read(get_record, generation_id)
 
-    async def answered(self, generation_id: str, *, with_image: bool) -> None:
-        """Note that an answer's last byte arrived."""
+    async def answered(self, generation_id: str, *, with_image: bool, image_id: str | None = None) -> None:
+        """Note that an answer's last byte arrived: with the image named, or with all of them."""
         if not self._received:
             self._noted = asyncio.Event()
             self._noting = self.spawn(self._note_received(), "note-received")
-        self._received.append((generation_id, with_image))
+        self._received.append(Receipt(generation_id, with_image, image_id))
         # Not the task, which is everybody's: one caller's end must not take the note from the others.
         await self._noted.wait()
         if with_image:
@@ -315,7 +322,7 @@ class Engine:
         try:
             await asyncio.sleep(NOTE_S)
             notes, self._received = self._received, []
-            await self._core.store.write(mark_received, notes, self._core.now_text())
+            await self._core.store.write(mark_received, notes, self._core.now_text(), self._core.retention)
         except (StorageError, OSError) as exc:
             emit("storage.failed", level="error", message=str(exc))
         except Exception as exc:  # noqa: BLE001 - the border of a task, as above

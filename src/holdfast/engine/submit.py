@@ -164,6 +164,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         currency=settings.money.currency,
         unit_micros=unit,
         held_micros=times(unit, request.n),
+        inputs=tuple(image.store_key for image in request.inputs),
         traceparent=submission.traceparent,
         fingerprint=submission.fingerprint,
         fingerprint_version=None if submission.fingerprint is None else VERSION,

@@ -93,7 +93,7 @@ class _InputSink:
                 param="image",
             )
         key = f"inputs/{info.sha256}"
-        self._blobs.put_file(key, image.path)
+        self._blobs.put_shared(key, image.path)
         image.path.unlink()
         self.inputs.append(InputImage.of(info, store_key=key))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from holdfast.clock import Clock, from_rfc3339, rfc3339
+from holdfast.clock import Clock, from_rfc3339
 from holdfast.config import Settings
 from holdfast.engine.engine import Engine
 from holdfast.errors import RequestError
@@ -84,13 +85,12 @@ class Generations:
             )
         blob = images[int(index)]
         file = self._root / blob.store_key
-        if blob.state != "stored" or not file.exists():
-            raise RequestError("The image has been deleted.", code="image_expired", status=410)
-        sent = await self._send(call, file, blob, f"{generation_id}-{index}")
+        with _opened(file, blob) as pieces:
+            sent = await self._send(call, pieces, blob, f"{generation_id}-{index}{file.suffix}")
         if sent is None or not await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
             return
-        if not sent.is_part and blob.kind == "result":
-            await self._engine.answered(generation_id, with_image=True)
+        if not sent.is_part and blob.kind != "draft":
+            await self._engine.answered(generation_id, with_image=True, image_id=blob.id)
 
     async def _key_of(self, call: Call) -> str:
         if "sig" in call.query and presented_key(call) is None:
@@ -101,7 +101,7 @@ class Generations:
             )
         return (await self._auth.authenticate(call)).id
 
-    async def _send(self, call: Call, file: Path, blob: BlobRow, name: str) -> Span | None:
+    async def _send(self, call: Call, pieces: FilePieces, blob: BlobRow, name: str) -> Span | None:
         """Send what was asked for; give the bytes of the image whose end is still to be sent, None when all is said."""
         etag = f'"{blob.sha256}"'
         headers: Headers = [
@@ -111,7 +111,7 @@ class Generations:
             (b"cache-control", b"private, immutable, max-age=86400"),
             (b"x-content-type-options", b"nosniff"),
             (b"content-security-policy", b"sandbox; default-src 'none'"),
-            (b"content-disposition", f'inline; filename="{name}.{file.suffix[1:]}"'.encode()),
+            (b"content-disposition", f'inline; filename="{name}"'.encode()),
         ]
         if _matches(call.headers.get("if-none-match"), etag):
             await call.start(304, headers)
@@ -131,19 +131,36 @@ class Generations:
             await call.finish()
             return None
         call.protocol.set_user_timeout(self._settings.server.body_stall_s)
-        await _write_span(call, file, span)
+        await _write_span(call, pieces, span)
         return None if call.has_left else span
 
 
-async def _write_span(call: Call, file: Path, span: Span) -> None:
+def _opened(file: Path, blob: BlobRow) -> FilePieces:
+    """Open an image before its head is sent: once that is said, one that is deleted meanwhile still arrives.
+
+    Raises:
+        RequestError: 410, it is gone.
+    """
+    # Where the file is gone and the record not told of it, the answer is the same.
+    with contextlib.suppress(FileNotFoundError):
+        if blob.state == "stored":
+            return FilePieces(file)
+    until = "" if blob.delete_after is None else f" It was kept until {blob.delete_after}."
+    raise RequestError(
+        f"The image has been deleted: its retention ended.{until} The generation's record stays.",
+        code="image_expired",
+        status=410,
+    )
+
+
+async def _write_span(call: Call, pieces: FilePieces, span: Span) -> None:
     left = span.length
-    with FilePieces(file) as pieces:
-        pieces.seek(span.first)
-        while left and (piece := await pieces.read(left)):
-            left -= len(piece)
-            await call.write(bytes(piece))
-            if call.has_left:
-                return
+    pieces.seek(span.first)
+    while left and (piece := await pieces.read(left)):
+        left -= len(piece)
+        await call.write(bytes(piece))
+        if call.has_left:
+            return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +282,6 @@ def _image(record: Record, links: Links, index: int, blob: BlobRow) -> ImageReso
         sha256=blob.sha256,
         width=blob.width_px,
         height=blob.height_px,
-        expires_at=None if url is None else rfc3339(links.expires_at(blob)),
+        expires_at=None if url is None else blob.delete_after,
         size_differs=f"{blob.width_px}x{blob.height_px}" != record.generation.size,
     )

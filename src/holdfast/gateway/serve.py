@@ -16,6 +16,7 @@ from holdfast.clock import Clock, SystemClock, rfc3339
 from holdfast.config import Settings, upstream_keys
 from holdfast.engine.core import Core, Target
 from holdfast.engine.engine import Engine
+from holdfast.engine.sweeper import Sweeper
 from holdfast.errors import ConfigError
 from holdfast.gateway.app import App
 from holdfast.gateway.asked import Routes
@@ -52,6 +53,7 @@ class Gateway:
 
     app: App
     engine: Engine
+    sweeper: Sweeper
     generator: Generator
     listeners: Listeners
 
@@ -150,11 +152,13 @@ async def running(
         gateway = make(core, listeners, folder)
         try:
             await gateway.engine.start()
+            gateway.sweeper.start()
             tune_malloc()
             tune_gc()
             await listeners.start(gateway.app)
             yield gateway
         finally:
+            await gateway.sweeper.stop()
             await gateway.engine.stop()
             cut = listeners.break_off()
             cut += await listeners.close()
@@ -190,7 +194,8 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         ),
     )
     app = App(surfaces.endpoints(), clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
-    return Gateway(app=app, engine=engine, generator=generator, listeners=listeners)
+    sweeper = Sweeper(core, engine.storage_low)
+    return Gateway(app=app, engine=engine, sweeper=sweeper, generator=generator, listeners=listeners)
 
 
 async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Callable[[str], None] | None) -> None:

@@ -120,7 +120,7 @@ class Found:
     open_attempts: int = 0
     """Attempts in flight: an image may still come, whatever its callers were told."""
     is_gone: bool = False
-    """Its images are deleted."""
+    """Its images, and what was asked, are deleted."""
 
 
 class Answer(StrEnum):
@@ -151,8 +151,8 @@ def answer_to(found: Found, *, is_strict: bool = False) -> Answer:
         if found.open_attempts:
             # Told as unknown or too late, and its image may still arrive.
             return Answer.JOIN
-        if found.charge is Charge.NO and found.code not in DEFINITE_CODES:
-            return Answer.DRIVE_AGAIN
+        may_pass = found.charge is Charge.NO and found.code not in DEFINITE_CODES
+        return Answer.DRIVE_AGAIN if may_pass and not found.is_gone else Answer.REPLAY
     return Answer.EXPIRED if found.is_gone else Answer.REPLAY
 
 

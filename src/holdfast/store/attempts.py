@@ -28,6 +28,7 @@ from holdfast.store.records import (
     to_json,
     values_of,
 )
+from holdfast.store.retention import prolong
 from holdfast.types import Charge
 
 _Q = queries("attempts")
@@ -205,6 +206,8 @@ def _told(attempts: list[AttemptRow], end: PartEnd) -> Told:
 
 def _late(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd) -> Record | None:
     """Take in what came after the end; nothing paid for is thrown away, and the customer pays nothing for it."""
+    if end.blobs:
+        prolong(conn, row.id, end.purge_after)
     if end.failure is not None:
         _insert_blobs(conn, row, part, end, late=True)
         return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +30,7 @@ class LocalBlobs:
     def __init__(self, root: Path) -> None:
         self._root = str(root)
         self._durable: set[str] = set()
+        self._shared = threading.Lock()
 
     def path_of(self, key: str) -> Path:
         """Where a blob lies; whether it does is another question."""
@@ -45,6 +48,14 @@ class LocalBlobs:
         since whoever was first may have died before that.
         """
         fsync_folder(self._link(key, source))
+        return self.path_of(key)
+
+    def put_shared(self, key: str, source: Path) -> Path:
+        """Do the same for a file that several generations may share, and make it young: it is wanted again now."""
+        with self._shared:
+            folder = self._link(key, source)
+            os.utime(self._text_of(key))
+        fsync_folder(folder)
         return self.path_of(key)
 
     def put_files(self, groups: Sequence[Sequence[tuple[str, Path]]]) -> list[OSError | None]:
@@ -70,13 +81,23 @@ class LocalBlobs:
         """Give a file its name; return the folder that is to be synced for it."""
         target = self._text_of(key)
         folder = target.rpartition("/")[0]
-        if folder not in self._durable:
-            self._make_folder(folder)
         faults.point_sync("blob.before_link")
-        with contextlib.suppress(FileExistsError):
-            os.link(source, target)
+        try:
+            self._name(folder, target, source)
+        except FileNotFoundError:
+            if not source.exists():
+                raise
+            # An old day's folder may have been removed when it was empty; it is made again.
+            self._durable.discard(folder)
+            self._name(folder, target, source)
         faults.point_sync("blob.after_link")
         return folder
+
+    def _name(self, folder: str, target: str, source: Path) -> None:
+        if folder not in self._durable:
+            self._make_folder(folder)
+        with contextlib.suppress(FileExistsError):
+            os.link(source, target)
 
     def _make_folder(self, folder: str) -> None:
         """Make a folder and its parents durable, once each."""
@@ -91,3 +112,42 @@ class LocalBlobs:
         """Remove a blob; one that is gone is no error."""
         with contextlib.suppress(FileNotFoundError):
             self.path_of(key).unlink()
+
+    def delete_files(self, keys: Sequence[str]) -> list[OSError | None]:
+        """Remove several; tell of each whether that failed, and how."""
+        failures: list[OSError | None] = []
+        for key in keys:
+            try:
+                self.delete(key)
+            except OSError as exc:
+                failures.append(exc)
+            else:
+                failures.append(None)
+        return failures
+
+    def delete_shared(self, key: str, *, older_than_unix_s: float) -> bool:
+        """Remove a shared file unless it was put again since then; False if it stays.
+
+        Whoever puts it and has not named it in a row yet finds it all the same.
+        """
+        path = self.path_of(key)
+        with self._shared:
+            try:
+                if path.stat().st_mtime > older_than_unix_s:
+                    return False
+                path.unlink()
+            except FileNotFoundError:
+                return True
+        return True
+
+    def remove_folder(self, key: str) -> bool:
+        """Remove a folder if it is empty; False if it is not, or is gone."""
+        folder = self.path_of(key)
+        try:
+            folder.rmdir()
+        except OSError as exc:
+            if exc.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                return False
+            raise
+        self._durable.discard(str(folder))
+        return True

@@ -10,6 +10,7 @@ from holdfast import faults, generation
 from holdfast.generation import Effect, State, Transition
 from holdfast.ledger import postings
 from holdfast.money import times
+from holdfast.policy.retention import Retention
 from holdfast.store.bookkeeping import post
 from holdfast.store.queries import queries
 from holdfast.store.records import (
@@ -23,6 +24,7 @@ from holdfast.store.records import (
     to_json,
     values_of,
 )
+from holdfast.store.retention import Receipt, collect, insert_input_refs
 
 _Q = queries("generations")
 _A = queries("attempts")
@@ -35,6 +37,7 @@ def accept(conn: sqlite3.Connection, new: NewGeneration) -> None:
     assert Effect.HOLD in transition.effects
     values = {**values_of(new), "state": transition.state.value, "sequence_number": 1}
     conn.execute(_Q["insert_generation"], values)
+    insert_input_refs(conn, new.id, new.inputs)
     post(conn, postings.hold(new.key_id, new.held_micros), generation_id=new.id, drive=0, at=new.created_at)
     insert_event(conn, new.id, 1, "queued", at=new.created_at)
     faults.point_sync("accept.after_rows")
@@ -179,10 +182,13 @@ def pass_deadline(
     )
 
 
-def mark_received(conn: sqlite3.Connection, notes: Sequence[tuple[str, bool]], at: str) -> None:
-    """Note several answers whose last byte arrived: a generation's id, and whether an image was in it."""
+def mark_received(conn: sqlite3.Connection, notes: Sequence[Receipt], at: str, retention: Retention) -> None:
+    """Note several answers whose last byte arrived; what was collected whole may be deleted earlier."""
     lines: dict[bool, list[dict[str, str]]] = {True: [], False: []}
-    for generation_id, with_image in notes:
-        lines[with_image].append({"id": generation_id, "at": at})
+    for note in notes:
+        lines[note.with_image].append({"id": note.generation_id, "at": at})
     conn.executemany(_Q["mark_collected"], lines[True])
     conn.executemany(_Q["mark_answered"], lines[False])
+    for note in notes:
+        if note.with_image:
+            collect(conn, note, at, retention)

@@ -120,6 +120,8 @@ class NewGeneration:
     """Connections that wait for its answer."""
     watched_by: str | None = None
     """The process that has them."""
+    inputs: tuple[str, ...] = ()
+    """Store keys of its reference images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,7 @@ class ImageResource(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     height: int
     expires_at: str | None = None
+    """When the image may be deleted, at the earliest; earlier once it was collected. Links end after a day at most."""
     size_differs: bool = False
     """The upstream drew another size than was asked for."""
 

@@ -278,7 +278,7 @@ async def test_a_full_disk_is_told_as_such_and_costs_nothing(
     def full(*_: Any) -> Path:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(LocalBlobs, "put_file", full)
+    monkeypatch.setattr(LocalBlobs, "put_shared", full)
     caller = a_caller("POST", headers=JSON, pieces=[body_with(a_png())])
     wanted: type[Exception] = RequestError if status else OSError
     with pytest.raises(wanted) as raised:

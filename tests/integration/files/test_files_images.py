@@ -32,15 +32,15 @@ class FakeEngine:
 
     def __init__(self, record: Record) -> None:
         self.kept = record
-        self.collected: list[tuple[str, bool]] = []
+        self.collected: list[tuple[str, bool, str | None]] = []
 
     async def record(self, generation_id: str) -> Record | None:
         """Look up."""
         return self.kept if generation_id == self.kept.generation.id else None
 
-    async def answered(self, generation_id: str, *, with_image: bool) -> None:
+    async def answered(self, generation_id: str, *, with_image: bool, image_id: str | None = None) -> None:
         """Note."""
-        self.collected.append((generation_id, with_image))
+        self.collected.append((generation_id, with_image, image_id))
 
 
 class FakeAuth:
@@ -109,7 +109,7 @@ async def test_an_image_comes_whole_by_key_or_by_link(gate: Any, way: str) -> No
     assert caller.headers["etag"] == '"' + "5" * 64 + '"'
     assert int(caller.headers["content-length"]) == len(DATA)
     assert caller.headers["accept-ranges"] == "bytes"
-    assert gate.engine.collected == [("gen_1", True)]
+    assert gate.engine.collected == [("gen_1", True, "img_1")]
 
 
 async def test_an_image_is_served_so_that_it_can_do_nothing(gate: Any) -> None:
@@ -236,6 +236,33 @@ async def test_a_deleted_image_is_410(gate: Any, a_record: Any, a_blob: Any, gon
         (gate.root / "blobs/one.png").unlink()
     caller = await gate.ask(headers=MINE)
     assert (caller.status, json.loads(caller.body)["code"]) == (410, "image_expired")
+    assert gate.engine.collected == []
+
+
+@pytest.mark.parametrize("state", ["deleting", "deleted"])
+async def test_a_deleted_image_says_until_when_it_was_kept(gate: Any, a_record: Any, a_blob: Any, state: str) -> None:
+    """By signed link and by key alike; from the moment it was marked, whether its file is still there or not."""
+    gate.engine.kept = a_record(blobs=[a_blob(state=state, delete_after="2026-11-24T11:00:00.000Z")])
+    for how in ({"headers": MINE}, {"query": gate.signed()}):
+        caller = await gate.ask(**how)
+        assert (caller.status, caller.headers["content-type"]) == (410, "application/problem+json")
+        assert "until 2026-11-24T11:00:00.000Z" in json.loads(caller.body)["detail"]
+
+
+async def test_an_image_that_is_deleted_while_it_is_sent_arrives_whole(gate: Any) -> None:
+    """It was open before its head was said; the sweeper takes only its name."""
+    caller = gate.caller("GET", image_path("gen_1", 0), headers=MINE)
+    caller.on_write = lambda: (gate.root / "blobs/one.png").unlink(missing_ok=True)
+    await gate.app(caller.scope, caller.receive, caller.send)
+    assert (caller.status, caller.body, caller.is_answered) == (200, DATA, True)
+    assert not (gate.root / "blobs/one.png").exists()
+
+
+async def test_a_late_image_is_collected_like_a_result(gate: Any, a_record: Any, a_blob: Any) -> None:
+    """It was paid for, and nobody had it before."""
+    gate.engine.kept = a_record(state="cancelled", blobs=[a_blob(id="img_l", kind="late", bytes=len(DATA))])
+    assert (await gate.ask(headers=MINE)).body == DATA
+    assert gate.engine.collected == [("gen_1", True, "img_l")]
 
 
 async def test_a_caller_that_leaves_in_mid_image_did_not_collect_it(gate: Any) -> None:

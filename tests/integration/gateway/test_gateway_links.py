@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from holdfast.clock import from_rfc3339
 from holdfast.store.signing import Signer
 
 TRUSTED = {"trusted_proxies": ["127.0.0.0/8"], "port": 0}
@@ -158,6 +159,25 @@ async def test_collecting_is_noted_when_the_whole_has_arrived(gateway: Any) -> N
     async with asyncio.timeout(5):
         while gateway.record(id_).generation.collected_at is None:
             await asyncio.sleep(0.01)
+
+
+async def test_each_image_is_collected_by_itself(gateway: Any) -> None:
+    """Who fetched one of two has not had the other: both are kept until that is had too."""
+    answer = await gateway.images(n=2, response_format="url")
+    id_ = answer.generation_id
+    first, second = (image["url"] for image in answer.json["data"])
+    kept = gateway.record(id_).generation.purge_after
+    await gateway.ask("GET", first, headers={})
+    await gateway.idle()
+    assert gateway.record(id_).generation.collected_at is not None
+    assert gateway.record(id_).generation.purge_after == kept
+    await gateway.ask("GET", second, headers={})
+    await gateway.idle()
+    row = gateway.record(id_).generation
+    assert row.purge_after is not None
+    assert (from_rfc3339(row.purge_after) - from_rfc3339(row.finished_at)).total_seconds() == 86400
+    (resource,) = {image["expires_at"] for image in (await gateway.resource(id_))["images"]}
+    assert resource == row.purge_after
 
 
 def changed(link: str, **values: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -186,6 +187,27 @@ def test_progress_follows_the_scale_and_never_runs_backwards(
     assert before is not None
     assert (before.elapsed_s, before.fraction) == (0.0, 0.0)
     assert tell(record).paid == "no"
+
+
+@pytest.mark.parametrize("until", ["2026-11-24T13:00:30.000Z", "2026-12-01T12:00:30.000Z"])
+def test_an_image_says_how_long_it_is_kept_and_its_link_no_longer_than_that(
+    tell: Callable[..., GenerationResource], a_record: ARecord, a_blob: Any, a_clock: Any, until: str
+) -> None:
+    """A link ends after a day at most; the image is there for as long as retention has it, and has fresh links."""
+    (image,) = tell(a_record(blobs=[a_blob(delete_after=until)])).images
+    assert image.expires_at == until
+    assert image.url is not None
+    link_ends = datetime.fromtimestamp(int(parse_qs(urlsplit(image.url).query)["exp"][0]), UTC)
+    assert link_ends == min(datetime.fromisoformat(until), (a_clock.now() + timedelta(days=1)).replace(microsecond=0))
+
+
+@pytest.mark.parametrize("state", ["deleting", "deleted"])
+def test_an_image_that_is_marked_has_no_link(
+    tell: Callable[..., GenerationResource], a_record: ARecord, a_blob: Any, state: str
+) -> None:
+    """From the first of the two commits on; its file may go at any moment."""
+    (image,) = tell(a_record(blobs=[a_blob(state=state, delete_after="2026-11-24T11:00:00.000Z")])).images
+    assert (image.url, image.expires_at) == (None, None)
 
 
 def test_a_deleted_image_is_told_without_link_and_end(

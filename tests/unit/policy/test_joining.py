@@ -162,6 +162,12 @@ def test_only_a_failure_that_cost_nothing_and_may_pass_is_driven_again(code: str
     assert (moved.state is State.QUEUED) is (answer is Answer.DRIVE_AGAIN)
 
 
+def test_a_failure_whose_request_is_deleted_is_told_and_never_driven_again() -> None:
+    """There is nothing left to send; and no image was there to expire."""
+    gone = found(state=State.FAILED, code="overloaded", charge=Charge.NO, is_gone=True)
+    assert answer_to(gone) is Answer.REPLAY
+
+
 def test_refusals_are_definite_and_busy_upstreams_are_not() -> None:
     """The words of the contract: overloaded before sending is driven again, content is refused again."""
     assert {"content_refused", "invalid_request"} <= DEFINITE_CODES

@@ -35,7 +35,8 @@ INSERT INTO blob (id, generation_id, attempt_id, part, position, kind, store_key
   height_px, delete_after)
 VALUES (:id, :generation_id, :attempt_id, :part, :position, :kind, :store_key, :sha256, :bytes, :mime, :width_px,
   :height_px, :delete_after)
-ON CONFLICT (attempt_id, position) DO UPDATE SET kind = excluded.kind, delete_after = excluded.delete_after;
+ON CONFLICT (attempt_id, position) DO UPDATE SET kind = excluded.kind, delete_after = excluded.delete_after,
+  state = 'stored';
 
 -- name: blobs_of
 SELECT * FROM blob WHERE generation_id = :id ORDER BY part, position;

@@ -34,7 +34,7 @@ WHERE id = :id AND state IN ('queued', 'running') AND sequence_number = :sequenc
 
 -- name: mark_late
 UPDATE generation SET state = :state, late = 1, partial_result = :partial_result, failure = NULL,
-  purge_after = :purge_after
+  purge_after = :purge_after, purged_at = NULL
 WHERE id = :id;
 
 -- name: mark_answered

@@ -54,13 +54,23 @@ CREATE TABLE generation (
   sequence_number     INTEGER NOT NULL DEFAULT 0,
   callers             INTEGER NOT NULL DEFAULT 0,   -- connections that wait for its answer, in the process that …
   watched_by          TEXT,                          -- … is named here; those of another process are gone
-  joins               INTEGER NOT NULL DEFAULT 0     -- repeats that were given this generation
+  joins               INTEGER NOT NULL DEFAULT 0,    -- repeats that were given this generation
+  purged_at           TEXT               -- images, prompt and the model's words were deleted
 );
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
 CREATE INDEX generation_open ON generation (created_at) WHERE state IN ('queued', 'running');
 CREATE INDEX generation_by_fingerprint ON generation (key_id, fingerprint) WHERE fingerprint IS NOT NULL;
 CREATE INDEX generation_by_key ON generation (key_id, created_at);
+CREATE INDEX generation_to_purge ON generation (purge_after, id) WHERE purged_at IS NULL AND purge_after IS NOT NULL;
+
+-- Which reference images a generation was asked with; several may name the same file.
+CREATE TABLE input_ref (
+  generation_id TEXT NOT NULL REFERENCES generation (id),
+  store_key     TEXT NOT NULL,
+  PRIMARY KEY (store_key, generation_id)
+);
+CREATE INDEX input_ref_by_generation ON input_ref (generation_id);
 
 CREATE TABLE attempt (
   id               TEXT PRIMARY KEY,
@@ -105,6 +115,7 @@ CREATE TABLE blob (
   height_px     INTEGER NOT NULL,
   state         TEXT NOT NULL DEFAULT 'stored',
   delete_after  TEXT,
+  collected_at  TEXT,                    -- its bytes were acknowledged
   UNIQUE (attempt_id, position)
 );
 CREATE INDEX blob_by_generation ON blob (generation_id);

@@ -1,0 +1,222 @@
+"""Deletes what retention has ended for, and what a crash left behind. One task, owned by the gateway.
+
+Rows before files, files before tombstones: killed anywhere, the next run finishes it. A run takes all that is due, in
+batches that let others write in between; of the files that no row may know it looks at a piece.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from holdfast import faults
+from holdfast.engine.core import Core
+from holdfast.errors import StorageError
+from holdfast.log import emit
+from holdfast.policy.mishaps import reason_of
+from holdfast.policy.retention import INPUT_GRACE_S, JUMP_PAUSE_S, has_jumped
+from holdfast.store import spool
+from holdfast.store.leftovers import Found, Kind, is_old_enough, removable, walk
+from holdfast.store.retention import Due, Place, bury, due_after, mark_due
+
+FIRST_S = 1.0
+"""After the start: whoever waits to be served comes first."""
+EVERY_S = 60.0
+PAUSE_S_MIN = 5.0
+"""Between two runs, however often storage is low."""
+BATCH = 200
+"""Generations marked, or buried, in one commit: a few milliseconds for whoever else writes."""
+UNLINK_BATCH = 32
+"""Files removed at a time: 20 MB take a millisecond or more each, and the threads are everybody's."""
+LEFTOVERS_PER_RUN = 500
+WALK_EVERY_S = 3600.0
+"""From one walk through the whole folder to the next, at least."""
+
+
+class Sweeper:
+    """See the module's docstring. `start` makes the task, `stop` ends it."""
+
+    def __init__(self, core: Core, storage_low: asyncio.Event) -> None:
+        """Sweep for an engine; `storage_low` is set by whoever finds too little room, and has a run made at once."""
+        self._core = core
+        self._storage_low = storage_low
+        self._task: asyncio.Task[None] | None = None
+        self._clocks: tuple[float, float] | None = None
+        self._rests_until = float("-inf")
+        self._walking: Iterator[Found] | None = None
+        self._walk_again_at = float("-inf")
+
+    def start(self) -> None:
+        """Begin to run every minute."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name="sweeper")
+
+    async def stop(self) -> None:
+        """End at once, wherever it is."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        self._walking = None
+
+    async def _run(self) -> None:
+        await asyncio.sleep(FIRST_S)
+        while True:
+            try:
+                await self.sweep()
+            except (StorageError, OSError) as exc:
+                message = reason_of(exc) if isinstance(exc, OSError) else str(exc)
+                emit("storage.failed", level="error", message=message)
+            except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, the next run comes
+                emit("fault.internal", level="error", exc=exc)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for the next run; storage that is low brings it forward."""
+        pause_s = min(PAUSE_S_MIN, EVERY_S)
+        await asyncio.sleep(pause_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(EVERY_S - pause_s):
+                await self._storage_low.wait()
+
+    async def sweep(self) -> None:
+        """Make one run.
+
+        Raises:
+            StorageError: A commit failed; what was marked is taken up by the next run.
+            OSError: A folder could not be read.
+        """
+        self._storage_low.clear()
+        if self._is_resting():
+            return
+        await self._purge()
+        await self._clear_leftovers()
+
+    def _is_resting(self) -> bool:
+        """Keep away while the wall clock cannot be trusted: set ahead, it makes everything due."""
+        clock = self._core.clock
+        before, after = self._clocks, (clock.now().timestamp(), clock.monotonic())
+        self._clocks = after
+        if before is not None and has_jumped(wall_s=after[0] - before[0], monotonic_s=after[1] - before[1]):
+            self._rests_until = after[1] + JUMP_PAUSE_S
+            emit("sweeper.paused", level="warning", clock_jumped_s=round(after[0] - before[0], 3), for_s=JUMP_PAUSE_S)
+        return after[1] < self._rests_until
+
+    # What is due
+
+    async def _purge(self) -> None:
+        core, place = self._core, Place()
+        counts: Counter[str] = Counter()
+        try:
+            while True:
+                now = core.now_text()
+                due = await self._mark(now, place)
+                if not due:
+                    return
+                # Whoever cannot be deleted is passed by, and tried again by the next run.
+                place = due[-1].place
+                await self._bury(await self._unlink(due, counts), now, counts)
+        finally:
+            if counts.total():
+                fields: dict[str, Any] = dict(counts)
+                emit("sweeper.deleted", **fields)
+
+    async def _mark(self, now: str, place: Place) -> tuple[Due, ...]:
+        store = self._core.store
+        # Most runs find nothing, and need no turn of the writing thread to find it.
+        due = await store.read(due_after, now, place, BATCH)
+        if not due:
+            return ()
+        await faults.point("sweeper.before_mark")
+        try:
+            due = await store.write(mark_due, now, place, BATCH)
+        except StorageError as exc:
+            if exc.reason != "full":
+                raise
+            emit("storage.failed", level="error", message=str(exc))
+            # A full disk takes no marks, and nothing else would make room: the files go first. Their time is over by
+            # rows that are committed, and an image without its file answers as a deleted one does.
+            await self._unlink(due, Counter())
+            due = await store.write(mark_due, now, place, BATCH)
+        await faults.point("sweeper.after_mark")
+        return due
+
+    async def _unlink(self, due: Sequence[Due], counts: Counter[str]) -> list[str]:
+        """Remove the files of what is due; give the generations of which none is left."""
+        failed: set[str] = set()
+        files = [(each, key) for each in due for key in each.store_keys]
+        for at in range(0, len(files), UNLINK_BATCH):
+            batch = files[at : at + UNLINK_BATCH]
+            await faults.point("sweeper.before_unlink")
+            failures = await self._core.in_thread(self._core.blobs.delete_files, [key for _, key in batch])
+            for (each, _), failure in zip(batch, failures, strict=True):
+                if failure is not None:
+                    failed.add(each.place.generation_id)
+                    generation_id = each.place.generation_id
+                    emit("storage.failed", level="error", generation_id=generation_id, message=reason_of(failure))
+            await faults.point("sweeper.after_unlink")
+        gone = [each for each in due if each.place.generation_id not in failed]
+        counts["bytes"] += sum(each.bytes for each in gone)
+        return [each.place.generation_id for each in gone]
+
+    async def _bury(self, generation_ids: list[str], now: str, counts: Counter[str]) -> None:
+        core = self._core
+        await faults.point("sweeper.before_tombstone")
+        buried = await core.store.write(bury, generation_ids, now)
+        await faults.point("sweeper.after_tombstone")
+        counts.update(generations=buried.generations, images=buried.images)
+        older_than = core.clock.now().timestamp() - INPUT_GRACE_S
+        for key in buried.inputs:
+            # One that stays was put again a moment ago; if nobody comes to name it, it is left behind, and found so.
+            counts["inputs"] += await core.in_thread(self._delete_input, key, older_than)
+            await faults.point("sweeper.after_input")
+
+    def _delete_input(self, key: str, older_than_unix_s: float) -> bool:
+        return self._core.blobs.delete_shared(key, older_than_unix_s=older_than_unix_s)
+
+    # What no row may know
+
+    async def _clear_leftovers(self) -> None:
+        core = self._core
+        now = core.clock.now().timestamp()
+        found = await core.in_thread(self._next_found, core.clock.monotonic())
+        old = [each for each in found if is_old_enough(each, now)]
+        await faults.point("sweeper.before_leftovers")
+        for each in await core.store.read(removable, old, now) if old else ():
+            await faults.point("sweeper.before_leftover")
+            removed = await core.in_thread(self._remove, each, now)
+            if removed and each.kind is not Kind.FOLDER:
+                emit("sweeper.deleted", level="warning", kind=each.kind.value, file=each.key)
+            await faults.point("sweeper.after_leftover")
+
+    def _next_found(self, now: float) -> list[Found]:
+        """Go on with the walk; it begins anew an hour after it began, where it has ended by then."""
+        if self._walking is None:
+            if now < self._walk_again_at:
+                return []
+            self._walk_again_at = now + WALK_EVERY_S
+            self._walking = walk(self._core.spool.parent)
+        try:
+            found = list(islice(self._walking, LEFTOVERS_PER_RUN))
+        except OSError:
+            self._walking = None
+            raise
+        if len(found) < LEFTOVERS_PER_RUN:
+            self._walking = None
+        return found
+
+    def _remove(self, found: Found, now_unix_s: float) -> bool:
+        blobs = self._core.blobs
+        match found.kind:
+            case Kind.FOLDER:
+                return blobs.remove_folder(found.key)
+            case Kind.INPUT:
+                return blobs.delete_shared(found.key, older_than_unix_s=now_unix_s - INPUT_GRACE_S)
+            case Kind.SPOOL:
+                spool.remove(self._core.spool, found.attempt_id)
+            case Kind.BLOB:
+                blobs.delete(found.key)
+        return True
