@@ -24,6 +24,7 @@ from holdfast.store.generations import blobs_of, events_of, get_generation
 from holdfast.store.lock import DataFolder
 from holdfast.store.spool import recover
 from holdfast.store.sqlite import SqliteStore
+from holdfast.store.webhooks import deliveries_of
 
 STORY = """
 import base64, json, sys
@@ -36,18 +37,22 @@ from holdfast.store.lock import DataFolder
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
 from holdfast.store.spool import SpoolWriter
 from holdfast.store.sqlite import SqliteStore
+from holdfast.store.webhooks import TryEnd, deliveries_of, end_try, insert_endpoint
 from holdfast.wire.openai import ImagesReader
 
 root, attempt_id, image = Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3])
 folder = DataFolder(root)
 store = SqliteStore(folder.paths.database, "story")
 print("opened", flush=True)
+AT = "2026-01-17T12:00:00.000Z"
 asked = Entering(claim=Claim(idempotency_key="same", by_fingerprint=False, says_retry=False), new=NewGeneration(
     id="gen_1", key_id="key_1", surface="openai", model="m", tier="1K", size="1x1", n=1, parts=1, request=b"{}",
     deadline_at="later", hard_deadline=False, created_at="now", currency="USD", unit_micros=5, held_micros=5,
     idempotency_key="same", watched_by="story",
 ))
-store.write_sync(enter, asked)
+# In the same commit, so that the commits are counted as they are without a webhook.
+hook = dict(endpoint_id="whk_1", key_id="key_1", url="https://hooks.example.com/", created_at=AT)
+store.write_sync(lambda conn: (insert_endpoint(conn, **hook), enter(conn, asked)))
 print("accepted", flush=True)
 store.write_sync(begin_attempt, NewAttempt(
     id=attempt_id, generation_id="gen_1", part=0, drive=0, upstream="u", provider="openai", model="m",
@@ -62,8 +67,11 @@ key = key_for(attempt_id, 0, "png")
 LocalBlobs(root).put_file(key, spooled.images[0].path)
 print("stored", flush=True)
 blob = NewBlob(id="img_1", kind="result", position=0, store_key=key, info=spooled.images[0].info)
-store.write_sync(end_attempt, AttemptEnd(attempt_id=attempt_id, at="now", purge_after="later", blobs=(blob,)))
+store.write_sync(end_attempt, AttemptEnd(attempt_id=attempt_id, at=AT, purge_after="later", blobs=(blob,)))
 print("settled", flush=True)
+(delivery,) = store.write_sync(deliveries_of, "whk_1", before=None, most=9)
+store.write_sync(end_try, TryEnd(delivery_id=delivery.id, number=1, at=AT, took_ms=1, state="delivered", status=204))
+print("told", flush=True)
 store.write_sync(enter, asked)
 print("joined", flush=True)
 store.close()
@@ -72,7 +80,7 @@ IMAGE = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
     "0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
 )
-STEPS = ["opened", "accepted", "sent", "spooled", "stored", "settled", "joined"]
+STEPS = ["opened", "accepted", "sent", "spooled", "stored", "settled", "told", "joined"]
 # Point and pass -> the last step that was told.
 POINTS = {
     "enter.before_rows": "opened",
@@ -93,10 +101,14 @@ POINTS = {
     "blob.after_link": "spooled",
     "settle.before_rows": "stored",
     "settle.after_rows": "stored",
+    "webhook.before_delivery": "stored",
+    "webhook.after_delivery": "stored",
     "store.before_commit:kill:3": "stored",
     "store.after_commit:kill:3": "stored",
-    "enter.before_rows:kill:2": "settled",
-    "enter.after_join": "settled",
+    "webhook.before_rows": "settled",
+    "webhook.after_rows": "settled",
+    "enter.before_rows:kill:2": "told",
+    "enter.after_join": "told",
 }
 
 
@@ -134,6 +146,10 @@ def test_a_kill_loses_nothing_that_was_told(tmp_path: Path, point: str) -> None:
         numbers = [event.sequence_number for event in store.write_sync(events_of, "gen_1")]
         assert numbers == list(range(1, len(numbers) + 1))
         assert len(store.write_sync(blobs_of, "gen_1")) == (committed == 3)
+        # The end and what is to be told of it are one commit; a try that was not written down is made again.
+        deliveries = store.write_sync(deliveries_of, "whk_1", before=None, most=9)
+        state = "delivered" if "told" in told else "pending"
+        assert [each.state for each in deliveries] == [state] * (committed == 3)
         _check_files(folder, attempt_id, point, told)
 
 
@@ -158,6 +174,7 @@ def test_the_story_ends_where_nothing_kills_it(tmp_path: Path) -> None:
         row = store.write_sync(get_generation, "gen_1")
         assert row is not None
         assert (row.state, row.charged_micros) == ("succeeded", 5)
+        assert [each.state for each in store.write_sync(deliveries_of, "whk_1", before=None, most=9)] == ["delivered"]
 
 
 def test_every_point_of_the_store_is_killed_at() -> None:

@@ -41,6 +41,40 @@ def _load_upstream() -> Any:
     return module.Upstream()
 
 
+class Receiver:
+    """Somebody who wants to be told of ends, for all houses; it keeps what it was told, by the path it came to."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, list[tuple[str, str, str]]] = {}
+        """`webhook-id`, generation and type, as they came."""
+        self.port = 0
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop."""
+        assert self._server is not None
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {name.lower(): value for name, _, value in (each.partition(": ") for each in lines)}
+            told = json.loads(await reader.readexactly(int(headers["content-length"])))
+            path = line.split(" ")[1]
+            self.told.setdefault(path, []).append((headers["webhook-id"], told["data"]["id"], told["type"]))
+            writer.write(b"HTTP/1.1 204 Taken\r\n\r\n")
+            await writer.drain()
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            writer.close()
+
+
 @dataclass
 class House:
     """One data folder, the gateways that live in it one after another, and the record of their deaths."""
@@ -49,6 +83,9 @@ class House:
     upstream: Any
     compiled: Path
     """Where Python keeps what it has compiled."""
+    receiver: Receiver
+    is_told: bool = False
+    """Whether somebody is told of its ends."""
     models: tuple[str, ...] = tuple(MODELS)
     process: asyncio.subprocess.Process | None = None
     base_url: str = ""
@@ -80,6 +117,7 @@ class House:
         for model in self.models:
             lines += ["[[routes]]", f'model = "{model}"']
             lines += [f'upstreams = [{{ upstream = "{MODELS[model]}", model = "{model}" }}]']
+        lines += ["[webhooks]", "allow_private = true", "allow_http = true"]
         file = self.root / "holdfast.toml"
         file.write_text("\n".join(lines))
         return file
@@ -169,6 +207,16 @@ class House:
             assert answer.status == 200, (url, await answer.text())
             return hashlib.sha256(await answer.read()).hexdigest()
 
+    async def be_told(self) -> None:
+        """Make a webhook, so that every end from now on is told."""
+        url = f"http://127.0.0.1:{self.receiver.port}/{self.root.name}"
+        async with (
+            aiohttp.ClientSession(headers=self.headers) as session,
+            session.post(f"{self.base_url}/v1/webhooks", json={"url": url}) as answer,
+        ):
+            assert answer.status == 201, await answer.text()
+        self.is_told = True
+
     async def post_until_death(self, *posts: Any) -> list[str]:
         """Make calls; give their answers once the gateway is dead, or once all of them and a grace have passed."""
         assert self.process is not None
@@ -224,6 +272,8 @@ class House:
             assert [image["sha256"] for image in by_id[id_]["images"]] == digests, "a caller got something else"
         self._check_rows(resources)
         self._check_files(listed)
+        if self.is_told:
+            await self._check_told()
         text = self.log.read_text()
         assert "nobody may read" not in text
         assert "-secret" not in text
@@ -268,6 +318,18 @@ class House:
             ends = [row["type"] for row in own if row["type"] in FINAL]
             assert len(ends) == 1 or (each["late"] and ends == ["failed", "succeeded"]), ends
 
+    async def _check_told(self) -> None:
+        """Find every end told at least once, and each under one id, whatever died in between."""
+        with self.reading() as conn:
+            rows = conn.execute("SELECT generation_id, type FROM event").fetchall()
+        ends = {(row["generation_id"], f"generation.{row['type']}") for row in rows if row["type"] in FINAL}
+        told = self.receiver.told.setdefault(f"/{self.root.name}", [])
+        async with asyncio.timeout(END_S):
+            while ends - {(generation, type_) for _, generation, type_ in told}:
+                await asyncio.sleep(0.05)
+        assert {(generation, type_) for _, generation, type_ in told} == ends, "told of what never was"
+        assert len(set(told)) == len(ends), f"one end was told under two ids: {told}"
+
     def _check_files(self, listed: set[str]) -> None:
         assert sorted(path.name for path in (self.data / "spool").iterdir()) == []
         files = [path for path in (self.data / "blobs").rglob("*") if path.is_file()]
@@ -295,15 +357,16 @@ class House:
 class Street:
     """Houses beside one another, with one upstream."""
 
-    def __init__(self, root: Path, upstream: Any, compiled: Path) -> None:
+    def __init__(self, root: Path, upstream: Any, compiled: Path, receiver: Receiver) -> None:
         self.upstream = upstream
+        self._receiver = receiver
         self.houses: list[House] = []
         self._root = root
         self._compiled = compiled
 
     def house(self, name: str) -> House:
         """Make an empty one."""
-        house = House(self._root / name, self.upstream, self._compiled)
+        house = House(self._root / name, self.upstream, self._compiled, self._receiver)
         self.houses.append(house)
         return house
 
@@ -319,10 +382,13 @@ async def street(tmp_path: Path, compiled: Path) -> AsyncIterator[Street]:
     """Houses that are cleared when the test ends."""
     upstream = _load_upstream()
     await upstream.start()
-    made = Street(tmp_path, upstream, compiled)
+    receiver = Receiver()
+    await receiver.start()
+    made = Street(tmp_path, upstream, compiled, receiver)
     yield made
     for house in made.houses:
         await house.close()
     await upstream.close()
+    await receiver.close()
     deaths, starts = sum(each.deaths for each in made.houses), sum(each.starts for each in made.houses)
     print(f"{len(made.houses)} houses, {starts} starts, {deaths} kills, {upstream.sends.total()} calls charged")

@@ -110,6 +110,8 @@ async def kill_in_recovery(house: Any, spec: str) -> bool:
 async def kill_in_life(house: Any, spec: str) -> bool:
     """Die at a point of a plain call and start again; False if a plain call does not pass it."""
     if await house.start(spec):
+        if spec.startswith("webhook."):
+            await house.be_told()
         await live(house)
     was_passed = not house.is_alive
     if not was_passed:

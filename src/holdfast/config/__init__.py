@@ -34,6 +34,7 @@ from holdfast.config.tree import (
     Store,
     Upstream,
     UpstreamStream,
+    Webhooks,
 )
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Store",
     "Upstream",
     "UpstreamStream",
+    "Webhooks",
     "check",
     "describe",
     "from_environment",

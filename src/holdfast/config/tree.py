@@ -319,6 +319,20 @@ class Money:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhooks:
+    """Where ends of generations may be told to."""
+
+    allow_private: bool = key(
+        False,
+        "Whether webhooks may go to private, loopback and carrier addresses, short names and any port",
+        source="a key must not reach into the network that the gateway stands in",
+    )
+    allow_http: bool = key(
+        False, "Whether webhooks may go over plain HTTP", source="what is told names generations of a key"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """The log on standard error."""
 
@@ -429,6 +443,7 @@ class Settings:
     drain: Drain = field(default_factory=Drain)
     latency: LatencySettings = field(default_factory=LatencySettings)
     money: Money = field(default_factory=Money)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     log: Log = field(default_factory=Log)
     upstreams: tuple[Upstream, ...] = ()
     routes: tuple[Route, ...] = ()

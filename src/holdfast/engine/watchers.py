@@ -36,6 +36,8 @@ class Watchers:
 
     def __init__(self) -> None:
         self._by_id: dict[str, list[Watcher]] = {}
+        self.on_end: Callable[[], None] | None = None
+        """Called at every end, whoever waits for it."""
 
     def __repr__(self) -> str:
         return f"<Watchers {sum(map(len, self._by_id.values()))} of {len(self._by_id)} generations>"
@@ -59,6 +61,8 @@ class Watchers:
         """Tell every watcher; an end is told once, and forgets them."""
         if isinstance(notice, Ended):
             watchers = self._by_id.pop(generation_id, [])
+            if self.on_end is not None:
+                self.on_end()
         else:
             watchers = list(self._by_id.get(generation_id, []))
         for watcher in watchers:

@@ -12,6 +12,14 @@ from holdfast.wire.failures import CODES
 from holdfast.wire.gemini import GenerateContentRequest
 from holdfast.wire.generations import GenerationResource
 from holdfast.wire.openai import ImagesRequest
+from holdfast.wire.webhooks import (
+    DeliveryList,
+    DeliveryResource,
+    NewWebhook,
+    WebhookList,
+    WebhookPayload,
+    WebhookResource,
+)
 
 _COMPONENTS = "#/components/schemas/"
 _ERROR_SCHEMA: dict[str, Any] = {
@@ -51,13 +59,17 @@ _ASKS = [
     ("Prefer", "`heartbeat=N`: seconds between beats; 0: never commit 200 early."),
     ("Holdfast-Timeout", "The whole budget in seconds, at most 3600."),
 ]
+_WEBHOOKS = [NewWebhook, WebhookResource, WebhookList, DeliveryResource, DeliveryList, WebhookPayload]
 _ALT_SSE = {"name": "alt", "in": "query", "required": True, "schema": {"const": "sse"}}
 
 
 def document() -> bytes:
     """Write the OpenAPI 3.1 document."""
-    types = [ImagesRequest, GenerateContentRequest, GenerationResource]
-    (images, generate, generation), schemas = msgspec.json.schema_components(types, ref_template=_COMPONENTS + "{name}")
+    types = [ImagesRequest, GenerateContentRequest, GenerationResource, *_WEBHOOKS]
+    (images, generate, generation, *webhooks), schemas = msgspec.json.schema_components(
+        types, ref_template=_COMPONENTS + "{name}"
+    )
+    told = dict(zip(_WEBHOOKS, webhooks, strict=True))
     schemas["Error"] = _ERROR_SCHEMA
     schemas["Problem"] = _PROBLEM_SCHEMA
     body: dict[str, Any] = {
@@ -69,7 +81,14 @@ def document() -> bytes:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"bearer": []}, {"google": []}, {"query": []}],
-        "paths": {**_images_paths(images), **_gemini_paths(generate), **_generation_paths(generation), **_open_paths()},
+        "paths": {
+            **_images_paths(images),
+            **_gemini_paths(generate),
+            **_generation_paths(generation),
+            **_webhook_paths(told),
+            **_open_paths(),
+        },
+        "webhooks": {"generationEnded": {"post": _told(told[WebhookPayload])}},
         "components": {
             "schemas": schemas,
             "securitySchemes": {
@@ -134,6 +153,66 @@ def _generation_paths(schema: dict[str, Any]) -> dict[str, Any]:
         error="Problem",
     )
     return {"/v1/generations/{id}": {"get": status}, "/v1/generations/{id}/images/{index}": {"get": image}}
+
+
+def _webhook_paths(schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    def operation(name: str, summary: str, answer: Any, *, status: str = "200", **more: Any) -> dict[str, Any]:
+        ok = {"application/json": {"schema": schemas[answer]}} if answer else None
+        made = _operation(name, summary, ok=ok, error="Problem", **more)
+        done = made["responses"].pop("200")
+        made["responses"] = {status: done if answer else {"description": "Done"}, **made["responses"]}
+        # What is asked of generations in headers means nothing here.
+        made["parameters"] = [each for each in made["parameters"] if each["in"] != "header"]
+        return made
+
+    page = [
+        {"name": "after", "in": "query", "required": False, "schema": {"type": "string"}},
+        {
+            "name": "limit",
+            "in": "query",
+            "required": False,
+            "schema": {"type": "integer", "minimum": 1, "maximum": 100},
+        },
+    ]
+    deliveries = operation("listDeliveries", "What was told to a webhook, newest first", DeliveryList, names=["id"])
+    deliveries["parameters"] += page
+    rotate = "A new secret; the one before signs too for 24 hours. `default` signs for URLs of requests"
+    created = operation(
+        "createWebhook",
+        "Be told of ends; the secret is shown once",
+        WebhookResource,
+        body=schemas[NewWebhook],
+        status="201",
+    )
+    again = "Tell an end once more, under the same id"
+    return {
+        "/v1/webhooks": {
+            "get": operation("listWebhooks", "The key's webhooks", WebhookList),
+            "post": created,
+        },
+        "/v1/webhooks/{id}": {
+            "delete": operation("deleteWebhook", "Be told no more", None, names=["id"], status="204"),
+        },
+        "/v1/webhooks/{id}/rotate": {"post": operation("rotateWebhook", rotate, WebhookResource, names=["id"])},
+        "/v1/webhooks/{id}/deliveries": {"get": deliveries},
+        "/v1/webhooks/deliveries/{id}/redeliver": {
+            "post": operation("redeliver", again, DeliveryResource, names=["id"], status="202")
+        },
+    }
+
+
+def _told(schema: dict[str, Any]) -> dict[str, Any]:
+    """What receivers are sent, after Standard Webhooks."""
+    signed = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    return {
+        "summary": "A generation ended",
+        "security": [],
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "schema": {"type": "string"}} for name in signed
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"2XX": {"description": "Taken"}, "410": {"description": "Nothing more is wanted"}},
+    }
 
 
 def _open_paths() -> dict[str, Any]:

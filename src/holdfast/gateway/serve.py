@@ -17,6 +17,7 @@ from holdfast.config import Settings, upstream_keys
 from holdfast.engine.core import Core, Target
 from holdfast.engine.engine import Engine
 from holdfast.engine.sweeper import Sweeper
+from holdfast.engine.webhooks import Deliverer
 from holdfast.errors import ConfigError
 from holdfast.gateway.app import App
 from holdfast.gateway.asked import Routes
@@ -29,7 +30,9 @@ from holdfast.gateway.links import LinkMaker
 from holdfast.gateway.server import Listeners, Running, Signals, announce
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.tuning import tune_gc, tune_malloc
+from holdfast.gateway.webhooks import Webhooks
 from holdfast.log import emit
+from holdfast.policy.addresses import AddressRules
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.keys import count_keys, insert_key
@@ -38,6 +41,7 @@ from holdfast.store.signing import Signer
 from holdfast.store.sqlite import SqliteStore
 from holdfast.threads import Threads
 from holdfast.transport.aio import AioTransport
+from holdfast.transport.guarded import GuardedTransport
 
 FILE_THREADS = 3
 """Move and read files: three hide the disk's waiting from one another, more only switch."""
@@ -56,6 +60,7 @@ class Gateway:
     sweeper: Sweeper
     generator: Generator
     listeners: Listeners
+    deliverer: Deliverer
 
 
 async def serve(
@@ -153,6 +158,7 @@ async def running(
         try:
             await gateway.engine.start()
             gateway.sweeper.start()
+            await gateway.deliverer.start()
             tune_malloc()
             tune_gc()
             await listeners.start(gateway.app)
@@ -160,6 +166,7 @@ async def running(
         finally:
             await gateway.sweeper.stop()
             await gateway.engine.stop()
+            await gateway.deliverer.stop()
             cut = listeners.break_off()
             cut += await listeners.close()
             if cut:
@@ -181,21 +188,39 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         links=links,
         root=folder.paths.root,
     )
+    bodies = BodyReader(
+        blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=settings.store.image_bytes_max
+    )
+    deliverer = Deliverer(core, GuardedTransport(AddressRules.of(settings.webhooks)), folder.secret)
     surfaces = Surfaces(
         engine=engine,
         auth=auth,
-        bodies=BodyReader(
-            blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=settings.store.image_bytes_max
-        ),
+        bodies=bodies,
         routes=Routes(settings),
         generator=generator,
         generations=Generations(
             engine=engine, auth=auth, settings=settings, links=links, clock=core.clock, root=folder.paths.root
         ),
     )
-    app = App(surfaces.endpoints(), clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
-    sweeper = Sweeper(core, engine.storage_low)
-    return Gateway(app=app, engine=engine, sweeper=sweeper, generator=generator, listeners=listeners)
+    webhooks = Webhooks(
+        store=core.store,
+        auth=auth,
+        bodies=bodies,
+        deliverer=deliverer,
+        settings=settings,
+        clock=core.clock,
+        secret=folder.secret,
+    )
+    served = [*surfaces.endpoints(), *webhooks.endpoints()]
+    app = App(served, clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
+    return Gateway(
+        app=app,
+        engine=engine,
+        sweeper=Sweeper(core, engine.storage_low),
+        generator=generator,
+        listeners=listeners,
+        deliverer=deliverer,
+    )
 
 
 async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Callable[[str], None] | None) -> None:

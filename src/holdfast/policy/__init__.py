@@ -2,5 +2,6 @@
 
 `failures` what a failure means · `mishaps` what one of our own means · `retry` what follows it · `deadlines` how long
 things may take · `latency` how long they usually take · `heartbeats` when a waiting caller hears from us · `callers`
-who is calling · `prefer` what it asks for in headers · `sizes` which picture · `prices` at which price.
+who is calling · `prefer` what it asks for in headers · `sizes` which picture · `prices` at which price · `webhooks`
+when an end is told, and signed how · `addresses` where a request to a caller's own address may go.
 """

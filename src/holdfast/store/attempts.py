@@ -29,6 +29,7 @@ from holdfast.store.records import (
     values_of,
 )
 from holdfast.store.retention import prolong
+from holdfast.store.webhooks import tell_end
 from holdfast.types import Charge
 
 _Q = queries("attempts")
@@ -227,4 +228,8 @@ def _late(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptE
     }
     conn.execute(_G["mark_late"], values)
     record_event(conn, row.id, transition.state.value, at=end.at, data={"late": True})
-    return get_record(conn, row.id)
+    record = get_record(conn, row.id)
+    assert record is not None
+    # Whoever was told that it failed is told of this too.
+    tell_end(conn, record.generation, end.at)
+    return record

@@ -25,6 +25,7 @@ from holdfast.store.records import (
     values_of,
 )
 from holdfast.store.retention import Receipt, collect, insert_input_refs
+from holdfast.store.webhooks import tell_end
 
 _Q = queries("generations")
 _A = queries("attempts")
@@ -150,6 +151,7 @@ def end_generation(
     post(conn, move, generation_id=row.id, drive=row.drive, at=at)
     ended = row.but(**end)
     insert_event(conn, row.id, ended.sequence_number, ended.state, at=at)
+    tell_end(conn, ended, at)
     return ended
 
 

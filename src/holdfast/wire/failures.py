@@ -51,6 +51,7 @@ CODES: Mapping[str, CodeRow] = {
         402, "insufficient_quota", "insufficient_quota", 402, "RESOURCE_EXHAUSTED", "Budget exhausted"
     ),
     "generation_not_found": CodeRow(404, _MISTAKE, "generation_not_found", 404, "NOT_FOUND", "Generation not found"),
+    "webhook_not_found": CodeRow(404, _MISTAKE, "webhook_not_found", 404, "NOT_FOUND", "Webhook not found"),
     "not_found": CodeRow(404, _MISTAKE, "not_found", 404, "NOT_FOUND", "Not found"),
     "model_not_found": CodeRow(404, _MISTAKE, "model_not_found", 404, "NOT_FOUND", "Model not found"),
     "method_not_allowed": CodeRow(405, _MISTAKE, "method_not_allowed", 405, "UNIMPLEMENTED", "Method not allowed"),
@@ -101,7 +102,7 @@ def status_of(surface: Surface, code: str, paid: Charge = Charge.NO) -> int:
 
 def surface_of_path(path: str) -> Surface:
     """Tell whose API a path belongs to, served or not; OpenAI's where nothing speaks for another."""
-    if path.startswith("/v1/generations"):
+    if path.startswith(("/v1/generations", "/v1/webhooks")):
         return Surface.GENERATIONS
     # Methods behind a colon are Google's way, whatever a caller's base URL made of the path before them.
     is_method = path.startswith("/") and ":" in path.rpartition("/")[2]

@@ -19,6 +19,7 @@ COMMITS = {
     "send": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "settle": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "ending": {"before_commit", "after_commit"},
+    "webhook": {"before_commit", "before_rows", "after_rows", "after_commit"},
 }
 """Both sides of every commit, and of its rows where it has a function of its own."""
 

@@ -323,6 +323,17 @@ def test_a_preview_is_told_and_waiting_goes_on(watcher: Make, told: list[tuple[s
     assert told == [("a", preview), ("a", Ended())]
 
 
+def test_whoever_counts_ends_is_told_each_of_them(watcher: Make, told: list[tuple[str, Notice]]) -> None:
+    """Whether or not anybody waits; a preview is no end."""
+    watchers, ends = Watchers(), []
+    watchers.on_end = lambda: ends.append(len(told))
+    watchers.add("gen_1", watcher("a"))
+    watchers.notify("gen_1", PartialImage(index=0, path=Path("p"), info=INFO))
+    watchers.notify("gen_1", Ended())
+    watchers.notify("gen_nobody", Ended())
+    assert len(ends) == 2
+
+
 def test_who_leaves_is_told_nothing_more(watcher: Make, told: list[tuple[str, Notice]]) -> None:
     """Leaving twice, or after the end, is no error; the last to leave leaves nothing behind."""
     watchers = Watchers()

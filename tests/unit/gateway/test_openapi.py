@@ -12,9 +12,11 @@ import msgspec
 import pytest
 
 from holdfast import __version__
+from holdfast.config import Settings
 from holdfast.gateway import openapi
 from holdfast.gateway.app import Endpoint
 from holdfast.gateway.surfaces import Surfaces
+from holdfast.gateway.webhooks import Webhooks
 from holdfast.types import Charge, Surface
 from holdfast.wire.failures import CODES, content_type_of, render_error
 from holdfast.wire.gemini import GenerateContentRequest
@@ -35,9 +37,19 @@ class _Anything:
 def served() -> list[Endpoint]:
     """Every endpoint of the application."""
     nothing = cast(Any, _Anything())
-    return Surfaces(
+    surfaces = Surfaces(
         engine=nothing, auth=nothing, bodies=nothing, routes=nothing, generator=nothing, generations=nothing
-    ).endpoints()
+    )
+    webhooks = Webhooks(
+        store=nothing,
+        auth=nothing,
+        bodies=nothing,
+        deliverer=nothing,
+        settings=Settings(),
+        clock=nothing,
+        secret=b"",
+    )
+    return [*surfaces.endpoints(), *webhooks.endpoints()]
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:

@@ -32,7 +32,7 @@ async def refused_by(error: BaseException | None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(aiohappyeyeballs, "start_connection", start)
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
     with pytest.raises(NotConnected) as told:
-        await connect(BufferPool(), Names(), host=host, port=443, context=None, connect_s=0.01)
+        await connect(BufferPool(), Names(), host=host, port=443, context=None, connect_s=5.0 if error else 0.01)
     return str(told.value)
 
 

@@ -29,6 +29,7 @@ STATUSES = {
     "tls_required": 403,
     "budget_exhausted": 402,
     "generation_not_found": 404,
+    "webhook_not_found": 404,
     "not_found": 404,
     "model_not_found": 404,
     "method_not_allowed": 405,
