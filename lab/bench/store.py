@@ -65,6 +65,7 @@ def accepted(at: int) -> NewGeneration:
         currency="USD",
         unit_micros=PRICE_MICROS,
         held_micros=PRICE_MICROS,
+        list_micros=PRICE_MICROS,
     )
 
 
@@ -160,6 +161,7 @@ async def lives(folder: Path, n: int, at_once: int, profiles: dict[str, cProfile
     sums = store.write_sync(ledger_sums)
     assert sums.hold, sums
     assert sums.accounts["revenue"] == -n * PRICE_MICROS, "every image is charged"
+    assert sums.accounts["provider_cost"] == n * PRICE_MICROS, "every image is paid for"
     store.close()
     return taken
 

@@ -52,8 +52,12 @@ class Effect(StrEnum):
     """Hold the worst-case price on the customer's account."""
     CAPTURE_DELIVERED = "capture_delivered"
     """Charge the customer for the images delivered; void the rest of the hold."""
+    CAPTURE_PAID = "capture_paid"
+    """Charge the customer for what the upstream was certainly paid for and did not bring; void the rest of the hold."""
     VOID = "void"
     """Give the whole hold back."""
+    COMPENSATE = "compensate"
+    """Give back of the capture what the operator's rules say."""
     DISPATCH = "dispatch"
     """Hand it to whoever sends attempts."""
     BUMP_EPOCH = "bump_epoch"
@@ -67,7 +71,7 @@ class Effect(StrEnum):
     RECOVER_ATTEMPTS = "recover_attempts"
     """Settle what the spool holds; what it does not hold becomes unknown."""
     COST_TO_EXTRA = "cost_to_extra"
-    """Book the image's cost to `extra_images`; the customer pays nothing."""
+    """Book what came to `extra_images`; the customer pays nothing for it."""
     MARK_LATE = "mark_late"
     """The record says `late`."""
     RECORD = "record"
@@ -127,6 +131,8 @@ class DeadlinePassed:
     open_attempts: int = 0
     caller_waits: bool = False
     """Whether somebody is still connected for it."""
+    charge: Charge = Charge.NO
+    """The worst of the attempts that have ended, and have brought nothing."""
 
     @property
     def is_awaited(self) -> bool:
@@ -140,6 +146,8 @@ class CancelAsked:
 
     delivered: int = 0
     open_attempts: int = 0
+    charge: Charge = Charge.NO
+    """The worst of the attempts that have ended, and have brought nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +232,16 @@ class Row:
 
 _Q, _R, _S, _F, _C = State.QUEUED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.CANCELLED
 _END = (Effect.RECORD, Effect.NOTIFY)
+# What a running generation ends with, by what there is to charge for. A failure that was certainly paid for is the
+# customer's, and the rules give it back; one that only may have been is voided at once, and never waits.
+_DELIVERED = (Effect.CAPTURE_DELIVERED, Effect.COMPENSATE, *_END)
+_PAID = (Effect.CAPTURE_PAID, Effect.COMPENSATE, *_END)
+_UNPAID = (Effect.VOID, *_END)
+
+
+def _is_paid(event: Any) -> bool:
+    """Whether an event that brings no image tells of one that was certainly paid for."""
+    return event.charge is Charge.YES
 
 
 def _late_row(state: State, *, when: str = "", applies: Callable[[Any], bool] = lambda _: True) -> Row:
@@ -264,21 +282,38 @@ ROWS: tuple[Row, ...] = (
     Row(state=_R, event=AttemptSent, next=_R, effects=(Effect.BUMP_EPOCH, Effect.RECORD)),
     Row(state=_R, event=AttemptFailed, next=_R, effects=(Effect.SET_TIMER, Effect.RECORD)),
     Row(state=_R, event=PartEnded, next=_R, effects=(Effect.RECORD,)),
-    Row(state=_R, event=ImagesStored, next=_S, effects=(Effect.CAPTURE_DELIVERED, *_END)),
+    Row(state=_R, event=ImagesStored, next=_S, effects=_DELIVERED),
     Row(
         state=_R,
         event=GaveUp,
         next=_F,
-        effects=(Effect.VOID, *_END),
-        applies=lambda event: not event.cancel_asked,
+        effects=_UNPAID,
+        when="unpaid, or nobody knows",
+        applies=lambda event: not event.cancel_asked and not _is_paid(event),
+    ),
+    Row(
+        state=_R,
+        event=GaveUp,
+        next=_F,
+        effects=_PAID,
+        when="certainly paid",
+        applies=lambda event: not event.cancel_asked and _is_paid(event),
     ),
     Row(
         state=_R,
         event=GaveUp,
         next=_C,
-        effects=(Effect.VOID, *_END),
-        when="cancel was asked",
-        applies=lambda event: event.cancel_asked,
+        effects=_UNPAID,
+        when="cancel was asked; unpaid, or nobody knows",
+        applies=lambda event: event.cancel_asked and not _is_paid(event),
+    ),
+    Row(
+        state=_R,
+        event=GaveUp,
+        next=_C,
+        effects=_PAID,
+        when="cancel was asked; certainly paid",
+        applies=lambda event: event.cancel_asked and _is_paid(event),
     ),
     Row(
         state=_R,
@@ -292,7 +327,7 @@ ROWS: tuple[Row, ...] = (
         state=_R,
         event=DeadlinePassed,
         next=_S,
-        effects=(Effect.CAPTURE_DELIVERED, *_END),
+        effects=_DELIVERED,
         when="not awaited, some images are stored",
         applies=lambda event: not event.is_awaited and event.delivered > 0,
     ),
@@ -300,9 +335,17 @@ ROWS: tuple[Row, ...] = (
         state=_R,
         event=DeadlinePassed,
         next=_F,
-        effects=(Effect.VOID, *_END),
-        when="not awaited, no image is stored",
-        applies=lambda event: not event.is_awaited and event.delivered == 0,
+        effects=_UNPAID,
+        when="not awaited, no image is stored; unpaid, or nobody knows",
+        applies=lambda event: not event.is_awaited and event.delivered == 0 and not _is_paid(event),
+    ),
+    Row(
+        state=_R,
+        event=DeadlinePassed,
+        next=_F,
+        effects=_PAID,
+        when="not awaited, no image is stored; certainly paid",
+        applies=lambda event: not event.is_awaited and event.delivered == 0 and _is_paid(event),
     ),
     Row(
         state=_R,
@@ -316,7 +359,7 @@ ROWS: tuple[Row, ...] = (
         state=_R,
         event=CancelAsked,
         next=_S,
-        effects=(Effect.CAPTURE_DELIVERED, *_END),
+        effects=_DELIVERED,
         when="nothing in flight, some images are stored",
         applies=lambda event: event.open_attempts == 0 and event.delivered > 0,
     ),
@@ -324,9 +367,17 @@ ROWS: tuple[Row, ...] = (
         state=_R,
         event=CancelAsked,
         next=_C,
-        effects=(Effect.VOID, *_END),
-        when="nothing in flight, no image is stored",
-        applies=lambda event: event.open_attempts == 0 and event.delivered == 0,
+        effects=_UNPAID,
+        when="nothing in flight, no image is stored; unpaid, or nobody knows",
+        applies=lambda event: event.open_attempts == 0 and event.delivered == 0 and not _is_paid(event),
+    ),
+    Row(
+        state=_R,
+        event=CancelAsked,
+        next=_C,
+        effects=_PAID,
+        when="nothing in flight, no image is stored; certainly paid",
+        applies=lambda event: event.open_attempts == 0 and event.delivered == 0 and _is_paid(event),
     ),
     # A caller who leaves changes nothing once the upstream has been sent to.
     Row(state=_R, event=LeftUnwatched, next=_R, effects=()),

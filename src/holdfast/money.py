@@ -23,6 +23,13 @@ def with_margin(list_micros: int, margin: float) -> int:
     return int((Decimal(list_micros) * Decimal(repr(margin))).to_integral_value(ROUND_HALF_UP))
 
 
+def share_of(micros: int, share: float) -> int:
+    """A share of an amount, rounded half up to a micro-unit; never more than the amount."""
+    assert micros >= 0
+    assert 0.0 <= share <= 1.0
+    return min(micros, with_margin(micros, share))
+
+
 def spell(micros: int, currency: str) -> str:
     """`0.24 USD`; at least two decimals, never rounded."""
     sign = "-" if micros < 0 else ""

@@ -114,8 +114,9 @@ class Bench:
         return [event.type for event in self.run(events_of, "gen_1")]
 
     def verbs(self) -> list[str]:
-        """What its ledger did, in order."""
-        return list(dict.fromkeys(verb for verb, _, _ in self.run(ledger_of, "gen_1")))
+        """What happened to its customer's account, in order."""
+        lines = self.run(ledger_of, "gen_1")
+        return list(dict.fromkeys(verb for verb, account, _ in lines if account.startswith("customer:")))
 
     def kinds(self) -> dict[str, str]:
         """Its stored images by key, with their kind."""
@@ -288,6 +289,8 @@ def test_the_customer_pays_what_he_got_and_asked_for(bench: Bench, wanted: int, 
         "customer:key_1": charged * PRICE,
         "held": 0,
         "revenue": -charged * PRICE,
+        "provider_cost": PRICE,
+        "provider:google": -PRICE,
     }
 
 
@@ -305,7 +308,8 @@ def test_drafts_of_a_refusal_are_kept(bench: Bench) -> None:
     bench.accept()
     bench.begin()
     bench.end(failure=PAID, blobs=blobs(0, "draft"))
-    assert (bench.row().state, bench.row().charged_micros) == ("failed", 0)
+    row = bench.row()
+    assert (row.state, row.charged_micros, row.compensated_micros) == ("failed", PRICE, PRICE)
     assert bench.kinds() == {"blobs/0-0": "draft"}
 
 
@@ -320,7 +324,7 @@ def test_drafts_of_a_refusal_are_kept(bench: Bench) -> None:
 def test_a_failure_is_told_with_what_it_may_have_cost_and_is_free(
     bench: Bench, failure: Failure, state: str, code: str
 ) -> None:
-    """The attempt's state says whether it was paid for; the customer's hold is voided at once in each case."""
+    """The attempt's state says whether it was paid for; where it was, the customer gets back what he is charged."""
     bench.accept()
     bench.begin()
     ended = bench.end(failure=failure, http_status=failure.status)
@@ -331,8 +335,10 @@ def test_a_failure_is_told_with_what_it_may_have_cost_and_is_free(
     assert told is not None
     assert (told.code, told.charge, told.message) == (code, failure.charge, failure.detail)
     assert (told.kind, told.status, told.reason) == (failure.kind.value, failure.status, failure.reason)
-    assert bench.row().state == "failed"
-    assert bench.verbs() == ["hold", "void"]
+    row = bench.row()
+    assert (row.state, row.charged_micros) == ("failed", row.compensated_micros)
+    assert bench.verbs() == ["hold", *(["capture", "compensate"] if failure is PAID else ["void"])]
+    assert bench.run(ledger_sums).accounts["customer:key_1"] == 0
     assert bench.events() == ["queued", "running", "failed"]
 
 
@@ -482,7 +488,7 @@ def test_an_image_that_comes_after_any_other_end_is_kept_as_an_extra(bench: Benc
     assert bench.end(1, blobs=blobs(1, "draft", "result")) == Ended(was_open=True)
     assert bench.kinds() == {"blobs/1-0": "draft", "blobs/1-1": "late"}
     after = bench.row()
-    assert (after.state, after.told, after.late, after.charged_micros) == ("failed", told.told, 0, 0)
+    assert (after.state, after.told, after.late, after.charged_micros) == ("failed", told.told, 0, told.charged_micros)
     assert bench.events()[-1] == "stored"
 
 

@@ -47,7 +47,7 @@ print("opened", flush=True)
 AT = "2026-01-17T12:00:00.000Z"
 asked = Entering(claim=Claim(idempotency_key="same", by_fingerprint=False, says_retry=False), new=NewGeneration(
     id="gen_1", key_id="key_1", surface="openai", model="m", tier="1K", size="1x1", n=1, parts=1, request=b"{}",
-    deadline_at="later", hard_deadline=False, created_at="now", currency="USD", unit_micros=5, held_micros=5,
+    deadline_at="later", hard_deadline=False, created_at=AT, currency="USD", unit_micros=5, held_micros=5,
     idempotency_key="same", watched_by="story",
 ))
 # In the same commit, so that the commits are counted as they are without a webhook.
@@ -56,7 +56,7 @@ store.write_sync(lambda conn: (insert_endpoint(conn, **hook), enter(conn, asked)
 print("accepted", flush=True)
 store.write_sync(begin_attempt, NewAttempt(
     id=attempt_id, generation_id="gen_1", part=0, drive=0, upstream="u", provider="openai", model="m",
-    idempotency_key="gen_1.0.0", estimated_micros=5, owner="story", sent_at="now",
+    idempotency_key="gen_1.0.0", estimated_micros=5, owner="story", sent_at="2026-01-17T12:00:01.000Z",
 ))
 print("sent", flush=True)
 writer = SpoolWriter(folder.paths.spool, attempt_id, ImagesReader())

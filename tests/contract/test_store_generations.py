@@ -254,7 +254,7 @@ def test_a_deadline_with_some_images_is_a_partial_success(db: Database) -> None:
     row = db.write_sync(pass_deadline, "gen_1", EXCEEDED, at(25), at(45), False)
     assert row is not None
     assert (row.state, row.told, row.charged_micros, row.partial_result) == ("succeeded", None, PRICE, 1)
-    assert sorted(db.write_sync(ledger_of, "gen_1")[2:]) == [
+    assert sorted(line for line in db.write_sync(ledger_of, "gen_1") if line[0] == "capture") == [
         ("capture", "customer:key_1", -2 * PRICE),
         ("capture", "held", 3 * PRICE),
         ("capture", "revenue", -PRICE),

@@ -20,6 +20,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from holdfast.store.audit import audit
 from holdfast.store.bookkeeping import ledger_sums
 
 HERE = Path(__file__).parent
@@ -307,9 +308,16 @@ class House:
     def _check_rows(self, resources: list[dict[str, Any]]) -> None:
         with self.reading() as conn:
             sums = ledger_sums(conn)
+            problems = audit(conn).problems
+            attempts = conn.execute("SELECT idempotency_key, estimated_micros FROM attempt").fetchall()
             events = conn.execute("SELECT generation_id, type, sequence_number FROM event ORDER BY 1, 3").fetchall()
         assert sums.hold, sums
+        assert problems == ()
         assert sums.accounts.get("held", 0) == 0
+        # What the upstream really took is booked, or stands as an exposure.
+        taken = sum(row["estimated_micros"] for row in attempts if row["idempotency_key"] in self.upstream.sends)
+        known = sums.accounts.get("provider_cost", 0) + sums.accounts.get("extra_images", 0)
+        assert known <= taken <= known + sums.accounts.get("unknown_exposure", 0)
         charged = sum(each["cost"]["charged_micros"] for each in resources)
         assert -sums.accounts.get("revenue", 0) == charged
         for each in resources:

@@ -36,22 +36,23 @@ from holdfast.types import Charge
 
 codes = st.sampled_from(["outcome_unknown", "deadline_exceeded", "overloaded", "content_refused"])
 counts = st.integers(0, 3)
+charges = st.sampled_from(Charge)
 events: st.SearchStrategy[Any] = st.one_of(
     st.just(Accepted()),
     st.just(AttemptSent()),
     st.just(AttemptFailed()),
     st.just(PartEnded()),
     st.builds(ImagesStored, delivered=st.integers(1, 4), wanted=st.integers(1, 4)),
-    st.builds(GaveUp, code=codes, charge=st.sampled_from(Charge), cancel_asked=st.booleans()),
-    st.builds(DeadlinePassed, delivered=counts, open_attempts=counts, caller_waits=st.booleans()),
-    st.builds(CancelAsked, delivered=counts, open_attempts=counts),
+    st.builds(GaveUp, code=codes, charge=charges, cancel_asked=st.booleans()),
+    st.builds(DeadlinePassed, delivered=counts, open_attempts=counts, caller_waits=st.booleans(), charge=charges),
+    st.builds(CancelAsked, delivered=counts, open_attempts=counts, charge=charges),
     st.just(LeftUnwatched()),
     st.just(OwnerLost()),
-    st.builds(Redriven, charge=st.sampled_from(Charge), is_definite=st.booleans()),
+    st.builds(Redriven, charge=charges, is_definite=st.booleans()),
     st.builds(LateImageStored, code=st.none() | codes),
 )
 
-RESOLVES = {Effect.CAPTURE_DELIVERED, Effect.VOID}
+RESOLVES = {Effect.CAPTURE_DELIVERED, Effect.CAPTURE_PAID, Effect.VOID}
 
 
 @given(st.sampled_from([None, *State]), events)
@@ -222,7 +223,7 @@ class Lifecycle(RuleBasedStateMachine):
     def money_is_held_while_it_lives_and_resolved_once(self) -> None:
         if self.state is None:
             return
-        resolved = self.books.count(Effect.VOID, Effect.CAPTURE_DELIVERED)
+        resolved = self.books.count(*RESOLVES)
         assert resolved == (1 if self.state.is_final else 0)
         assert self.books.count(Effect.HOLD) == 1
 

@@ -1,14 +1,17 @@
 """Whatever happens to generations in whatever order, rows, log and ledger tell one story, and it adds up.
 
 A model of a few lines follows the real functions of the store over a real SQLite database in memory: several customers,
-several parts, attempts that bring images, fail in every way, or come late; deadlines, cancels, takeovers.
+several parts, attempts that bring images, fail in every way, or come late; deadlines, cancels, takeovers; and the money
+of each, towards its customer and towards its upstream.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -16,9 +19,21 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
 
-from holdfast.generation import LATE_IMAGE_CODES, OPEN_ATTEMPT_STATES, State
-from holdfast.ledger.postings import HELD, REVENUE, customer
+from holdfast.config import Compensation, CompensationReason
+from holdfast.generation import LATE_IMAGE_CODES, OPEN_ATTEMPT_STATES, State, images_of_part
+from holdfast.ledger.postings import (
+    COMPENSATION,
+    EXTRA_IMAGES,
+    HELD,
+    PROVIDER_COST,
+    REVENUE,
+    UNKNOWN_EXPOSURE,
+    customer,
+    provider,
+)
+from holdfast.policy.compensation import STANDARD, Rules, rules_of
 from holdfast.store.attempts import begin_attempt, end_attempt
+from holdfast.store.audit import audit
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import accept, events_of, get_record, open_records, pass_deadline, take_over
 from holdfast.store.queries import schema
@@ -38,6 +53,18 @@ failures = st.just(LOST) | st.builds(
     detail=st.just("it failed"),
 )
 counts = st.integers(0, 2)
+written = st.lists(
+    st.builds(
+        Compensation,
+        when=st.sampled_from(CompensationReason),
+        share=st.sampled_from([0.0, 0.3, 1.0]),
+        cap_micros_per_day=st.sampled_from([0, 1500]),
+    ),
+    max_size=4,
+    unique_by=lambda rule: rule.when,
+)
+rules = st.just(STANDARD) | st.builds(rules_of, written)
+BEGAN = datetime(2026, 1, 17, 12)
 
 
 @dataclass
@@ -49,6 +76,8 @@ class Followed:
     n: int
     parts: int
     unit: int
+    at_list: int
+    """List price of an image: the unit price without a margin."""
     begun: dict[int, str] = field(default_factory=dict)
     """Part -> its attempt."""
     is_open: dict[str, bool] = field(default_factory=dict)
@@ -60,6 +89,8 @@ class Followed:
     ended: State | None = None
     ends: int = 0
     turned: int = 0
+    charged: int = 0
+    compensated: int = 0
 
     @property
     def held(self) -> int:
@@ -79,6 +110,11 @@ class Lives(RuleBasedStateMachine):
         self.all: dict[str, Followed] = {}
         self.attempts: dict[str, Followed] = {}
         self.moment = 0
+        self.waited_s = 0
+        self.provider: Counter[str] = Counter()
+        """What the upstream's attempts are booked on, by account."""
+        self.exposed: set[str] = set()
+        """Attempts whose cost nobody knows."""
 
     generations: Bundle[str] = Bundle("generations")
     attempts_: Bundle[str] = Bundle("attempts")
@@ -97,7 +133,13 @@ class Lives(RuleBasedStateMachine):
     def now(self) -> str:
         """A later moment each time."""
         self.moment += 1
-        return f"2026-01-17T12:00:00.{self.moment:06d}Z"
+        moment = BEGAN + timedelta(seconds=self.waited_s, microseconds=self.moment)
+        return f"{moment.isoformat(timespec='microseconds')}Z"
+
+    @rule(seconds=st.sampled_from([100, 200, 100_000]))
+    def wait(self, seconds: int) -> None:
+        """Time passes: images become slow, and days end."""
+        self.waited_s += seconds
 
     def record(self, generation_id: str) -> Record:
         """The generation as it stands."""
@@ -108,11 +150,23 @@ class Lives(RuleBasedStateMachine):
     # Few generations, so that much happens to each.
     @precondition(lambda self: sum(one.ended is None for one in self.all.values()) < 3)
     @rule(
-        target=generations, key_id=st.sampled_from(KEYS), parts=st.integers(1, 3), each=st.integers(1, 2), unit=counts
+        target=generations,
+        key_id=st.sampled_from(KEYS),
+        parts=st.integers(1, 3),
+        each=st.integers(1, 2),
+        unit=counts,
+        margin=counts,
     )
-    def accept(self, key_id: str, parts: int, each: int, unit: int) -> str:
-        """A caller asks; the free model is one of those."""
-        one = Followed(id=f"gen_{len(self.all)}", key_id=key_id, n=parts * each, parts=parts, unit=unit * 1000)
+    def accept(self, key_id: str, parts: int, each: int, unit: int, margin: int) -> str:
+        """A caller asks; the free model is one of those, and so is a price below cost."""
+        one = Followed(
+            id=f"gen_{len(self.all)}",
+            key_id=key_id,
+            n=parts * each,
+            parts=parts,
+            unit=unit * margin * 1000,
+            at_list=unit * 1000,
+        )
         new = NewGeneration(
             id=one.id,
             key_id=key_id,
@@ -129,6 +183,7 @@ class Lives(RuleBasedStateMachine):
             currency="USD",
             unit_micros=one.unit,
             held_micros=one.held,
+            list_micros=one.at_list,
         )
         self.run(accept, new)
         self.all[one.id] = one
@@ -161,7 +216,7 @@ class Lives(RuleBasedStateMachine):
             provider="openai",
             model="m",
             idempotency_key=f"{one.id}.{part}.0",
-            estimated_micros=one.unit,
+            estimated_micros=one.at_list * images_of_part(part, n=one.n, parts=one.parts),
             owner="me",
             sent_at=self.now(),
         )
@@ -179,18 +234,33 @@ class Lives(RuleBasedStateMachine):
         (state,) = self.conn.execute("SELECT state FROM attempt WHERE id = ?", (attempt_id,)).fetchone()
         return state in OPEN_ATTEMPT_STATES
 
-    @rule(attempt_id=attempts_, results=st.integers(1, 3), drafts=counts)
-    def bring_images(self, attempt_id: str, results: int, drafts: int) -> None:
-        """An attempt brings images: in time, late, or a second time."""
+    @rule(attempt_id=attempts_, results=st.integers(1, 3), drafts=counts, billed=st.none() | counts, rules=rules)
+    def bring_images(self, attempt_id: str, results: int, drafts: int, billed: int | None, rules: Rules) -> None:
+        """An attempt brings images: in time, late, or a second time; its upstream may say how many it bills."""
         kinds = ["draft"] * drafts + ["result"] * results
-        self._end(attempt_id, kinds, None)
+        self._end(attempt_id, kinds, None, rules, billed)
 
-    @rule(attempt_id=attempts_, failure=failures, drafts=counts)
-    def fail(self, attempt_id: str, failure: Failure, drafts: int) -> None:
+    @rule(attempt_id=attempts_, failure=failures, drafts=counts, rules=rules)
+    def fail(self, attempt_id: str, failure: Failure, drafts: int, rules: Rules) -> None:
         """An attempt fails, perhaps after drafts."""
-        self._end(attempt_id, ["draft"] * drafts, failure)
+        self._end(attempt_id, ["draft"] * drafts, failure, rules)
 
-    def _end(self, attempt_id: str, kinds: list[str], failure: Failure | None) -> None:
+    @rule(attempt_id=attempts_, failure=st.none() | failures, rules=rules)
+    def die_while_settling(self, attempt_id: str, failure: Failure | None, rules: Rules) -> None:
+        """The process ends between the rows and their commit: nothing of either side of the books is left."""
+        one = self.attempts[attempt_id]
+        before = self.record(one.id), self.run(ledger_of, one.id), self.run(ledger_sums)
+        blob = NewBlob(id="img_none", kind="result", position=0, store_key="blobs/none", info=INFO)
+        blobs = () if failure else (blob,)
+        end = AttemptEnd(attempt_id=attempt_id, at=self.now(), purge_after="later", blobs=blobs, failure=failure)
+        self.conn.execute("BEGIN IMMEDIATE")
+        end_attempt(self.conn, end, rules)
+        self.conn.execute("ROLLBACK")
+        assert (self.record(one.id), self.run(ledger_of, one.id), self.run(ledger_sums)) == before
+
+    def _end(
+        self, attempt_id: str, kinds: list[str], failure: Failure | None, rules: Rules, billed: int | None = None
+    ) -> None:
         one = self.attempts[attempt_id]
         blobs = tuple(
             NewBlob(
@@ -204,17 +274,39 @@ class Lives(RuleBasedStateMachine):
         )
         was_unknown = one.is_open[attempt_id] and not self._is_in_flight(attempt_id)
         before = self.record(one.id)
-        end = AttemptEnd(attempt_id=attempt_id, at=self.now(), purge_after="later", blobs=blobs, failure=failure)
-        ended: Ended = self.run(end_attempt, end)
+        cost = None if billed is None else billed * one.at_list
+        end = AttemptEnd(
+            attempt_id=attempt_id, at=self.now(), purge_after="later", blobs=blobs, failure=failure, cost_micros=cost
+        )
+        ended: Ended = self.run(end_attempt, end, rules)
         assert ended.was_open == (one.is_open[attempt_id] and not (was_unknown and failure is not None))
         if not ended.was_open:
             assert self.record(one.id) == before
             return
+        self._book(one, attempt_id, failure, cost)
         one.is_open[attempt_id] = failure is not None and failure.charge is Charge.UNKNOWN
         one.images |= {blob.store_key for blob in blobs}
         if ended.finished is not None:
             assert ended.finished == self.record(one.id)
             self._ended(one, ended.finished.generation, before.generation)
+
+    def _book(self, one: Followed, attempt_id: str, failure: Failure | None, cost: int | None) -> None:
+        """Follow what the upstream takes: each attempt is booked once, where it turned out to belong."""
+        (part,) = (part for part, begun in one.begun.items() if begun == attempt_id)
+        estimate = one.at_list * images_of_part(part, n=one.n, parts=one.parts)
+        if failure is not None and failure.charge is Charge.NO:
+            return
+        if failure is not None and failure.charge is Charge.UNKNOWN:
+            self.exposed.add(attempt_id)
+            self.provider[UNKNOWN_EXPOSURE] += estimate
+            return
+        if attempt_id in self.exposed:
+            self.exposed.remove(attempt_id)
+            self.provider[UNKNOWN_EXPOSURE] -= estimate
+        took = estimate if cost is None else cost
+        asked_for = 0 if one.ended is not None else min(took, estimate)
+        self.provider[PROVIDER_COST] += asked_for
+        self.provider[EXTRA_IMAGES] += took - asked_for
 
     def _ended(self, one: Followed, row: GenerationRow, before: GenerationRow) -> None:
         """A generation ends once; after that only an unknown failure may turn, once, into a free success."""
@@ -222,21 +314,31 @@ class Lives(RuleBasedStateMachine):
         assert state.is_final
         if one.ended is None:
             one.ends += 1
+            one.charged = self._due(one)
+            one.compensated = row.compensated_micros
+            assert 0 <= one.compensated <= one.charged
         else:
             assert (one.ended, state, row.late) == (State.FAILED, State.SUCCEEDED, 1)
             assert before.told is not None
             assert before.told.code in LATE_IMAGE_CODES
-            assert row.charged_micros == 0
             one.turned += 1
         one.ended = state
 
-    @rule(generation_id=generations, caller_waits=st.booleans())
-    def pass_deadline(self, generation_id: str, caller_waits: bool) -> None:
+    def _due(self, one: Followed) -> int:
+        """What the customer is charged: what is delivered, else what was certainly paid for."""
+        record = self.record(one.id)
+        if record.results:
+            return one.unit * min(len(record.results), one.n)
+        paid = {attempt.part for attempt in record.attempts if attempt.charge == "yes"}
+        return sum(one.unit * images_of_part(part, n=one.n, parts=one.parts) for part in paid)
+
+    @rule(generation_id=generations, caller_waits=st.booleans(), rules=rules)
+    def pass_deadline(self, generation_id: str, caller_waits: bool, rules: Rules) -> None:
         """The time is over."""
         one = self.all[generation_id]
         before = self.record(generation_id)
         in_flight = any(attempt.state in OPEN_ATTEMPT_STATES for attempt in before.attempts)
-        row = self.run(pass_deadline, generation_id, EXCEEDED, self.now(), "later", caller_waits)
+        row = self.run(pass_deadline, generation_id, EXCEEDED, self.now(), "later", caller_waits, rules)
         assert (row is None) == (one.ended is not None or (in_flight and caller_waits))
         if row is None:
             assert self.record(generation_id) == before
@@ -264,19 +366,32 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_adds_up(self) -> None:
-        """Zero in sum; held is what is open; a customer owes what is open and what was charged; the rest was earned."""
+        """Zero in sum; held is what is open; a customer owes what is open, and charges not given back."""
         sums = self.run(ledger_sums)
         assert sums.hold
+        assert self.run(audit).problems == ()
         balance = sums.accounts
         still = [one for one in self.all.values() if one.ended is None]
         assert balance.get(HELD, 0) == -sum(one.held for one in still)
-        charged = dict.fromkeys(KEYS, 0)
-        for row in self.conn.execute("SELECT key_id, charged_micros FROM generation"):
-            charged[row["key_id"]] += row["charged_micros"]
         for key in KEYS:
-            holds = sum(one.held for one in still if one.key_id == key)
-            assert balance.get(customer(key), 0) == holds + charged[key]
-        assert balance.get(REVENUE, 0) == -sum(charged.values())
+            owed = [one.held if one.ended is None else one.charged - one.compensated for one in self._of(key)]
+            assert balance.get(customer(key), 0) == sum(owed)
+        assert balance.get(REVENUE, 0) == -sum(one.charged for one in self.all.values())
+        given = sum(one.compensated for one in self.all.values())
+        assert balance.get(COMPENSATION, 0) == given
+        (by_day,) = self.conn.execute("SELECT coalesce(sum(micros), 0) FROM compensation_day").fetchone()
+        assert by_day == given
+
+    def _of(self, key: str) -> list[Followed]:
+        return [one for one in self.all.values() if one.key_id == key]
+
+    @invariant()
+    def what_upstreams_take_is_booked_once_and_where_it_belongs(self) -> None:
+        """An exposure until its image comes, a cost in time, an extra after the end; and the upstream has all of it."""
+        balance = self.run(ledger_sums).accounts
+        for account in (PROVIDER_COST, UNKNOWN_EXPOSURE, EXTRA_IMAGES):
+            assert balance.get(account, 0) == self.provider[account] >= 0
+        assert balance.get(provider("u"), 0) == -self.provider.total()
 
     @invariant()
     def every_record_is_whole(self) -> None:
@@ -300,18 +415,15 @@ class Lives(RuleBasedStateMachine):
     def _check_money(self, one: Followed, record: Record) -> None:
         """A hold is resolved once, and the customer pays at most for what was asked for and delivered."""
         row = record.generation
-        verbs = {verb for verb, _, _ in self.run(ledger_of, one.id)}
-        assert "hold" in verbs
-        assert len(verbs - {"hold"}) == one.ends
-        delivered = min(len(record.results), row.n)
-        assert row.charged_micros <= one.unit * delivered
+        of_customer = [line for line in self.run(ledger_of, one.id) if line[1] == customer(one.key_id)]
+        verbs = [verb for verb, _, _ in of_customer]
+        assert verbs[: 1 + one.ends] in (["hold"], ["hold", "capture"], ["hold", "void"])
+        assert verbs[1 + one.ends :] == ["compensate"] * bool(one.compensated)
+        assert (row.charged_micros, row.compensated_micros) == (one.charged, one.compensated)
         if one.ended is State.SUCCEEDED:
             assert record.results
             assert row.told is None
-            assert row.charged_micros == (0 if row.late else one.unit * delivered)
             assert row.partial_result == (len(record.results) < row.n)
-        else:
-            assert row.charged_micros == 0
         if one.ended in (State.FAILED, State.CANCELLED):
             assert not record.results
             assert (row.told is not None) or one.ended is State.CANCELLED
@@ -344,6 +456,7 @@ class Lives(RuleBasedStateMachine):
             if row is not None:
                 self._ended(one, row, row)
         self.the_ledger_adds_up()
+        self.what_upstreams_take_is_booked_once_and_where_it_belongs()
         self.every_record_is_whole()
         assert self.run(ledger_sums).accounts.get(HELD, 0) == 0
         self.conn.close()

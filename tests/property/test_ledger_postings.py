@@ -9,7 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.ledger.postings import HELD, REVENUE, Posting, Transaction, Verb, capture, customer, hold, void
+from holdfast.ledger.postings import (
+    EXTRA_IMAGES,
+    HELD,
+    PROVIDER_COST,
+    REVENUE,
+    UNKNOWN_EXPOSURE,
+    Posting,
+    Transaction,
+    Verb,
+    capture,
+    compensate,
+    customer,
+    hold,
+    of_attempt,
+    provider,
+    void,
+)
+from holdfast.types import Charge
 
 amounts = st.integers(0, 10**15)
 keys = st.sampled_from(["key_1", "key_2", "held", "revenue"])
@@ -72,3 +89,34 @@ def test_only_balanced_transactions_exist(lines: list[tuple[str, int]]) -> None:
     else:
         with pytest.raises(AssertionError):
             Transaction(verb=Verb.VOID, postings=postings)
+
+
+@given(keys, amounts, amounts)
+def test_a_compensation_is_within_its_capture_or_is_not_made(key_id: str, captured: int, micros: int) -> None:
+    """For every pair of amounts one of the two is the case."""
+    if micros > captured:
+        with pytest.raises(AssertionError):
+            compensate(key_id, captured_micros=captured, micros=micros)
+        return
+    owed = [each.micros for each in compensate(key_id, captured_micros=captured, micros=micros).postings]
+    assert sum(owed) == 0
+
+
+@given(st.booleans(), st.booleans(), amounts, amounts)
+def test_an_attempt_costs_the_same_however_it_became_known(
+    is_exposed: bool, is_late: bool, estimated: int, cost: int
+) -> None:
+    """At once, or by way of an exposure: nothing is left of that, and the upstream takes what it took."""
+    terms = {"is_late": is_late, "estimated_micros": estimated, "cost_micros": cost}
+    made: list[Transaction] = []
+    if is_exposed:
+        made += of_attempt("u", Charge.UNKNOWN, was_exposed=False, **terms)  # type: ignore[arg-type]
+    made += of_attempt("u", Charge.YES, was_exposed=is_exposed, **terms)  # type: ignore[arg-type]
+    balance: Counter[str] = Counter()
+    for transaction in made:
+        for posting in transaction.postings:
+            balance[posting.account] += posting.micros
+    asked_for = 0 if is_late else min(estimated, cost)
+    assert balance[UNKNOWN_EXPOSURE] == 0
+    assert (balance[PROVIDER_COST], balance[EXTRA_IMAGES]) == (asked_for, cost - asked_for)
+    assert balance[provider("u")] == -cost

@@ -40,6 +40,8 @@ from holdfast.generation import (
 from holdfast.types import Charge
 
 GAVE_UP = GaveUp(code="upstream_failed", charge=Charge.NO)
+END = (Effect.RECORD, Effect.NOTIFY)
+DELIVERED = (Effect.CAPTURE_DELIVERED, Effect.COMPENSATE)
 COSTS = (Charge.NO, Charge.UNKNOWN, Charge.YES)
 
 
@@ -91,14 +93,46 @@ def test_a_failed_attempt_with_another_due_changes_nothing_for_the_caller() -> N
 def test_stored_images_are_captured_as_far_as_delivered() -> None:
     """Success charges what there is; what is missing is voided."""
     state, effects = after(AttemptSent(), ImagesStored(delivered=1, wanted=4))
-    assert (state, effects) == (State.SUCCEEDED, [Effect.CAPTURE_DELIVERED, Effect.RECORD, Effect.NOTIFY])
+    assert (state, effects) == (State.SUCCEEDED, [*DELIVERED, *END])
 
 
-def test_giving_up_voids_the_hold_even_if_something_may_have_been_paid() -> None:
-    """The customer pays for images, not for failures."""
-    for charge in Charge:
-        state, effects = after(AttemptSent(), GaveUp(code="upstream_failed", charge=charge))
-        assert (state, effects) == (State.FAILED, [Effect.VOID, Effect.RECORD, Effect.NOTIFY])
+@pytest.mark.parametrize("charge", [Charge.NO, Charge.UNKNOWN])
+@pytest.mark.parametrize("cancel_asked", [False, True])
+def test_giving_up_voids_the_hold_even_if_something_may_have_been_paid(charge: Charge, cancel_asked: bool) -> None:
+    """What nobody knows never waits on the customer's account."""
+    gave_up = GaveUp(code="upstream_failed", charge=charge, cancel_asked=cancel_asked)
+    state, effects = after(AttemptSent(), gave_up)
+    assert (state, effects) == (State.CANCELLED if cancel_asked else State.FAILED, [Effect.VOID, *END])
+
+
+@pytest.mark.parametrize(
+    ("event", "state"),
+    [
+        (GaveUp(code="content_refused", charge=Charge.YES), State.FAILED),
+        (GaveUp(code="content_refused", charge=Charge.YES, cancel_asked=True), State.CANCELLED),
+        (DeadlinePassed(open_attempts=1, charge=Charge.YES), State.FAILED),
+        (DeadlinePassed(charge=Charge.YES), State.FAILED),
+        (CancelAsked(charge=Charge.YES), State.CANCELLED),
+    ],
+)
+def test_a_failure_that_was_certainly_paid_is_captured_and_given_back_by_rule(event: Event, state: State) -> None:
+    """Whichever way it ends: the operator's rules, not the kind of end, say what the customer bears."""
+    assert after(AttemptSent(), event) == (state, [Effect.CAPTURE_PAID, Effect.COMPENSATE, *END])
+
+
+@pytest.mark.parametrize("event", [DeadlinePassed(delivered=1, charge=Charge.YES), CancelAsked(delivered=1)])
+def test_where_there_are_images_only_they_are_charged(event: Event) -> None:
+    """A part that was paid for and failed beside them is the operator's loss."""
+    assert after(AttemptSent(), event) == (State.SUCCEEDED, [*DELIVERED, *END])
+
+
+def test_a_hold_is_resolved_by_one_effect_and_only_what_was_captured_is_given_back() -> None:
+    """Row by row: an end has exactly one of the three, and compensation stands behind a capture."""
+    captures = {Effect.CAPTURE_DELIVERED, Effect.CAPTURE_PAID}
+    for row in ROWS:
+        is_end = row.next.is_final and (row.state is None or not row.state.is_final)
+        assert len({*captures, Effect.VOID} & {*row.effects}) == is_end, row
+        assert (Effect.COMPENSATE in row.effects) == bool(captures & {*row.effects}), row
 
 
 def test_the_deadline_waits_for_an_attempt_whose_caller_waits() -> None:

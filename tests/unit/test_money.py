@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.money import spell, times, with_margin
+from holdfast.money import share_of, spell, times, with_margin
 
 
 def test_several_cost_as_many_times_one() -> None:
@@ -62,3 +62,19 @@ def test_a_negative_list_price_is_our_mistake() -> None:
 def test_an_amount_is_spelled_exactly(micros: int, text: str) -> None:
     """At least two decimals, never rounded, the sign in front."""
     assert spell(micros, "USD") == text
+
+
+@pytest.mark.parametrize(
+    ("micros", "share", "given"),
+    [(240_000, 1.0, 240_000), (240_000, 0.0, 0), (240_000, 0.25, 60_000), (3, 0.5, 2), (10**17 + 1, 1.0, 10**17 + 1)],
+)
+def test_a_share_is_rounded_half_up_and_never_above_its_whole(micros: int, share: float, given: int) -> None:
+    """The decimal that its owner wrote, as with the margin."""
+    assert share_of(micros, share) == given
+
+
+@pytest.mark.parametrize(("micros", "share"), [(-1, 0.5), (1, 1.01), (1, -0.1)])
+def test_a_share_is_between_nothing_and_all(micros: int, share: float) -> None:
+    """More than all would be money out of nothing."""
+    with pytest.raises(AssertionError):
+        share_of(micros, share)

@@ -31,7 +31,8 @@ class Exit(IntEnum):
 
 MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "done",
-    Exit.GENERATION_FAILED: "the generation failed; the message says whether it may have been charged",
+    Exit.GENERATION_FAILED: "the generation failed; the message says whether it may have been charged; of "
+    "`ledger check`: the ledger does not hold",
     Exit.USAGE: "the command line or the request is not possible as written",
     Exit.SETTINGS: "a setting is unknown, malformed or contradicts another",
     Exit.PORT_TAKEN: "the port is taken or may not be used",

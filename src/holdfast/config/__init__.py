@@ -13,6 +13,8 @@ from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
 from holdfast.config.load import load
 from holdfast.config.parse import check, merged, parse
 from holdfast.config.tree import (
+    Compensation,
+    CompensationReason,
     Deadlines,
     Drain,
     Flavor,
@@ -41,6 +43,8 @@ __all__ = [
     "LIST_CURRENCY",
     "LIST_PRICES",
     "ByTier",
+    "Compensation",
+    "CompensationReason",
     "Deadlines",
     "Drain",
     "Flavor",

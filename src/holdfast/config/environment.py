@@ -95,7 +95,7 @@ def _place(name: str, sections: Mapping[str, Mapping[str, Any]]) -> tuple[str, s
             raise ConfigError(f"{name}: write {PREFIX}{head.upper()}__{tail.upper()}, with two underscores.", key=name)
         return None
     section, item = section.lower(), item.lower()
-    if section in ("upstreams", "routes", "prices"):
+    if section in ("upstreams", "routes", "prices", "compensation"):
         raise ConfigError(f"{name}: {section} are lists of tables; write them in the settings file.", key=name)
     if section not in sections:
         raise ConfigError(f"{name} names no section {section!r}. {nearest(section, sections)}", key=name)

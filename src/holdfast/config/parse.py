@@ -234,6 +234,11 @@ def check(settings: Settings) -> None:
     for at, upstream in enumerate(settings.upstreams):
         _check_upstream(upstream, at, names)
     _check_routes(settings, names)
+    reasons = [entry.when for entry in settings.compensation]
+    for at, reason in enumerate(reasons):
+        if reason in reasons[:at]:
+            path = f"compensation[{at}].when"
+            raise ConfigError(f"{path}: there are two entries for {reason.value!r}; keep one.", key=path)
 
 
 def _check_server(server: Server) -> None:

@@ -76,6 +76,15 @@ class Join(StrEnum):
     OFF = "off"
 
 
+class CompensationReason(StrEnum):
+    """What a customer was charged for and did not get as he had a right to."""
+
+    REFUSED = "refused"
+    EMPTY = "empty"
+    FAILED = "failed"
+    SLOW = "slow"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """The listeners and what one caller's connection may cost."""
@@ -432,6 +441,34 @@ class Joining:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compensation:
+    """What of a charge is given back, by reason. Reasons that are not written have these defaults."""
+
+    when: CompensationReason = required(
+        "`refused`, `empty`, `failed`: the upstream was paid and brought no image, which it declined, left out or "
+        "spoiled; `slow`: the image came late",
+        source="one entry each",
+    )
+    slower_than_s: float = key(
+        180.0,
+        "For `slow`: from acceptance to the end, longer than this",
+        unit="seconds",
+        source="the published P99 of 2K, January 2026",
+        at_least=0,
+    )
+    share: float = key(
+        1.0, "Part of the charge that is given back", source="who got no image pays nothing", at_least=0, at_most=1
+    )
+    cap_micros_per_day: int = key(
+        0,
+        "Most that this entry gives back a day (UTC), all keys together; 0: no limit",
+        unit="micro-units",
+        source="an upstream that is slow all day is the operator's risk until he says otherwise",
+        at_least=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The whole configuration. Made by `parse`, `load` or, in tests, by hand."""
 
@@ -448,6 +485,7 @@ class Settings:
     upstreams: tuple[Upstream, ...] = ()
     routes: tuple[Route, ...] = ()
     prices: tuple[Price, ...] = ()
+    compensation: tuple[Compensation, ...] = ()
 
     def upstream(self, name: str) -> Upstream:
         """Find an upstream by its name; `check` has made sure that routes name real ones."""

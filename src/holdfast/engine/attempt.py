@@ -15,6 +15,7 @@ from holdfast import faults
 from holdfast.engine.core import Core, Live, Target
 from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
+from holdfast.money import times
 from holdfast.policy.deadlines import attempt_timeouts
 from holdfast.policy.mishaps import failure_by, reason_of
 from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, unfinished
@@ -101,7 +102,7 @@ async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt
         provider=target.upstream.provider.value,
         model=target.model,
         idempotency_key=idempotency_key_of(live.id, part=part, drive=live.drive),
-        estimated_micros=live.unit_micros * live.images_of(part),
+        estimated_micros=times(live.list_micros, live.images_of(part)),
         owner=core.owner,
         sent_at=core.now_text(),
     )

@@ -13,6 +13,7 @@ from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings, Upstream
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
+from holdfast.policy.compensation import Rules, rules_of
 from holdfast.policy.retention import Retention, delete_after
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.spool import Spooled, clear_all
@@ -67,7 +68,8 @@ class Live:
     parts: int
     images_per_call: int
     """What the upstream makes in one call as the settings are now; they may have been others when it was accepted."""
-    unit_micros: int
+    list_micros: int
+    """What the upstream takes for an image, without our margin."""
     accepted_at: float
     """Monotonic seconds; before this process began, if an earlier one accepted it."""
     deadline_at: float
@@ -100,12 +102,15 @@ class Core:
     threads: Threads
     """Where files are moved and hashed."""
     watchers: Watchers = field(default_factory=Watchers)
+    rules: Rules = field(init=False)
+    """What customers are given back, by reason."""
     puts: Batches[Sequence[tuple[str, Path]], None] = field(init=False)
     """Gives spooled images their places in the blob store."""
     clears: Batches[Spooled, None] = field(init=False)
     """Empties the spool of what is settled."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rules", rules_of(self.settings.compensation))
         object.__setattr__(self, "puts", Batches(self.threads, lambda groups: self.blobs.put_files(groups)))
         object.__setattr__(self, "clears", Batches(self.threads, clear_all))
 

@@ -9,6 +9,7 @@ from holdfast import faults
 from holdfast.engine.core import Core
 from holdfast.engine.patience import patiently
 from holdfast.engine.settle import announce, tell_if_ended
+from holdfast.policy.compensation import Rules
 from holdfast.store.generations import attempts_of, pass_deadline
 from holdfast.store.records import GenerationRow, Told
 from holdfast.types import Charge, worst_charge
@@ -34,7 +35,9 @@ async def end_early(core: Core, generation_id: str, told: Told) -> None:
     """
     at, purge_after = core.now_text(), core.purge_text()
     await faults.point("ending.before_commit")
-    row = await patiently(lambda: core.store.write(_end, generation_id, told, at, purge_after), generation_id)
+    row = await patiently(
+        lambda: core.store.write(_end, generation_id, told, at, purge_after, core.rules), generation_id
+    )
     await faults.point("ending.after_commit")
     if row is None:
         await tell_if_ended(core, generation_id)
@@ -42,9 +45,11 @@ async def end_early(core: Core, generation_id: str, told: Told) -> None:
         announce(core, row)
 
 
-def _end(conn: sqlite3.Connection, generation_id: str, told: Told, at: str, purge_after: str) -> GenerationRow | None:
+def _end(
+    conn: sqlite3.Connection, generation_id: str, told: Told, at: str, purge_after: str, rules: Rules
+) -> GenerationRow | None:
     # An attempt in flight says `unknown`, which is what it is.
     charge = worst_charge(Charge(attempt.charge) for attempt in attempts_of(conn, generation_id))
     rest = "Nothing was bought." if charge is Charge.NO else "If its image still comes, it is kept here."
     told = replace(told, charge=charge, message=f"{told.message} {rest}")
-    return pass_deadline(conn, generation_id, told, at, purge_after, False)
+    return pass_deadline(conn, generation_id, told, at, purge_after, False, rules)

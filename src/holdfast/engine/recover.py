@@ -25,7 +25,7 @@ from holdfast.providers.http import Head
 from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
 from holdfast.store import spool
 from holdfast.store.attempts import get_attempt
-from holdfast.store.generations import get_record, open_records, take_over
+from holdfast.store.generations import ended_with_attempts_in_flight, get_record, open_records, take_over
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 from holdfast.store.spool import Spooled
 from holdfast.types import Failure, Request
@@ -57,6 +57,9 @@ async def recover(core: Core) -> Recovered:
     await faults.point("recovery.after_spool")
     unknown = 0
     to_drive: list[tuple[Live, tuple[int, ...]]] = []
+    for record in await core.store.read(ended_with_attempts_in_flight):
+        # Told at its deadline: what its attempt may have cost is booked all the same.
+        unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS)
     for record in await core.store.read(open_records):
         unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS)
         taken = await _take_up(core, record)

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from holdfast import faults
 from holdfast.clock import from_rfc3339
+from holdfast.config import Provider
 from holdfast.engine.attempt import Attempted
 from holdfast.engine.core import Core, Live
 from holdfast.engine.patience import patiently
@@ -17,6 +18,7 @@ from holdfast.engine.watchers import Ended
 from holdfast.errors import is_disk_full
 from holdfast.generation import State
 from holdfast.log import emit
+from holdfast.policy.costs import cost_micros
 from holdfast.policy.mishaps import NO_WHOLE_IMAGE, kept_back, reason_of
 from holdfast.store import records, spool
 from holdfast.store.attempts import end_attempt
@@ -24,7 +26,8 @@ from holdfast.store.blobs import key_for
 from holdfast.store.generations import get_generation
 from holdfast.store.records import AttemptEnd, AttemptRow, GenerationRow, NewAttempt, NewBlob
 from holdfast.store.spool import Spooled, SpooledImage
-from holdfast.types import Charge, Failure
+from holdfast.types import Charge, Failure, Tier
+from holdfast.wire.answers import Answer, Role
 from holdfast.wire.image import extension_of
 
 PUT_TRIES = 5
@@ -42,6 +45,9 @@ class About:
     upstream: str
     model: str
     tier: str
+    provider: Provider
+    list_micros: int
+    """What the upstream takes for an image."""
     accepted_at: float
     """Monotonic seconds."""
 
@@ -55,6 +61,8 @@ class About:
             upstream=new.upstream,
             model=new.model,
             tier=live.tier.value,
+            provider=Provider(new.provider),
+            list_micros=live.list_micros,
             accepted_at=live.accepted_at,
         )
 
@@ -68,6 +76,8 @@ class About:
             upstream=attempt.upstream,
             model=attempt.model,
             tier=row.tier,
+            provider=Provider(attempt.provider),
+            list_micros=row.list_micros,
             accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         )
 
@@ -155,9 +165,10 @@ async def commit(
         usage=answer.usage if answer is not None else None,
         answer=answer.document if answer is not None and len(answer.document) <= spool.ANSWER_BYTES_MAX else None,
         received_at=received_at,
+        cost_micros=None if judged.failure is not None else _cost(about, answer),
     )
     await faults.point("settle.before_commit")
-    ended: records.Ended = await patiently(lambda: core.store.write(end_attempt, end), about.generation_id)
+    ended: records.Ended = await patiently(lambda: core.store.write(end_attempt, end, core.rules), about.generation_id)
     await faults.point("settle.after_commit")
     if ended.was_open:
         _log_end(core, about, judged)
@@ -176,6 +187,19 @@ async def commit(
         await _empty_spool(core, about, spooled)
     await faults.point("settle.after_spool_removed")
     return finished
+
+
+def _cost(about: About, answer: Answer | None) -> int | None:
+    """What the upstream takes for its answer: also for an image in it that was cut on its way.
+
+    None: only some of the answer is here, and what was asked for counts.
+    """
+    if answer is None or not answer.images:
+        return None
+    results = sum(image.role is Role.RESULT for image in answer.images)
+    drafts = len(answer.images) - results
+    tier = Tier(about.tier)
+    return cost_micros(about.list_micros, about.provider, tier, answer.usage, results=results, drafts=drafts)
 
 
 async def _put(core: Core, about: About, judged: Judged) -> tuple[NewBlob, ...]:
@@ -245,6 +269,7 @@ def announce(core: Core, row: GenerationRow, record: records.Record | None = Non
         code=told.code if told is not None else None,
         paid=told.charge.value if told is not None else None,
         charged_micros=row.charged_micros,
+        compensated_micros=row.compensated_micros,
         elapsed_s=round((core.clock.now() - from_rfc3339(row.created_at)).total_seconds(), 3),
     )
     core.watchers.notify(row.id, Ended(record=record))

@@ -81,7 +81,7 @@ def live_of(core: Core, new: NewGeneration, submission: Submission) -> Live:
         drive=0,
         parts=new.parts,
         images_per_call=images_per_call(target.upstream, stream=request.stream),
-        unit_micros=new.unit_micros,
+        list_micros=new.list_micros,
         accepted_at=now,
         deadline_at=now + _deadline_s(core, submission),
         hard_deadline=new.hard_deadline,
@@ -108,7 +108,7 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
         drive=row.drive,
         parts=row.parts,
         images_per_call=images_per_call(first_target(core, row.model).upstream, stream=request.stream),
-        unit_micros=row.unit_micros,
+        list_micros=row.list_micros,
         accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
         hard_deadline=bool(row.hard_deadline),
@@ -136,17 +136,15 @@ def price(core: Core, submission: Submission) -> NewGeneration:
     """
     request, settings = submission.request, core.settings
     now = core.clock.now()
-    unit = with_margin(
-        unit_price_micros(
-            settings.prices,
-            model=request.model,
-            tier=request.geometry.tier,
-            quality=request.quality,
-            geometry=request.geometry,
-            today=now.date(),
-        ),
-        settings.money.margin,
+    list_micros = unit_price_micros(
+        settings.prices,
+        model=request.model,
+        tier=request.geometry.tier,
+        quality=request.quality,
+        geometry=request.geometry,
+        today=now.date(),
     )
+    unit = with_margin(list_micros, settings.money.margin)
     per_call = images_per_call(first_target(core, request.model).upstream, stream=request.stream)
     return NewGeneration(
         id=core.clock.new_id("gen"),
@@ -165,6 +163,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         unit_micros=unit,
         held_micros=times(unit, request.n),
         inputs=tuple(image.store_key for image in request.inputs),
+        list_micros=list_micros,
         traceparent=submission.traceparent,
         fingerprint=submission.fingerprint,
         fingerprint_version=None if submission.fingerprint is None else VERSION,

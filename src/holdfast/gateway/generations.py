@@ -229,7 +229,7 @@ def resource_of(record: Record, links: Links, settings: Settings, clock: Clock) 
         cost=Cost(
             held_micros=0 if row.finished_at else row.held_micros,
             charged_micros=row.charged_micros,
-            compensated_micros=0,
+            compensated_micros=row.compensated_micros,
             currency=row.currency,
         ),
         attempts=tuple(_attempt(attempt) for attempt in record.attempts),

@@ -7,7 +7,10 @@ from collections import Counter
 
 from holdfast import faults, generation
 from holdfast.generation import AttemptState, Effect, PartEnd, State
+from holdfast.ledger import postings
+from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.policy.failures import Verdict, verdict_of
+from holdfast.store.bookkeeping import Booking, post
 from holdfast.store.generations import (
     attempts_of,
     blobs_of,
@@ -73,9 +76,10 @@ def get_attempt(conn: sqlite3.Connection, attempt_id: str) -> AttemptRow | None:
     return None if row is None else AttemptRow.of(row)
 
 
-def end_attempt(conn: sqlite3.Connection, end: AttemptEnd) -> Ended:
+def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDARD) -> Ended:
     """Write the third of the three commits: images, money and, when every part has ended, the final state.
 
+    What the attempt cost is booked here, whatever its end, and nowhere else; `rules` say what the customer gets back.
     An attempt that was given up on may still end with images: they are kept, and a failure that nobody could know the
     outcome of becomes a late success. What has ended otherwise stays as it is.
     """
@@ -93,6 +97,10 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd) -> Ended:
     generation.move_attempt(before, after)
     _write_end(conn, end, after, charge)
     row, part = GenerationRow.of(found), int(found["attempt_part"])
+    booking = _booking(found, end, charge, was_exposed=before is AttemptState.UNKNOWN)
+    if State(row.state).is_final or before is AttemptState.UNKNOWN:
+        # The customer's side stands already, or is not due yet.
+        post(conn, generation_id=row.id, drive=found["attempt_drive"], at=end.at, booking=booking)
     if State(row.state).is_final:
         finished = _late(conn, row, part, end)
     elif before is AttemptState.UNKNOWN:
@@ -102,7 +110,7 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd) -> Ended:
         finished = None
     else:
         _insert_blobs(conn, row, part, end, late=False)
-        finished = _end_part(conn, row, end)
+        finished = _end_part(conn, row, end, rules, booking)
     faults.point_sync("settle.after_rows")
     return Ended(was_open=True, finished=finished)
 
@@ -122,6 +130,20 @@ def _write_end(conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, c
             "answer": end.answer,
         },
     )
+
+
+def _booking(found: sqlite3.Row, end: AttemptEnd, charge: Charge, *, was_exposed: bool) -> Booking:
+    """What the upstream took, or may have taken."""
+    estimated = int(found["attempt_micros"])
+    moves = postings.of_attempt(
+        found["attempt_upstream"],
+        charge,
+        was_exposed=was_exposed,
+        is_late=State(found["state"]).is_final,
+        estimated_micros=estimated,
+        cost_micros=estimated if end.cost_micros is None else end.cost_micros,
+    )
+    return Booking(attempt_id=end.attempt_id, transactions=moves)
 
 
 def _insert_blobs(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, *, late: bool) -> None:
@@ -146,7 +168,9 @@ def _insert_blobs(conn: sqlite3.Connection, row: GenerationRow, part: int, end: 
         )
 
 
-def _end_part(conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd) -> Record | None:
+def _end_part(
+    conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd, rules: Rules, booking: Booking
+) -> Record | None:
     """Count the part as ended; after the last one, conclude, and give all of it.
 
     Whoever waits is told all of it: a reading of its own would be another transaction, and another thread.
@@ -156,6 +180,7 @@ def _end_part(conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd) -> 
     if left > 0:
         number = row.sequence_number + 1
         conn.execute(_G["end_part"], {"id": row.id, "parts_open": left, "sequence_number": number})
+        post(conn, generation_id=row.id, drive=row.drive, at=end.at, booking=booking)
         insert_event(conn, row.id, number, "stored" if end.failure is None else "progress", at=end.at)
         return None
     attempts, blobs = attempts_of(conn, row.id), blobs_of(conn, row.id)
@@ -174,6 +199,8 @@ def _end_part(conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd) -> 
         delivered=images.total(),
         told=told,
         parts_ended=1,
+        rules=rules,
+        booking=booking,
     )
     return Record(generation=ended, attempts=attempts, blobs=blobs)
 

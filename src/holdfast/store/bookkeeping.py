@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 from holdfast.ledger.postings import Transaction
 from holdfast.store.queries import queries
@@ -11,15 +12,54 @@ from holdfast.store.queries import queries
 _Q = queries("ledger")
 
 
-def post(conn: sqlite3.Connection, transaction: Transaction, *, generation_id: str, drive: int, at: str) -> None:
-    """Write a transaction and its accounts' balances; a second one of the same verb is refused by the index."""
-    key = {"kind": transaction.verb.value, "generation_id": generation_id, "drive": drive, "at": at}
-    txn_id = conn.execute(_Q["insert_txn"], key).lastrowid
-    lines = [
-        {"txn_id": txn_id, "account": posting.account, "micros": posting.micros} for posting in transaction.postings
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """What is posted of one attempt: the provider's side."""
+
+    attempt_id: str
+    transactions: tuple[Transaction, ...]
+
+
+def post(
+    conn: sqlite3.Connection,
+    *transactions: Transaction,
+    generation_id: str,
+    drive: int,
+    at: str,
+    booking: Booking | None = None,
+) -> None:
+    """Write transactions and their accounts' balances.
+
+    A second one of the same verb is refused by the index: of a generation's drive, or, where `booking` brings the
+    provider's side along, of its attempt.
+    """
+    key: dict[str, Any] = {"generation_id": generation_id, "drive": drive, "attempt_id": "", "at": at}
+    lines: list[dict[str, Any]] = []
+    for transaction in transactions:
+        lines += _lines(conn, transaction, key)
+    if booking is not None:
+        key["attempt_id"] = booking.attempt_id
+        for transaction in booking.transactions:
+            lines += _lines(conn, transaction, key)
     conn.executemany(_Q["insert_entry"], lines)
     conn.executemany(_Q["add_to_account"], lines)
+
+
+def _lines(conn: sqlite3.Connection, transaction: Transaction, key: dict[str, Any]) -> list[dict[str, Any]]:
+    key["kind"] = transaction.verb.value
+    txn_id = conn.execute(_Q["insert_txn"], key).lastrowid
+    return [{"txn_id": txn_id, "account": line.account, "micros": line.micros} for line in transaction.postings]
+
+
+def given_on(conn: sqlite3.Connection, day: str, reason: str) -> int:
+    """Read what a rule of compensation has given back on a day, micro-units."""
+    row = conn.execute(_Q["given_on_day"], {"day": day, "reason": reason}).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def give_on(conn: sqlite3.Connection, day: str, reason: str, micros: int) -> None:
+    """Count what a rule of compensation gives back."""
+    conn.execute(_Q["give_on_day"], {"day": day, "reason": reason, "micros": micros})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,10 @@ from typing import Any
 from holdfast import faults, generation
 from holdfast.generation import Effect, State, Transition
 from holdfast.ledger import postings
-from holdfast.money import times
+from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.policy.retention import Retention
-from holdfast.store.bookkeeping import post
+from holdfast.store.bookkeeping import Booking, post
+from holdfast.store.charging import bill_of
 from holdfast.store.queries import queries
 from holdfast.store.records import (
     AttemptRow,
@@ -26,6 +27,7 @@ from holdfast.store.records import (
 )
 from holdfast.store.retention import Receipt, collect, insert_input_refs
 from holdfast.store.webhooks import tell_end
+from holdfast.types import worst_charge
 
 _Q = queries("generations")
 _A = queries("attempts")
@@ -111,6 +113,14 @@ def open_records(conn: sqlite3.Connection) -> tuple[Record, ...]:
     )
 
 
+def ended_with_attempts_in_flight(conn: sqlite3.Connection) -> tuple[Record, ...]:
+    """Read every generation that was told before its attempts ended, oldest first."""
+    rows = [GenerationRow.of(row) for row in conn.execute(_Q["ended_with_attempts_in_flight"])]
+    return tuple(
+        Record(generation=row, attempts=attempts_of(conn, row.id), blobs=blobs_of(conn, row.id)) for row in rows
+    )
+
+
 def take_over(conn: sqlite3.Connection, owner: str) -> int:
     """Bump the epoch of everything open, so that no earlier owner can send; return how many."""
     return conn.execute(_Q["bump_open_epochs"], {"owner": owner}).rowcount
@@ -126,21 +136,23 @@ def end_generation(
     delivered: int = 0,
     told: Told | None = None,
     parts_ended: int = 0,
+    rules: Rules = STANDARD,
+    booking: Booking | None = None,
 ) -> GenerationRow:
-    """Write a final state and its money, in one transaction; `row` is what the same transaction has read."""
+    """Write a final state and its money, in one transaction; `row` is what the same transaction has read.
+
+    `booking` is the provider's side of the attempt that ended it, posted along with the customer's.
+    """
     assert transition.state.is_final
-    charged = 0
-    if Effect.CAPTURE_DELIVERED in transition.effects:
-        charged = times(row.unit_micros, min(delivered, row.n))
-        move = postings.capture(row.key_id, held_micros=row.held_micros, micros=charged)
-    else:
-        assert Effect.VOID in transition.effects
-        move = postings.void(row.key_id, row.held_micros)
+    bill = bill_of(
+        conn, row, transition, delivered=delivered, attempts=lambda: attempts_of(conn, row.id), at=at, rules=rules
+    )
     end = {
         "state": transition.state.value,
         "finished_at": at,
         "purge_after": purge_after,
-        "charged_micros": charged,
+        "charged_micros": bill.charged_micros,
+        "compensated_micros": bill.compensated_micros,
         "partial_result": int(transition.state is State.SUCCEEDED and delivered < row.n),
         "failure": None if told is None else to_json(told),
         "parts_open": row.parts_open - parts_ended,
@@ -148,7 +160,7 @@ def end_generation(
     }
     written = conn.execute(_Q["finish_generation"], {"id": row.id, **end}).rowcount
     assert written == 1, "a generation ends once"
-    post(conn, move, generation_id=row.id, drive=row.drive, at=at)
+    post(conn, *bill.transactions, generation_id=row.id, drive=row.drive, at=at, booking=booking)
     ended = row.but(**end)
     insert_event(conn, row.id, ended.sequence_number, ended.state, at=at)
     tell_end(conn, ended, at)
@@ -156,7 +168,13 @@ def end_generation(
 
 
 def pass_deadline(
-    conn: sqlite3.Connection, generation_id: str, told: Told, at: str, purge_after: str, caller_waits: bool
+    conn: sqlite3.Connection,
+    generation_id: str,
+    told: Told,
+    at: str,
+    purge_after: str,
+    caller_waits: bool,
+    rules: Rules = STANDARD,
 ) -> GenerationRow | None:
     """End a generation whose time is over; None where an attempt in flight is awaited, or it had ended before."""
     row = get_generation(conn, generation_id)
@@ -168,6 +186,7 @@ def pass_deadline(
         delivered=delivered,
         open_attempts=sum(attempt.state in generation.OPEN_ATTEMPT_STATES for attempt in attempts),
         caller_waits=caller_waits,
+        charge=worst_charge(failure.charge for attempt in attempts if (failure := attempt.failed) is not None),
     )
     transition = generation.apply(State(row.state), event)
     if not transition.state.is_final or State(row.state).is_final:
@@ -181,6 +200,7 @@ def pass_deadline(
         purge_after=purge_after,
         delivered=delivered,
         told=told if failed else None,
+        rules=rules,
     )
 
 

@@ -122,6 +122,8 @@ class NewGeneration:
     """The process that has them."""
     inputs: tuple[str, ...] = ()
     """Store keys of its reference images."""
+    list_micros: int = 0
+    """What the upstream takes for an image, without our margin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,8 @@ class GenerationRow(_FromRow):
     late: int
     failure: str | None
     sequence_number: int
+    list_micros: int
+    compensated_micros: int
     fingerprint: bytes | None = None
     fingerprint_version: int | None = None
     idempotency_key: str | None = None
@@ -195,6 +199,7 @@ class NewAttempt:
     model: str
     idempotency_key: str
     estimated_micros: int
+    """List price of the images asked for."""
     owner: str
     sent_at: str
 
@@ -280,6 +285,8 @@ class AttemptEnd:
     answer: bytes | None = None
     received_at: str | None = None
     """When the whole answer was in the spool; None where none came."""
+    cost_micros: int | None = None
+    """List price of what the upstream made; None: as estimated when it was sent."""
 
     def __post_init__(self) -> None:
         has_results = any(blob.kind == "result" for blob in self.blobs)

@@ -30,6 +30,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     held_micros: int
     charged_micros: int
     compensated_micros: int
+    """Given back of what was charged."""
     currency: str
 
 

@@ -33,6 +33,7 @@ from holdfast.engine.watchers import Ended, Notice
 from holdfast.generation import State
 from holdfast.providers.conversation import malformed
 from holdfast.providers.registry import conversation_for
+from holdfast.store.audit import audit
 from holdfast.store.blobs import LocalBlobs, key_for
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import accept, events_of, get_record
@@ -406,9 +407,14 @@ class Bench:
         return [row.type for row in rows]
 
     async def verbs(self, id_: str) -> list[str]:
-        """The kinds of its ledger transactions, in order."""
+        """What happened to its customer's account, in order."""
         lines = await self.store.read(ledger_of, id_)
-        return list(dict.fromkeys(verb for verb, _, _ in lines))
+        return list(dict.fromkeys(verb for verb, account, _ in lines if account.startswith("customer:")))
+
+    async def taken(self, id_: str) -> list[tuple[str, int]]:
+        """What its upstreams took: verb and micro-units, in order."""
+        lines = await self.store.read(ledger_of, id_)
+        return [(verb, -micros) for verb, account, micros in lines if account.startswith("provider:")]
 
     async def balance(self, account: str = "customer:key_1") -> int:
         """Micro-units of an account."""
@@ -430,6 +436,7 @@ class Bench:
         sums = await self.store.read(ledger_sums)
         assert sums.hold, sums
         assert sums.accounts.get("held", 0) == 0
+        assert (await self.store.read(audit)).problems == ()
         assert repr(self.engine) == "<Engine 0 generations open, 0 tasks, 0 bytes set aside>"
         assert self.engine.open_generations == 0
         assert len(self.core.watchers) == 0

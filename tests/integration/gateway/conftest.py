@@ -30,6 +30,7 @@ from holdfast.gateway import serve as composition
 from holdfast.gateway.server import Listeners, Running
 from holdfast.log import JsonLines, TextLines
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
+from holdfast.store.audit import audit
 from holdfast.store.bookkeeping import LedgerSums, ledger_of, ledger_sums
 from holdfast.store.generations import get_record
 from holdfast.store.keys import insert_key
@@ -257,6 +258,7 @@ def assert_nothing_is_left(data: Path) -> None:
     sums: LedgerSums = read_store(data, ledger_sums)
     assert sums.hold, sums
     assert sums.accounts.get("held", 0) == 0
+    assert read_store(data, audit).problems == ()
     states = read_store(data, lambda conn: [row[0] for row in conn.execute("SELECT DISTINCT state FROM generation")])
     assert set(states) <= {"succeeded", "failed"}
     assert list((data / "spool").iterdir()) == []

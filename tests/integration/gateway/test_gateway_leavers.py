@@ -199,7 +199,7 @@ async def test_a_callers_own_deadline_is_told_at_its_instant(start: Any, upstrea
     assert (resource["paid"], resource["cost"]["charged_micros"]) == ("yes", 0)
     image = await gateway.ask("GET", resource["images"][0]["url"], headers={})
     assert image.body == upstream.pictures[0]
-    assert {verb for verb, _, _ in gateway.ledger(answer.generation_id)} == {"hold", "void"}
+    assert {verb for verb, _, _ in gateway.ledger(answer.generation_id)} == {"hold", "void", "extra"}
 
 
 async def test_a_callers_own_deadline_after_the_first_beat(start: Any, upstream: Any) -> None:

@@ -147,3 +147,10 @@ def test_every_variable_of_ours_is_known() -> None:
     """What the documentation tells to export earns no warning."""
     ours = ["HOLDFAST_PORT", "HOLDFAST_DATA", "HOLDFAST_CONFIG", "HOLDFAST_API_KEY", "HOLDFAST_BASE_URL"]
     assert slips(dict.fromkeys([*ours, "HOLDFAST_FAULT", "HOLDFAST_SERVER__PORT"], "1")) == []
+
+
+@pytest.mark.parametrize("section", ["UPSTREAMS", "ROUTES", "PRICES", "COMPENSATION"])
+def test_lists_of_tables_are_for_the_file(section: str) -> None:
+    """No variable can spell one; whoever tries is told where they belong."""
+    with pytest.raises(ConfigError, match=f"{section.lower()} are lists of tables; write them in the settings file"):
+        from_environment({f"HOLDFAST_{section}__SHARE": "1"})

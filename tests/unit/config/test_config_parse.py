@@ -312,3 +312,32 @@ def test_merging_lays_one_mapping_over_another_key_by_key() -> None:
 def test_a_number_for_each_size_prints_as_toml() -> None:
     """The reference page shows what can be copied into a file."""
     assert str(ByTier(k1=300.0, k2=300.0, k4=600.0)) == '{ "1K" = 300, "2K" = 300, "4K" = 600 }'
+
+
+def test_rules_of_compensation_are_read_and_each_reason_has_one() -> None:
+    """Two rules for one reason would leave it open which holds."""
+    slow = {"when": "slow", "slower_than_s": 90, "share": 0.5, "cap_micros_per_day": 1_000_000}
+    settings = parse({"compensation": [slow, {"when": "refused", "share": 0}]})
+    read = [(rule.when, rule.slower_than_s, rule.share, rule.cap_micros_per_day) for rule in settings.compensation]
+    assert read == [("slow", 90.0, 0.5, 1_000_000), ("refused", 180.0, 0.0, 0)]
+    assert parse({}).compensation == ()
+    with pytest.raises(ConfigError, match=r"compensation\[1\]\.when: there are two entries for 'slow'"):
+        parse({"compensation": [slow, slow]})
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({}, "compensation[0].when is missing"),
+        ({"when": "late"}, "must be one of refused, empty, failed, slow, not 'late'"),
+        ({"when": "slow", "share": 1.5}, "compensation[0].share is 1.5; it must be at most 1"),
+        ({"when": "slow", "share": -0.1}, "it must be at least 0"),
+        ({"when": "slow", "cap_micros_per_day": -1}, "it must be at least 0"),
+        ({"when": "slow", "slower": 5}, "Did you mean 'slower_than_s'?"),
+    ],
+)
+def test_a_rule_that_cannot_hold_is_refused(rule: dict[str, object], told: str) -> None:
+    """At the start, naming the key."""
+    with pytest.raises(ConfigError) as error:
+        parse({"compensation": [rule]})
+    assert told in str(error.value)

@@ -184,6 +184,7 @@ def a_row(core: Core, request: Request, **overrides: Any) -> GenerationRow:
         "late": 0,
         "failure": None,
         "sequence_number": 1,
+        "compensated_micros": 0,
         "created_at": "2026-11-24T11:58:00.000Z",
         "deadline_at": "2026-11-24T12:03:00.000Z",
     }

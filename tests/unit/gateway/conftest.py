@@ -290,6 +290,8 @@ def a_generation() -> Callable[..., GenerationRow]:
             "late": 0,
             "failure": None if told is None else to_json(told),
             "sequence_number": 3,
+            "list_micros": 134_000,
+            "compensated_micros": 0,
         }
         return GenerationRow(**{**usual, **overrides})
 

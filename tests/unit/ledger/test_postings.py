@@ -6,7 +6,32 @@ from collections import Counter
 
 import pytest
 
-from holdfast.ledger.postings import HELD, REVENUE, Posting, Transaction, Verb, capture, customer, hold, void
+from holdfast.ledger.postings import (
+    COMPENSATION,
+    EXTRA_IMAGES,
+    HELD,
+    PROVIDER_COST,
+    RESOLVING,
+    REVENUE,
+    UNKNOWN_EXPOSURE,
+    Posting,
+    Transaction,
+    Verb,
+    capture,
+    compensate,
+    cost,
+    customer,
+    exposure,
+    extra,
+    hold,
+    of_attempt,
+    provider,
+    resolve,
+    void,
+)
+from holdfast.types import Charge
+
+PRICE = 240_000
 
 
 def lines_of(transaction: Transaction) -> dict[str, int]:
@@ -88,3 +113,104 @@ def test_accounts_of_customers_are_apart_from_the_houses() -> None:
     """No key id can name an account of ours."""
     assert customer("held") not in (HELD, REVENUE)
     assert customer("key_1") != customer("key_2")
+
+
+def booked(charge: Charge, **overrides: object) -> list[tuple[Verb, dict[str, int]]]:
+    """What is booked for an attempt of one image at `u`, in time and for the first time unless said otherwise."""
+    usual = {"was_exposed": False, "is_late": False, "estimated_micros": PRICE, "cost_micros": PRICE}
+    made = of_attempt("u", charge, **usual | overrides)  # type: ignore[arg-type]
+    return [(each.verb, lines_of(each)) for each in made]
+
+
+def test_a_compensation_gives_back_some_of_what_was_captured() -> None:
+    """The revenue stays as it was: what is given back stands on an account of its own."""
+    given = compensate("key_1", captured_micros=PRICE, micros=60_000)
+    assert given.verb is Verb.COMPENSATE
+    assert lines_of(given) == {COMPENSATION: 60_000, "customer:key_1": -60_000}
+    story = (hold("key_1", PRICE), capture("key_1", held_micros=PRICE, micros=PRICE), given)
+    assert total(*story) == {"customer:key_1": 180_000, REVENUE: -PRICE, COMPENSATION: 60_000}
+
+
+@pytest.mark.parametrize("micros", [-1, PRICE + 1])
+def test_a_compensation_never_exceeds_its_capture(micros: int) -> None:
+    """Nobody gets more back than he was charged."""
+    with pytest.raises(AssertionError, match="never exceeds"):
+        compensate("key_1", captured_micros=PRICE, micros=micros)
+
+
+@pytest.mark.parametrize(
+    ("book", "verb", "account"),
+    [
+        (cost, Verb.COST, PROVIDER_COST),
+        (exposure, Verb.EXPOSURE, UNKNOWN_EXPOSURE),
+        (extra, Verb.EXTRA, EXTRA_IMAGES),
+    ],
+)
+def test_what_an_upstream_takes_says_why(book: object, verb: Verb, account: str) -> None:
+    """From its account to the one of the reason; a negative cost is our mistake."""
+    assert callable(book)
+    assert book("google", PRICE).verb is verb
+    assert lines_of(book("google", PRICE)) == {account: PRICE, "provider:google": -PRICE}
+    with pytest.raises(AssertionError):
+        book("google", -1)
+
+
+def test_an_exposure_that_turns_out_leaves_nothing_behind() -> None:
+    """It is moved, and the upstream's account says what was really taken."""
+    found = resolve("u", exposed_micros=PRICE, cost_micros=PRICE, extra_micros=0)
+    assert lines_of(found) == {UNKNOWN_EXPOSURE: -PRICE, PROVIDER_COST: PRICE}
+    assert total(exposure("u", PRICE), found) == {PROVIDER_COST: PRICE, "provider:u": -PRICE}
+    dearer = resolve("u", exposed_micros=PRICE, cost_micros=PRICE, extra_micros=2 * PRICE)
+    assert total(exposure("u", PRICE), dearer) == {
+        PROVIDER_COST: PRICE,
+        EXTRA_IMAGES: 2 * PRICE,
+        "provider:u": -3 * PRICE,
+    }
+    assert total(exposure("u", 0), resolve("u", exposed_micros=0, cost_micros=0, extra_micros=0)) == {}
+
+
+def test_an_attempt_that_cost_nothing_is_not_booked() -> None:
+    """`no` means no line at all, whenever it ended."""
+    assert booked(Charge.NO) == booked(Charge.NO, is_late=True) == []
+
+
+def test_an_attempt_that_nobody_knows_of_is_an_exposure_at_its_estimate() -> None:
+    """In time or after the end: what may be owed does not depend on who was told."""
+    expected = [(Verb.EXPOSURE, {UNKNOWN_EXPOSURE: PRICE, "provider:u": -PRICE})]
+    assert booked(Charge.UNKNOWN) == booked(Charge.UNKNOWN, is_late=True, cost_micros=5) == expected
+
+
+def test_an_attempt_that_was_paid_is_a_cost_and_what_was_not_asked_for_is_extra() -> None:
+    """Fewer than asked for cost less; more are booked beside it."""
+    assert booked(Charge.YES) == [(Verb.COST, {PROVIDER_COST: PRICE, "provider:u": -PRICE})]
+    assert booked(Charge.YES, cost_micros=5) == [(Verb.COST, {PROVIDER_COST: 5, "provider:u": -5})]
+    assert booked(Charge.YES, cost_micros=PRICE + 7) == [
+        (Verb.COST, {PROVIDER_COST: PRICE, "provider:u": -PRICE}),
+        (Verb.EXTRA, {EXTRA_IMAGES: 7, "provider:u": -7}),
+    ]
+    assert booked(Charge.YES, estimated_micros=0, cost_micros=0) == [(Verb.COST, {PROVIDER_COST: 0, "provider:u": 0})]
+
+
+def test_what_is_paid_after_the_end_is_extra_whole() -> None:
+    """Its customer was told an end without it, and pays nothing for it."""
+    assert booked(Charge.YES, is_late=True) == [(Verb.EXTRA, {EXTRA_IMAGES: PRICE, "provider:u": -PRICE})]
+
+
+@pytest.mark.parametrize(("is_late", "account"), [(False, PROVIDER_COST), (True, EXTRA_IMAGES)])
+def test_an_exposure_is_resolved_by_one_move(is_late: bool, account: str) -> None:
+    """To the cost of a generation that goes on, to the extras of one that has ended."""
+    moved = booked(Charge.YES, was_exposed=True, is_late=is_late)
+    assert moved == [(Verb.RESOLVE, {UNKNOWN_EXPOSURE: -PRICE, account: PRICE})]
+
+
+@pytest.mark.parametrize("charge", [Charge.NO, Charge.UNKNOWN])
+def test_only_a_known_charge_resolves_an_exposure(charge: Charge) -> None:
+    """No second failure makes the first one milder."""
+    with pytest.raises(AssertionError):
+        booked(charge, was_exposed=True)
+
+
+def test_accounts_of_upstreams_are_apart_from_all_others() -> None:
+    """Whatever an operator calls his upstream."""
+    assert provider("held") not in (HELD, customer("held"))
+    assert {Verb.CAPTURE, Verb.VOID} == RESOLVING

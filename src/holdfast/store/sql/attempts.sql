@@ -17,7 +17,8 @@ SELECT state, epoch, sequence_number, EXISTS (
 
 -- name: before_settling
 -- The generation as it stands, with what must be known of its attempt.
-SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_state
+SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_state, attempt.drive AS attempt_drive,
+  attempt.upstream AS attempt_upstream, attempt.estimated_micros AS attempt_micros
 FROM attempt JOIN generation ON generation.id = attempt.generation_id WHERE attempt.id = :id;
 
 -- name: attempts_of

@@ -1,10 +1,11 @@
 -- name: insert_generation
 INSERT INTO generation (id, key_id, surface, model, tier, size, n, request, state, parts, parts_open, deadline_at,
   hard_deadline, created_at, traceparent, currency, unit_micros, held_micros, sequence_number, fingerprint,
-  fingerprint_version, idempotency_key, callers, watched_by)
+  fingerprint_version, idempotency_key, callers, watched_by,
+  list_micros)
 VALUES (:id, :key_id, :surface, :model, :tier, :size, :n, :request, :state, :parts, :parts, :deadline_at,
   :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros, :sequence_number, :fingerprint,
-  :fingerprint_version, :idempotency_key, :callers, :watched_by);
+  :fingerprint_version, :idempotency_key, :callers, :watched_by, :list_micros);
 
 -- name: get_generation
 SELECT * FROM generation WHERE id = :id;
@@ -12,6 +13,11 @@ SELECT * FROM generation WHERE id = :id;
 -- name: open_generations
 -- Oldest first: who waited longest is taken up first.
 SELECT * FROM generation WHERE state IN ('queued', 'running') ORDER BY created_at, id;
+
+-- name: ended_with_attempts_in_flight
+-- Told at their deadline while an attempt was in flight, which then lost its process.
+SELECT * FROM generation WHERE state NOT IN ('queued', 'running')
+  AND id IN (SELECT generation_id FROM attempt WHERE state IN ('sent', 'polling')) ORDER BY created_at, id;
 
 -- name: claim_generation
 -- Whoever claims bumps the epoch: an older owner's claim can no longer succeed.
@@ -29,7 +35,7 @@ UPDATE generation SET parts_open = :parts_open, sequence_number = :sequence_numb
 -- Refused if anything was written between the reading of the row and its end.
 UPDATE generation SET state = :state, finished_at = :finished_at, purge_after = :purge_after,
   charged_micros = :charged_micros, partial_result = :partial_result, failure = :failure, parts_open = :parts_open,
-  sequence_number = :sequence_number
+  sequence_number = :sequence_number, compensated_micros = :compensated_micros
 WHERE id = :id AND state IN ('queued', 'running') AND sequence_number = :sequence_number - 1;
 
 -- name: mark_late

@@ -1,5 +1,6 @@
 -- name: insert_txn
-INSERT INTO ledger_txn (kind, generation_id, drive, at) VALUES (:kind, :generation_id, :drive, :at);
+INSERT INTO ledger_txn (kind, generation_id, drive, attempt_id, at)
+VALUES (:kind, :generation_id, :drive, :attempt_id, :at);
 
 -- name: insert_entry
 INSERT INTO ledger_entry (txn_id, account, micros) VALUES (:txn_id, :account, :micros);
@@ -7,6 +8,13 @@ INSERT INTO ledger_entry (txn_id, account, micros) VALUES (:txn_id, :account, :m
 -- name: add_to_account
 INSERT INTO account (id, balance) VALUES (:account, :micros)
 ON CONFLICT (id) DO UPDATE SET balance = balance + excluded.balance;
+
+-- name: given_on_day
+SELECT micros FROM compensation_day WHERE day = :day AND reason = :reason;
+
+-- name: give_on_day
+INSERT INTO compensation_day (day, reason, micros) VALUES (:day, :reason, :micros)
+ON CONFLICT (day, reason) DO UPDATE SET micros = micros + excluded.micros;
 
 -- name: sum_of_all
 SELECT coalesce(sum(micros), 0) FROM ledger_entry;

@@ -55,6 +55,8 @@ CREATE TABLE generation (
   callers             INTEGER NOT NULL DEFAULT 0,   -- connections that wait for its answer, in the process that …
   watched_by          TEXT,                          -- … is named here; those of another process are gone
   joins               INTEGER NOT NULL DEFAULT 0,    -- repeats that were given this generation
+  list_micros         INTEGER NOT NULL DEFAULT 0, -- what the upstream takes for an image: without our margin
+  compensated_micros  INTEGER NOT NULL DEFAULT 0,
   purged_at           TEXT               -- images, prompt and the model's words were deleted
 );
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
@@ -125,8 +127,9 @@ CREATE TABLE ledger_txn (
   kind          TEXT NOT NULL,
   generation_id TEXT NOT NULL,
   drive         INTEGER NOT NULL,
+  attempt_id    TEXT NOT NULL DEFAULT '', -- of the provider's side; empty: the customer's
   at            TEXT NOT NULL,
-  UNIQUE (generation_id, drive, kind)
+  UNIQUE (generation_id, drive, attempt_id, kind)
 );
 -- A hold resolves once.
 CREATE UNIQUE INDEX ledger_txn_resolved ON ledger_txn (generation_id, drive) WHERE kind IN ('capture', 'void');
@@ -139,6 +142,13 @@ CREATE INDEX ledger_entry_by_txn ON ledger_entry (txn_id);
 CREATE TABLE account (
   id      TEXT PRIMARY KEY,
   balance INTEGER NOT NULL DEFAULT 0
+);
+-- What each rule has given back on each day (UTC), for its cap.
+CREATE TABLE compensation_day (
+  day    TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  micros INTEGER NOT NULL,
+  PRIMARY KEY (day, reason)
 );
 
 CREATE TABLE event (

@@ -1,0 +1,104 @@
+"""What a customer is charged at the end of a generation, and what of it is given back, decided in one place.
+
+Called in the transaction that writes the end; what it gives is posted there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from holdfast.clock import from_rfc3339
+from holdfast.config import CompensationReason
+from holdfast.generation import Effect, Transition, images_of_part
+from holdfast.ledger import postings
+from holdfast.ledger.postings import Transaction
+from holdfast.money import times
+from holdfast.policy.compensation import Rules, compensation_micros, reason_of
+from holdfast.store.bookkeeping import give_on, given_on
+from holdfast.store.records import AttemptRow, GenerationRow
+from holdfast.types import Charge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """The customer's side of an end."""
+
+    charged_micros: int
+    compensated_micros: int
+    transactions: tuple[Transaction, ...]
+
+
+def bill_of(
+    conn: sqlite3.Connection,
+    row: GenerationRow,
+    transition: Transition,
+    *,
+    delivered: int,
+    attempts: Callable[[], Sequence[AttemptRow]],
+    at: str,
+    rules: Rules,
+) -> Bill:
+    """Resolve the hold as the lifecycle says, compensate by rule, and count what was given against the day's caps.
+
+    Args:
+        conn: Of the transaction that writes the end.
+        row: The generation before its end.
+        transition: Its effects say which of the moves it is.
+        delivered: Images on hand.
+        attempts: Reads the generation's attempts; asked only if something was paid for and did not come.
+        at: The end, RFC 3339.
+        rules: What is given back, by reason.
+    """
+    charged = _charged(row, transition, delivered=delivered, attempts=attempts)
+    if charged is None:
+        return Bill(charged_micros=0, compensated_micros=0, transactions=(postings.void(row.key_id, row.held_micros),))
+    total = sum(charged.values())
+    capture = postings.capture(row.key_id, held_micros=row.held_micros, micros=total)
+    given = _give(conn, row, charged, at=at, rules=rules) if Effect.COMPENSATE in transition.effects and total else 0
+    if not given:
+        return Bill(charged_micros=total, compensated_micros=0, transactions=(capture,))
+    back = postings.compensate(row.key_id, captured_micros=total, micros=given)
+    return Bill(charged_micros=total, compensated_micros=given, transactions=(capture, back))
+
+
+def _charged(
+    row: GenerationRow, transition: Transition, *, delivered: int, attempts: Callable[[], Sequence[AttemptRow]]
+) -> Mapping[CompensationReason, int] | None:
+    """What is charged, by the reason for which it may be given back; None: the hold is voided."""
+    if Effect.CAPTURE_DELIVERED in transition.effects:
+        return {CompensationReason.SLOW: times(row.unit_micros, min(delivered, row.n))}
+    if Effect.CAPTURE_PAID in transition.effects:
+        return paid_for(row, attempts())
+    assert Effect.VOID in transition.effects
+    return None
+
+
+def paid_for(row: GenerationRow, attempts: Sequence[AttemptRow]) -> Counter[CompensationReason]:
+    """Say what the upstream was certainly paid for without bringing it: the price of each such part, by reason."""
+    reasons: dict[int, CompensationReason] = {}
+    for attempt in attempts:
+        failure = attempt.failed
+        if attempt.drive == row.drive and failure is not None and failure.charge is Charge.YES:
+            reasons[attempt.part] = reason_of(failure.kind)
+    charged: Counter[CompensationReason] = Counter()
+    for part, reason in reasons.items():
+        charged[reason] += times(row.unit_micros, images_of_part(part, n=row.n, parts=row.parts))
+    return charged
+
+
+def _give(
+    conn: sqlite3.Connection, row: GenerationRow, charged: Mapping[CompensationReason, int], *, at: str, rules: Rules
+) -> int:
+    took_s = (from_rfc3339(at) - from_rfc3339(row.created_at)).total_seconds()
+    day, total = at[:10], 0
+    for reason, micros in charged.items():
+        rule = rules[reason]
+        today = given_on(conn, day, reason.value) if rule.cap_micros_per_day else 0
+        given = compensation_micros(rule, captured_micros=micros, took_s=took_s, given_today_micros=today)
+        if given:
+            give_on(conn, day, reason.value, given)
+            total += given
+    return total

@@ -1,0 +1,46 @@
+"""Looking into a data folder that another process may be using: one read-only connection, one snapshot."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from holdfast.errors import StorageError
+from holdfast.store.lock import Paths
+from holdfast.store.queries import migrations
+
+
+@contextmanager
+def snapshot(root: Path) -> Iterator[sqlite3.Connection]:
+    """Open a folder's database to read, as it stands at this moment; nothing is locked, and nothing is written.
+
+    Raises:
+        StorageError: There is none, another version wrote it, or the disk does not let us.
+    """
+    path = Paths(root=root).database
+    if not path.is_file():
+        raise StorageError(f"There is no database in {root}. Name a data folder with --data.", reason="missing")
+    try:
+        with closing(_connect(path)) as conn:
+            conn.execute("BEGIN")
+            _check_schema(conn, root)
+            yield conn
+    except sqlite3.Error as exc:
+        raise StorageError(f"The database in {root} could not be read: {exc}.", reason="broken") from exc
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    conn = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5.0)
+    conn.row_factory = sqlite3.Row
+    return conn
+
+
+def _check_schema(conn: sqlite3.Connection, root: Path) -> None:
+    (version,) = conn.execute("PRAGMA user_version").fetchone()
+    known = len(migrations())
+    if version == known:
+        return
+    remedy = "Run the newer version." if version > known else "Start `holdfast serve` on it once."
+    raise StorageError(f"{root} has schema {version}; this holdfast knows {known}. {remedy}", reason="other_schema")
