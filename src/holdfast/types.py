@@ -6,7 +6,7 @@ Pure: no I/O, clock or randomness. Seconds are floats, sizes are bytes or pixels
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -178,6 +178,8 @@ class Request:
     size_as_asked: str | None = None
     """The caller's own words, for relays that get them unchanged."""
     end_user: str | None = None
+    metadata: Mapping[str, str] | None = None
+    """Kept beside the generation and given back; nothing here looks into it."""
     dialect_body: str | None = None
     """Gemini surface: the caller's JSON skeleton, images replaced by slot numbers (`wire.scan`), sent on verbatim."""
 

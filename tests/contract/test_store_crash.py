@@ -32,6 +32,8 @@ from pathlib import Path
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.blobs import LocalBlobs, key_for
 from holdfast.policy.joining import Claim
+from holdfast.store.cancelling import ask_cancel
+from holdfast.store.generations import accept
 from holdfast.store.joining import Entering, enter
 from holdfast.store.lock import DataFolder
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
@@ -74,13 +76,24 @@ store.write_sync(end_try, TryEnd(delivery_id=delivery.id, number=1, at=AT, took_
 print("told", flush=True)
 store.write_sync(enter, asked)
 print("joined", flush=True)
+other = NewGeneration(
+    id="gen_2", key_id="key_2", surface="openai", model="m", tier="1K", size="1x1", n=1, parts=1, request=b"{}",
+    deadline_at="later", hard_deadline=False, created_at=AT, currency="USD", unit_micros=5, held_micros=5,
+)
+store.write_sync(accept, other)
+print("asked", flush=True)
+store.write_sync(ask_cancel, "gen_2", AT, "later")
+print("cancelled", flush=True)
 store.close()
 """
 IMAGE = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
     "0000000c49444154789c63f8cfc0000003010100c9fe92ef0000000049454e44ae426082"
 )
-STEPS = ["opened", "accepted", "sent", "spooled", "stored", "settled", "told", "joined"]
+STEPS = [
+    *("opened", "accepted", "sent", "spooled", "stored", "settled"),
+    *("told", "joined", "asked", "cancelled"),
+]
 # Point and pass -> the last step that was told.
 POINTS = {
     "enter.before_rows": "opened",
@@ -109,6 +122,10 @@ POINTS = {
     "webhook.after_rows": "settled",
     "enter.before_rows:kill:2": "told",
     "enter.after_join": "told",
+    "cancel.before_rows": "asked",
+    "cancel.after_rows": "asked",
+    "store.before_commit:kill:8": "asked",
+    "store.after_commit:kill:8": "asked",
 }
 
 
@@ -133,7 +150,9 @@ def test_a_kill_loses_nothing_that_was_told(tmp_path: Path, point: str) -> None:
     told, code = tell(tmp_path, attempt_id, point if ":" in point else f"{point}:kill")
     assert code == -signal.SIGKILL
     assert told == STEPS[: STEPS.index(POINTS[point]) + 1]
-    committed = len([step for step in ("accepted", "sent", "settled") if step in told]) + ("after_commit" in point)
+    committed = len([step for step in ("accepted", "sent", "settled") if step in told])
+    is_durable = "after_commit" in point
+    committed += is_durable and committed < 3
     # The lock died with its process; the database opens, and says exactly what was committed.
     with DataFolder(tmp_path) as folder, closing(SqliteStore(folder.paths.database, "next")) as store:
         row = store.write_sync(get_generation, "gen_1")
@@ -150,6 +169,10 @@ def test_a_kill_loses_nothing_that_was_told(tmp_path: Path, point: str) -> None:
         deliveries = store.write_sync(deliveries_of, "whk_1", before=None, most=9)
         state = "delivered" if "told" in told else "pending"
         assert [each.state for each in deliveries] == [state] * (committed == 3)
+        if "asked" in told:
+            other = store.write_sync(get_generation, "gen_2")
+            assert other is not None
+            assert other.state == ("cancelled" if is_durable else "queued")
         _check_files(folder, attempt_id, point, told)
 
 
@@ -175,6 +198,9 @@ def test_the_story_ends_where_nothing_kills_it(tmp_path: Path) -> None:
         assert row is not None
         assert (row.state, row.charged_micros) == ("succeeded", 5)
         assert [each.state for each in store.write_sync(deliveries_of, "whk_1", before=None, most=9)] == ["delivered"]
+        cancelled = store.write_sync(get_generation, "gen_2")
+        assert cancelled is not None
+        assert (cancelled.state, cancelled.charged_micros) == ("cancelled", 0)
 
 
 def test_every_point_of_the_store_is_killed_at() -> None:

@@ -29,6 +29,7 @@ END_S = 20.0
 """After a restart every generation must have ended by then; what is slow here is the test's own machine."""
 PROMPT = "a lighthouse nobody may read of"
 MODELS = {"nano-banana-pro": "google", "gpt-image-2": "openai"}
+TOLD = {"outcome_unknown", "deadline_exceeded", "internal_error", "generation_cancelled"}
 FINAL = {"succeeded", "failed", "cancelled"}
 
 
@@ -203,6 +204,20 @@ class House:
         except (aiohttp.ClientError, ConnectionError) as error:
             return type(error).__name__
 
+    async def cancelled(self, steering: str) -> str:
+        """Ask for a picture without waiting, and cancel it; give the answer's status, or how a call broke."""
+        body = {"prompt": f"{PROMPT} {steering}"}
+        url = f"{self.base_url}/v1/generations"
+        try:
+            async with aiohttp.ClientSession(headers=self.headers) as session:
+                async with session.post(url, json=body) as answer:
+                    assert answer.status == 202, await answer.text()
+                    id_ = (await answer.json())["id"]
+                async with session.post(f"{url}/{id_}/cancel") as answer:
+                    return str(answer.status)
+        except (aiohttp.ClientError, ConnectionError) as error:
+            return type(error).__name__
+
     async def _digest(self, session: aiohttp.ClientSession, url: str) -> str:
         async with session.get(url) as answer:
             assert answer.status == 200, (url, await answer.text())
@@ -297,7 +312,7 @@ class House:
             assert each["images"], about
             assert each["error"] is None
         else:
-            assert each["error"]["code"] in {"outcome_unknown", "deadline_exceeded", "internal_error"}, about
+            assert each["error"]["code"] in TOLD, about
             assert each["images"] == []
             assert each["cost"]["charged_micros"] == 0
         for image in (*each["images"], *each["drafts"]):

@@ -108,7 +108,10 @@ async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt
     )
     await faults.point("send.before_commit")
     epoch = await core.store.write(begin_attempt, new)
-    return None if epoch is None else new
+    if epoch is None:
+        return None
+    core.followers.notify(live.id)
+    return new
 
 
 async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | None:

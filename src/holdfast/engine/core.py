@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings, Upstream
+from holdfast.engine.followers import Followers
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
 from holdfast.policy.compensation import Rules, rules_of
@@ -104,6 +105,7 @@ class Core:
     watchers: Watchers = field(default_factory=Watchers)
     rules: Rules = field(init=False)
     """What customers are given back, by reason."""
+    followers: Followers = field(default_factory=Followers)
     puts: Batches[Sequence[tuple[str, Path]], None] = field(init=False)
     """Gives spooled images their places in the blob store."""
     clears: Batches[Spooled, None] = field(init=False)

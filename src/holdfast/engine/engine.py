@@ -12,6 +12,7 @@ from holdfast import faults
 from holdfast.engine import attempt, recover, settle
 from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
+from holdfast.engine.followers import Follower
 from holdfast.engine.submit import Submission, entering_of, first_target, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Watcher
 from holdfast.errors import RequestError, StorageError
@@ -21,8 +22,11 @@ from holdfast.policy import admission
 from holdfast.policy.admission import Load, Obstacle, expected_bytes
 from holdfast.policy.joining import REFUSALS, Answer
 from holdfast.policy.joining import refusal as refusal_of
+from holdfast.store.cancelling import ask_cancel
+from holdfast.store.eventlog import EventLog, get_event_log
 from holdfast.store.generations import get_generation, get_record, mark_received
 from holdfast.store.joining import Entered, Entering, enter, leave
+from holdfast.store.listing import Page, Wanted, list_generations
 from holdfast.store.records import Record
 from holdfast.store.retention import Receipt
 
@@ -288,6 +292,38 @@ class Engine:
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
             await self._give_up(live)
 
+    async def cancel(self, generation_id: str) -> None:
+        """End a generation that its owner wants no longer, or buy nothing more for it; tell who waits of an end.
+
+        What is in flight is awaited: it is paid for. Asked again, or of one that has ended, it changes nothing.
+
+        Raises:
+            StorageError: The disk does not take it.
+            OSError: The same.
+        """
+        core = self._core
+        try:
+            await faults.point("cancel.before_commit")
+            done = await core.store.write(ask_cancel, generation_id, core.now_text(), core.purge_text())
+            await faults.point("cancel.after_commit")
+        except (StorageError, OSError):
+            # The commit may have been made all the same; then those who wait are told.
+            if await settle.tell_if_ended(core, generation_id) is not None:
+                self._forget_id(generation_id)
+            raise
+        if done is None:
+            return
+        if done.has_ended:
+            self._forget_id(generation_id)
+            settle.announce(core, done.row)
+        else:
+            core.followers.notify(generation_id)
+
+    def _forget_id(self, generation_id: str) -> None:
+        live = self._live.get(generation_id)
+        if live is not None:
+            self._forget(live)
+
     async def _pass_deadline(self, live: Live) -> None:
         await end_early(self._core, live.id, DEADLINE_EXCEEDED)
         self._forget(live)
@@ -298,9 +334,25 @@ class Engine:
         """Stop telling a watcher."""
         self._core.watchers.remove(generation_id, watcher)
 
+    def follow(self, generation_id: str, follower: Follower) -> None:
+        """Call `follower` after each commit that changes this generation."""
+        self._core.followers.add(generation_id, follower)
+
+    def unfollow(self, generation_id: str, follower: Follower) -> None:
+        """Stop calling it."""
+        self._core.followers.remove(generation_id, follower)
+
     async def record(self, generation_id: str) -> Record | None:
         """Read a generation with its attempts and images."""
         return await self._core.store.read(get_record, generation_id)
+
+    async def event_log(self, generation_id: str) -> EventLog | None:
+        """Read a generation with what has happened to it."""
+        return await self._core.store.read(get_event_log, generation_id)
+
+    async def page(self, key_id: str, wanted: Wanted) -> Page | None:
+        """Read one page of a key's generations, newest first; None: there is no such place to go on from."""
+        return await self._core.store.read(list_generations, key_id, wanted)
 
     async def answered(self, generation_id: str, *, with_image: bool, image_id: str | None = None) -> None:
         """Note that an answer's last byte arrived: with the image named, or with all of them."""

@@ -181,7 +181,8 @@ async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] |
     row = record.generation
     sent = {attempt.part for attempt in record.attempts if attempt.drive == row.drive}
     unsent = tuple(part for part in range(row.parts) if part not in sent)
-    if not unsent:
+    # What was to be cancelled has ended with the attempts that were in flight: its other parts were counted out.
+    if not unsent or row.cancel_requested:
         return None
     if from_rfc3339(row.deadline_at) <= core.clock.now():
         await end_early(core, row.id, PASSED_WHILE_DOWN)

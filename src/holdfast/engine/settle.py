@@ -172,6 +172,7 @@ async def commit(
     await faults.point("settle.after_commit")
     if ended.was_open:
         _log_end(core, about, judged)
+        core.followers.notify(about.generation_id)
     finished = None
     if ended.finished is not None:
         finished = ended.finished.generation
@@ -273,6 +274,7 @@ def announce(core: Core, row: GenerationRow, record: records.Record | None = Non
         elapsed_s=round((core.clock.now() - from_rfc3339(row.created_at)).total_seconds(), 3),
     )
     core.watchers.notify(row.id, Ended(record=record))
+    core.followers.notify(row.id)
 
 
 async def tell_if_ended(core: Core, generation_id: str) -> GenerationRow | None:

@@ -18,7 +18,7 @@ from holdfast.policy.joining import FAILURE_S, TWIN_AFTER_S, Claim
 from holdfast.policy.prices import unit_price_micros
 from holdfast.providers.registry import images_per_call
 from holdfast.store.joining import Entering
-from holdfast.store.records import GenerationRow, NewGeneration
+from holdfast.store.records import GenerationRow, NewGeneration, to_json
 from holdfast.types import Request
 
 
@@ -170,6 +170,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         idempotency_key=submission.claim.idempotency_key if submission.claim is not None else None,
         callers=int(submission.has_caller),
         watched_by=core.owner,
+        metadata=to_json(request.metadata) if request.metadata else None,
     )
 
 

@@ -9,6 +9,8 @@ from holdfast.errors import RequestError
 from holdfast.policy import sizes
 from holdfast.types import InputImage, Request, Surface, Tier
 from holdfast.wire.gemini import GenerateView
+from holdfast.wire.generations_request import GenerationsRequest
+from holdfast.wire.nearest import nearest
 from holdfast.wire.openai import ImagesRequest
 
 DEFAULT_MODEL = "nano-banana-pro"
@@ -71,6 +73,17 @@ class Routes:
             )
         return route
 
+    def model_of(self, name: str) -> str:
+        """Give the public name of a model that a list is narrowed to, aliases resolved.
+
+        Raises:
+            RequestError: No such model is served here; the near one is named.
+        """
+        route = self._by_name.get(name.removeprefix("models/"))
+        if route is None:
+            raise RequestError(f"There is no model {name[:80]!r} here. {nearest(name, self._by_name)}", param="model")
+        return route.model
+
     def _default(self) -> Route:
         chosen = next((route for route in self.all if route.default), None) or self._by_name.get(DEFAULT_MODEL)
         if chosen is not None:
@@ -120,10 +133,45 @@ def from_openai(
             partial_images=asked.partial_images or 0,
             size_as_asked=_own_words(asked) if upstream.flavor is Flavor.RELAY else None,
             end_user=asked.safety_identifier or asked.user,
+            metadata=asked.metadata,
         ),
         route=route,
         ignored=(*ignored, *unknown),
     )
+
+
+def from_native(asked: GenerationsRequest, inputs: tuple[InputImage, ...], routes: Routes) -> Asked:
+    """Understand a request of the native surface.
+
+    Raises:
+        RequestError: No such model, no such size, or a webhook of its own.
+    """
+    route = routes.find(asked.model)
+    upstream = routes.first_upstream(route)
+    if asked.webhook is not None:
+        raise RequestError(
+            "A webhook for one request is not taken here: leave it out, and register one for all of yours with "
+            "POST /v1/webhooks.",
+            param="webhook",
+        )
+    geometry = sizes.resolve(
+        asked.size,
+        aspect_ratio=asked.aspect_ratio,
+        last_input_px=_last_px(inputs),
+        size_default=route.size_default,
+        flavor=upstream.flavor,
+    )
+    request = Request(
+        surface=Surface.GENERATIONS,
+        model=route.model,
+        prompt=asked.prompt,
+        geometry=geometry,
+        n=asked.n or 1,
+        inputs=inputs,
+        size_as_asked=_own_words(asked) if upstream.flavor is Flavor.RELAY else None,
+        metadata=asked.metadata,
+    )
+    return Asked(request=request, route=route)
 
 
 def from_gemini(
@@ -168,7 +216,7 @@ def _is_stated(name: str, value: object) -> bool:
     return value not in (None, "auto") and not (name == "partial_images" and value == 0)
 
 
-def _own_words(asked: ImagesRequest) -> str | None:
+def _own_words(asked: ImagesRequest | GenerationsRequest) -> str | None:
     """The size as a relay gets it; None where it would lose the ratio stated beside it: pixels say both."""
     is_pixels = (asked.size or "")[:1].isdigit() and (asked.size or "").upper() not in set(Tier)
     return asked.size if is_pixels or not asked.aspect_ratio else None

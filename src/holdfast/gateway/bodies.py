@@ -13,6 +13,7 @@ from holdfast.errors import RequestError, is_disk_full
 from holdfast.gateway.call import Call
 from holdfast.policy.admission import storage_low
 from holdfast.store.blobs import LocalBlobs
+from holdfast.store.records import BlobRow
 from holdfast.store.spool import write_all
 from holdfast.threads import Threads
 from holdfast.types import InputImage
@@ -110,6 +111,11 @@ class _InputSink:
         self._open = None
 
 
+def expired(where: str) -> RequestError:
+    """Tell that an image to start from is gone; `where` names it."""
+    return RequestError(f"{where}: the image has been deleted.", code="image_expired", status=410, param=where)
+
+
 def _abandon(file: BinaryIO) -> None:
     """Close a file that is about to be removed: what its disk did not take is wanted by nobody."""
     with contextlib.suppress(OSError):
@@ -124,6 +130,30 @@ class BodyReader:
         self._spool = spool
         self._threads = threads
         self._image_bytes_max = image_bytes_max
+
+    async def keep_again(self, blob: BlobRow, *, where: str) -> InputImage:
+        """Keep an image of an earlier generation as an input of its own, which outlives the other's retention.
+
+        Raises:
+            RequestError: 410 `image_expired`: its file is gone; 503 `storage_low`. `where` names it.
+        """
+        key = f"inputs/{blob.sha256}"
+        try:
+            await self._threads.run(self._blobs.put_file, key, self._blobs.path_of(blob.store_key))
+        except FileNotFoundError as exc:
+            raise expired(where) from exc
+        except OSError as exc:
+            if not is_disk_full(exc):
+                raise
+            raise storage_low() from exc
+        return InputImage(
+            sha256=blob.sha256,
+            mime=blob.mime,
+            bytes=blob.bytes,
+            store_key=key,
+            width_px=blob.width_px,
+            height_px=blob.height_px,
+        )
 
     async def read_json(self, call: Call, is_image: Callable[[tuple[str, ...]], bool]) -> JsonBody:
         """Read a body; images at the paths of `is_image` are stored by their digest.

@@ -20,6 +20,7 @@ from holdfast.gateway.beats import BeatWheel
 from holdfast.gateway.call import Call, Headers, effective_scheme
 from holdfast.gateway.delivery import finish_and_confirm
 from holdfast.gateway.dialects import Dialect, Rendered, dialect_for
+from holdfast.gateway.generations import resource_of
 from holdfast.gateway.hold import Hold
 from holdfast.gateway.links import LinkMaker
 from holdfast.generation import State
@@ -27,12 +28,14 @@ from holdfast.log import emit
 from holdfast.policy.admission import storage_low
 from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form
 from holdfast.policy.fingerprint import fingerprint
-from holdfast.policy.heartbeats import Schedule, schedule_for
+from holdfast.policy.heartbeats import SILENT, Schedule, schedule_for
 from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, strictest
-from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
+from holdfast.policy.latency import prior
+from holdfast.policy.prefer import asked_timeout_s, parse_prefer
 from holdfast.store.joining import Entered
 from holdfast.store.records import KeyRow, Record, Told
-from holdfast.types import Charge
+from holdfast.types import Charge, Surface, Tier
+from holdfast.wire.generations import render_generation
 from holdfast.wire.template import length_of
 
 TWIN_POLL_S = 0.02
@@ -51,6 +54,8 @@ class _Waiting:
 
     hold: Hold | None = None
     ended: bool = False
+    is_due: bool = False
+    """The caller wants to be told how it stands now, finished or not."""
     record: Record | None = None
     """What it ended with, where that was told with the end."""
     previews: deque[PartialImage] | None = None
@@ -61,6 +66,12 @@ class _Waiting:
                 self.previews.append(notice)
         else:
             self.ended, self.record = True, notice.record
+        if self.hold is not None:
+            self.hold.wake()
+
+    def fall_due(self) -> None:
+        """Wait no longer."""
+        self.is_due = True
         if self.hold is not None:
             self.hold.wake()
 
@@ -79,6 +90,13 @@ class Held:
     waiting: _Waiting
     joins: bool
     """Whether a repeat that says it is one would join: then a late failure may be told by breaking off."""
+    later_at: float | None = None
+    """Loop time, seconds, at which the status is told instead of the answer; None: the caller is held."""
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the caller is told the resource, however it ended."""
+        return self.dialect.request.surface is Surface.GENERATIONS
 
     def head(self) -> Headers:
         """The headers of an early 200."""
@@ -120,9 +138,12 @@ class Generator:
             )
         caller = classify(call.headers)
         preferences = parse_prefer(call.headers.get("prefer"))
+        later_s = preferences.later_on(asked.request.surface)
+        applied = preferences.applied if later_s is None else preferences.later_applied
         join = strictest(Join(key.join_mode), asked.route.join, self._settings.joining.join)
         submission = _submission(call, key, asked, join=join, is_strict=preferences.is_strict)
-        waiting = _Waiting(previews=deque() if asked.request.partial_images and asked.request.stream else None)
+        has_previews = asked.request.partial_images and asked.request.stream and later_s is None
+        waiting = _Waiting(previews=deque() if has_previews else None)
         entered = await self._enter(submission, waiting)
         generation_id = entered.generation_id
         assert generation_id is not None
@@ -130,11 +151,14 @@ class Generator:
             generation_id=generation_id,
             dialect=dialect_for(asked.request, self._root),
             caller=caller,
-            schedule=schedule_for(caller, self._settings.heartbeat, asked_beat_s=preferences.heartbeat_s),
-            headers=_headers(generation_id, preferences, asked.ignored, is_replay=entered.answer is Answer.REPLAY),
+            schedule=schedule_for(caller, self._settings.heartbeat, asked_beat_s=preferences.heartbeat_s)
+            if later_s is None
+            else SILENT,
+            headers=_headers(generation_id, applied, asked.ignored, is_replay=entered.answer is Answer.REPLAY),
             base_url=self._links.base_of(call),
             waiting=waiting,
             joins=join in (Join.ALL, Join.RETRIES) or (join is Join.KEYED and submission.is_keyed),
+            later_at=None if later_s is None else call.received_at + later_s,
         )
         # From here on the store keeps what was asked; the caller waits with nothing but this.
         call.headers = {}
@@ -170,9 +194,14 @@ class Generator:
         """Keep the caller's connection alive until its generation has ended, then answer."""
         id_ = held.generation_id
         self._held.setdefault(id_, []).append(held.waiting)
+        alarm = None
+        if held.later_at is not None:
+            alarm = asyncio.get_running_loop().call_at(held.later_at, held.waiting.fall_due)
         try:
             await self._hold(call, held)
         finally:
+            if alarm is not None:
+                alarm.cancel()
             waiting = self._held[id_]
             waiting.remove(held.waiting)
             if not waiting:
@@ -193,7 +222,7 @@ class Generator:
         waiting = held.waiting
         with Hold(call, self._wheel, held.schedule, head=held.head, on_commit=held.note_commit) as hold:
             waiting.hold = hold
-            while not waiting.ended and not hold.left:
+            while not waiting.ended and not waiting.is_due and not hold.left:
                 if waiting.previews:
                     await self._preview(call, held.dialect, waiting.previews.popleft(), hold)
                 else:
@@ -206,7 +235,9 @@ class Generator:
             assert record is not None, "a generation is never forgotten while it is held"
             # A body is not a beat: a reader that pauses inside 27 MB is alive (http-contract §7).
             call.protocol.set_user_timeout(self._settings.server.body_stall_s)
-            if hold.committed:
+            if held.later_at is not None and (held.is_native or not State(record.generation.state).is_final):
+                with_image = await self._tell_status(call, record, held)
+            elif hold.committed:
                 with_image = await self._answer_late(call, record, held)
             else:
                 with_image = await self._answer(call, record, held)
@@ -250,6 +281,18 @@ class Generator:
         await _start(call, rendered, headers)
         await write_parts(call, rendered.template, rendered.files)
         return told is None and rendered.has_images
+
+    async def _tell_status(self, call: Call, record: Record, held: Held) -> bool:
+        """Answer with the generation as it stands: 202 while it is open, and where to ask for the rest."""
+        is_open = not State(record.generation.state).is_final
+        body = render_generation(resource_of(record, self._links.at(held.base_url), self._settings, self._clock))
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *held.headers]
+        if is_open:
+            latency = prior(Tier(record.generation.tier), scale=self._settings.latency.scale)
+            headers.append((b"retry-after", b"%d" % latency.poll_after_s))
+        await call.start(202 if is_open else 200, headers)
+        await call.write(body)
+        return False
 
     async def _answer_late(self, call: Call, record: Record, held: Held) -> bool:
         """Answer inside the 200 that the first beat committed."""
@@ -312,7 +355,7 @@ def _submission(call: Call, key: KeyRow, asked: Asked, *, join: Join, is_strict:
     )
 
 
-def _headers(generation_id: str, preferences: Preferences, ignored: tuple[str, ...], *, is_replay: bool) -> Headers:
+def _headers(generation_id: str, applied: tuple[str, ...], ignored: tuple[str, ...], *, is_replay: bool) -> Headers:
     headers: Headers = [
         (b"generation-id", generation_id.encode()),
         (b"location", f"/v1/generations/{generation_id}".encode()),
@@ -321,8 +364,8 @@ def _headers(generation_id: str, preferences: Preferences, ignored: tuple[str, .
     ]
     if is_replay:
         headers.append((b"idempotency-replayed", b"true"))
-    if preferences.applied:
-        headers.append((b"preference-applied", ", ".join(preferences.applied).encode()))
+    if applied:
+        headers.append((b"preference-applied", ", ".join(applied).encode()))
     if ignored:
         headers.append((b"holdfast-ignored", _visible(", ".join(ignored))))
     return headers

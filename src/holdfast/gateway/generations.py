@@ -8,29 +8,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from holdfast.clock import Clock, from_rfc3339
+import msgspec
+
+from holdfast.clock import Clock
 from holdfast.config import Settings
 from holdfast.engine.engine import Engine
-from holdfast.errors import RequestError
+from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.answer import FilePieces
+from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import Authenticator, presented_key
+from holdfast.gateway.beats import BeatWheel
+from holdfast.gateway.bodies import expired
 from holdfast.gateway.call import Call, Headers
 from holdfast.gateway.delivery import finish_and_confirm
+from holdfast.gateway.events import EventStreams
 from holdfast.gateway.links import LinkMaker, Links, image_path
-from holdfast.policy.latency import prior
+from holdfast.gateway.progress import progress_of
+from holdfast.gateway.waits import Waits
+from holdfast.generation import State
+from holdfast.log import emit
+from holdfast.policy.admission import storage_low
+from holdfast.policy.prefer import parse_prefer
+from holdfast.store.listing import Wanted
 from holdfast.store.records import AttemptRow, BlobRow, Record
-from holdfast.types import Charge, Tier, worst_charge
+from holdfast.types import Charge, worst_charge
 from holdfast.wire.failures import is_retryable
 from holdfast.wire.generations import (
     AttemptResource,
     Cost,
     ErrorResource,
+    GenerationList,
     GenerationResource,
     ImageResource,
-    Progress,
     Status,
     render_generation,
+    render_list,
 )
+from holdfast.wire.generations_query import decode_list_query
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 Paid = Literal["no", "yes", "unknown"]
@@ -48,8 +62,13 @@ class Generations:
         links: LinkMaker,
         clock: Clock,
         root: Path,
+        routes: Routes,
+        wheel: BeatWheel,
     ) -> None:
+        self.waits = Waits(engine, waiting_max=settings.server.held_max)
+        self._streams = EventStreams(engine=engine, auth=auth, settings=settings, waits=self.waits, wheel=wheel)
         self._engine = engine
+        self._routes = routes
         self._auth = auth
         self._settings = settings
         self._links = links
@@ -57,11 +76,54 @@ class Generations:
         self._root = root
 
     async def get(self, call: Call, names: dict[str, str]) -> None:
-        """Tell how a generation stands."""
+        """Tell how a generation stands; with `Prefer: wait=N`, when it has ended or after N seconds."""
         key = await self._auth.authenticate(call)
         record = await self._record(names["id"], key_id=key.id)
+        wait_s = parse_prefer(call.headers.get("prefer")).wait_s
+        applied: Headers = []
+        if wait_s is not None:
+            applied.append((b"preference-applied", b"wait=%g" % wait_s))
+            record = await self._awaited(call, record, wait_s)
+            if call.has_left:
+                return
         resource = resource_of(record, self._links.for_call(call), self._settings, self._clock)
-        await call.json(200, render_generation(resource))
+        await call.json(200, render_generation(resource), applied)
+
+    async def _awaited(self, call: Call, record: Record, wait_s: float) -> Record:
+        """Wait for the end of a generation; a wish, so where too many wait already it is told as it stands."""
+        until = call.received_at + wait_s
+        id_ = record.generation.id
+        if State(record.generation.state).is_final or self.waits.is_full:
+            return record
+        with self.waits.following(call, id_) as wait:
+            while True:
+                # Read after following: an end in between would be told to nobody.
+                record = await self._record(id_, key_id=None)
+                if State(record.generation.state).is_final or wait.is_over or not await wait.sleep(until):
+                    return record
+
+    async def list_own(self, call: Call, _: dict[str, str]) -> None:
+        """List the key's own generations, newest first."""
+        key = await self._auth.authenticate(call)
+        query = decode_list_query(call.query)
+        model = None if query.model is None else self._routes.model_of(query.model)
+        wanted = Wanted(
+            limit=query.limit,
+            state=query.status,
+            model=model,
+            is_collected=query.collected,
+            idempotency_key=query.idempotency_key,
+            after=query.after,
+        )
+        page = await self._engine.page(key.id, wanted)
+        if page is None:
+            raise RequestError("after names no generation of this key.", param="after")
+        links = self._links.for_call(call)
+        data = tuple(resource_of(record, links, self._settings, self._clock) for record in page.records)
+        told = GenerationList(
+            data=data, has_more=page.has_more, first_id=data[0].id if data else None, last_id=page.last_id
+        )
+        await call.json(200, render_list(told))
 
     async def _record(self, generation_id: str, *, key_id: str | None) -> Record:
         record = await self._engine.record(generation_id)
@@ -69,6 +131,47 @@ class Generations:
         if record is None or (key_id is not None and record.generation.key_id != key_id):
             raise RequestError("There is no such generation.", code="generation_not_found", status=404)
         return record
+
+    async def events(self, call: Call, names: dict[str, str]) -> None:
+        """Stream what happens to a generation."""
+        await self._streams.serve(call, names)
+
+    async def cancel(self, call: Call, names: dict[str, str]) -> None:
+        """Cancel a generation; where an attempt is in flight, buy nothing more. Asked twice, it is as asked once."""
+        key = await self._auth.authenticate(call)
+        id_ = names["id"]
+        await self._record(id_, key_id=key.id)
+        try:
+            await self._engine.cancel(id_)
+        except (StorageError, OSError) as exc:
+            emit("storage.failed", level="error", generation_id=id_, message=str(exc))
+            raise storage_low("does not take this request") from exc
+        record = await self._record(id_, key_id=key.id)
+        resource = resource_of(record, self._links.for_call(call), self._settings, self._clock)
+        await call.json(200, render_generation(resource))
+
+    async def own_image(self, key_id: str, generation_id: str, index: int, *, where: str) -> BlobRow:
+        """Find an image that a key's own generation made, to start another one from.
+
+        Raises:
+            RequestError: 404 `generation_not_found`, or 410 `image_expired`; `param` is `where`.
+        """
+        record = await self._engine.record(generation_id)
+        if record is None or record.generation.key_id != key_id:
+            raise RequestError(
+                f"{where}: there is no such generation.", code="generation_not_found", status=404, param=where
+            )
+        images = shown_images(record)
+        if index >= len(images):
+            raise RequestError(
+                f"{where}: this generation has {len(images)} images, numbered from 0.",
+                code="generation_not_found",
+                status=404,
+                param=where,
+            )
+        if images[index].state != "stored":
+            raise expired(where)
+        return images[index]
 
     async def image(self, call: Call, names: dict[str, str]) -> None:
         """Send an image: signed link or key, Range and ETag honoured."""
@@ -224,7 +327,7 @@ def resource_of(record: Record, links: Links, settings: Settings, clock: Clock) 
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        progress=None if row.finished_at else _progress(record, settings, clock),
+        progress=None if row.finished_at else progress_of(row, settings, clock.now()),
         paid=worst_charge(Charge(attempt.charge) for attempt in record.attempts).value,
         cost=Cost(
             held_micros=0 if row.finished_at else row.held_micros,
@@ -245,17 +348,8 @@ def resource_of(record: Record, links: Links, settings: Settings, clock: Clock) 
         ),
         partial_result=bool(row.partial_result),
         late=bool(row.late),
-    )
-
-
-def _progress(record: Record, settings: Settings, clock: Clock) -> Progress:
-    latency = prior(Tier(record.generation.tier), scale=settings.latency.scale)
-    elapsed_s = max(0.0, (clock.now() - from_rfc3339(record.generation.created_at)).total_seconds())
-    return Progress(
-        elapsed_s=round(elapsed_s, 3),
-        expected_s=round(latency.expected_s, 3),
-        p95_s=round(latency.p95_s, 3),
-        fraction=round(latency.fraction_done(elapsed_s), 4),
+        cancel_requested=bool(row.cancel_requested),
+        metadata=None if row.metadata is None else msgspec.json.decode(row.metadata),
     )
 
 

@@ -8,9 +8,12 @@ from typing import Any
 import msgspec
 
 from holdfast import __version__
+from holdfast.policy.prefer import WAIT_S_MAX
 from holdfast.wire.failures import CODES
 from holdfast.wire.gemini import GenerateContentRequest
-from holdfast.wire.generations import GenerationResource
+from holdfast.wire.generations import EventResource, GenerationList, GenerationResource
+from holdfast.wire.generations_query import LIMIT_DEFAULT, LIMIT_MAX, STATUSES
+from holdfast.wire.generations_request import GenerationsRequest
 from holdfast.wire.openai import ImagesRequest
 from holdfast.wire.webhooks import (
     DeliveryList,
@@ -56,17 +59,48 @@ _PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 _ASKS = [
-    ("Prefer", "`heartbeat=N`: seconds between beats; 0: never commit 200 early."),
+    (
+        "Prefer",
+        "`heartbeat=N`: seconds between beats; 0: never commit 200 early. `respond-async`: 202 and the status at once. "
+        f"`wait=N`: the same after N seconds, at most {WAIT_S_MAX:g}, if it has not ended. The Gemini surface takes "
+        "`heartbeat` only.",
+    ),
     ("Holdfast-Timeout", "The whole budget in seconds, at most 3600."),
 ]
 _WEBHOOKS = [NewWebhook, WebhookResource, WebhookList, DeliveryResource, DeliveryList, WebhookPayload]
 _ALT_SSE = {"name": "alt", "in": "query", "required": True, "schema": {"const": "sse"}}
 
 
+def _asked(name: str, schema: dict[str, Any], description: str, *, where: str = "query") -> dict[str, Any]:
+    """Describe something that a caller may leave out."""
+    return {"name": name, "in": where, "required": False, "schema": schema, "description": description}
+
+
+_LIST_PARAMETERS = [
+    _asked("status", {"enum": list(STATUSES)}, "Only those that stand so."),
+    _asked("model", {"type": "string"}, "Only those of this model, or of the model with this alias."),
+    _asked("collected", {"enum": ["true", "false"]}, "Whether image bytes have reached their caller."),
+    _asked("idempotency_key", {"type": "string"}, "The one that was asked for with this `Idempotency-Key`."),
+    _asked("after", {"type": "string"}, "`last_id` of the page before."),
+    _asked(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+        "Generations on a page. With a filter there may be fewer, and still more behind them: `has_more` tells.",
+    ),
+]
+_PREFER_WAIT = _asked(
+    "Prefer",
+    {"type": "string"},
+    f"`wait=N`: answer when the generation has ended, or after N seconds, at most {WAIT_S_MAX:g}.",
+    where="header",
+)
+
+
 def document() -> bytes:
     """Write the OpenAPI 3.1 document."""
-    types = [ImagesRequest, GenerateContentRequest, GenerationResource, *_WEBHOOKS]
-    (images, generate, generation, *webhooks), schemas = msgspec.json.schema_components(
+    types = [ImagesRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
+    types += [GenerationList, EventResource, *_WEBHOOKS]
+    (images, generate, native, generation, listed, event, *webhooks), schemas = msgspec.json.schema_components(
         types, ref_template=_COMPONENTS + "{name}"
     )
     told = dict(zip(_WEBHOOKS, webhooks, strict=True))
@@ -84,7 +118,8 @@ def document() -> bytes:
         "paths": {
             **_images_paths(images),
             **_gemini_paths(generate),
-            **_generation_paths(generation),
+            **_generation_paths(native, generation, listed),
+            **_event_paths(event),
             **_webhook_paths(told),
             **_open_paths(),
         },
@@ -113,6 +148,7 @@ def _images_paths(schema: dict[str, Any]) -> dict[str, Any]:
             },
         )
     }
+    generations["post"]["responses"]["202"] = _accepted({"$ref": _COMPONENTS + "GenerationResource"})
     models = {"get": _operation("listModels", "Models, in the dialect of the credential's header")}
     model = {"get": _operation("getModel", "One model", names=["model"])}
     return {"/v1/images/generations": generations, "/v1/models": models, "/v1/models/{model}": model}
@@ -137,10 +173,33 @@ def _gemini_paths(schema: dict[str, Any]) -> dict[str, Any]:
     return paths
 
 
-def _generation_paths(schema: dict[str, Any]) -> dict[str, Any]:
+def _generation_paths(native: dict[str, Any], schema: dict[str, Any], listed: dict[str, Any]) -> dict[str, Any]:
+    create = _operation(
+        "createGeneration",
+        "Create images without waiting: the generation as it stands, to be asked for again",
+        body=native,
+        ok={"application/json": {"schema": schema}},
+        error="Problem",
+    )
+    create["responses"]["202"] = _accepted(schema)
+    list_ = _operation(
+        "listGenerations",
+        "The key's own generations, newest first",
+        ok={"application/json": {"schema": listed}},
+        error="Problem",
+    )
+    list_["parameters"] += _LIST_PARAMETERS
     status = _operation(
         "getGeneration",
         "How a generation stands",
+        names=["id"],
+        ok={"application/json": {"schema": schema}},
+        error="Problem",
+    )
+    status["parameters"].append(_PREFER_WAIT)
+    cancel = _operation(
+        "cancelGeneration",
+        "Cancel: free while it is queued; once it was sent, nothing more is bought and what arrives is delivered",
         names=["id"],
         ok={"application/json": {"schema": schema}},
         error="Problem",
@@ -152,7 +211,44 @@ def _generation_paths(schema: dict[str, Any]) -> dict[str, Any]:
         ok={"image/*": {"schema": {"type": "string", "format": "binary"}}},
         error="Problem",
     )
-    return {"/v1/generations/{id}": {"get": status}, "/v1/generations/{id}/images/{index}": {"get": image}}
+    return {
+        "/v1/generations": {"post": create, "get": list_},
+        "/v1/generations/{id}": {"get": status},
+        "/v1/generations/{id}/cancel": {"post": cancel},
+        "/v1/generations/{id}/images/{index}": {"get": image},
+    }
+
+
+def _event_paths(event: dict[str, Any]) -> dict[str, Any]:
+    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": event}
+    events = _operation(
+        "followGeneration",
+        "What happens to a generation, as server-sent events; `data` is the schema's, blank lines are beats",
+        names=["id"],
+        ok={"text/event-stream": {"schema": data}},
+        error="Problem",
+    )
+    number = {"type": "integer", "minimum": 0}
+    events["parameters"] += [
+        _asked("starting_after", number, "Begin behind this `sequence_number`."),
+        _asked("Last-Event-ID", number, "The same, as browsers send it; it wins.", where="header"),
+    ]
+    events["responses"]["204"] = {"description": "It is over, and all was seen"}
+    return {"/v1/generations/{id}/events": {"get": events}}
+
+
+def _accepted(schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe a 202."""
+    headers = {
+        "Location": "Where to ask how it stands",
+        "Retry-After": "Seconds until that is worth while, at most 60",
+        "Generation-Id": "Its id",
+    }
+    return {
+        "description": "Accepted, and not ended yet",
+        "headers": {name: {"description": what, "schema": {"type": "string"}} for name, what in headers.items()},
+        "content": {"application/json": {"schema": schema}},
+    }
 
 
 def _webhook_paths(schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:

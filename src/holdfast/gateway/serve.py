@@ -59,6 +59,7 @@ class Gateway:
     engine: Engine
     sweeper: Sweeper
     generator: Generator
+    generations: Generations
     listeners: Listeners
     deliverer: Deliverer
 
@@ -178,13 +179,14 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     """Put engine and application together."""
     settings = core.settings
     engine = Engine(core, folder.free_bytes)
+    wheel = BeatWheel(asyncio.get_running_loop())
     links = LinkMaker(settings, Signer(secrets=(("1", folder.secret),)), core.clock)
     auth = Authenticator(core.store, folder.secret)
     generator = Generator(
         engine=engine,
         settings=settings,
         clock=core.clock,
-        wheel=BeatWheel(asyncio.get_running_loop()),
+        wheel=wheel,
         links=links,
         root=folder.paths.root,
     )
@@ -192,15 +194,24 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=settings.store.image_bytes_max
     )
     deliverer = Deliverer(core, GuardedTransport(AddressRules.of(settings.webhooks)), folder.secret)
+    routes = Routes(settings)
+    generations = Generations(
+        engine=engine,
+        auth=auth,
+        settings=settings,
+        links=links,
+        clock=core.clock,
+        root=folder.paths.root,
+        routes=routes,
+        wheel=wheel,
+    )
     surfaces = Surfaces(
         engine=engine,
         auth=auth,
         bodies=bodies,
-        routes=Routes(settings),
+        routes=routes,
         generator=generator,
-        generations=Generations(
-            engine=engine, auth=auth, settings=settings, links=links, clock=core.clock, root=folder.paths.root
-        ),
+        generations=generations,
     )
     webhooks = Webhooks(
         store=core.store,
@@ -218,6 +229,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         engine=engine,
         sweeper=Sweeper(core, engine.storage_low),
         generator=generator,
+        generations=generations,
         listeners=listeners,
         deliverer=deliverer,
     )
@@ -247,12 +259,15 @@ async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None
     if engine.open_generations:
         emit("server.cut_short", level="warning", open=engine.open_generations)
         gateway.generator.release()
+        gateway.generations.waits.release()
         await _until_idle(gateway, FAREWELL_S)
 
 
 async def _wait_for_the_held(gateway: Gateway, grace_s: float) -> None:
     if not await gateway.engine.drain(grace_s):
         return
+    # Whoever still waits for a generation that nothing drives would wait for ever.
+    gateway.generations.waits.release()
     # The last images are stored; their callers are still being sent them.
     await _until_idle(gateway, ANSWER_S)
 

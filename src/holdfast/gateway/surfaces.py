@@ -8,15 +8,16 @@ from holdfast.engine.engine import Engine
 from holdfast.errors import RequestError
 from holdfast.gateway import openapi
 from holdfast.gateway.app import Endpoint, endpoint
-from holdfast.gateway.asked import Asked, Routes, from_gemini, from_openai
+from holdfast.gateway.asked import Asked, Routes, from_gemini, from_native, from_openai
 from holdfast.gateway.auth import Authenticator, speaks_gemini
 from holdfast.gateway.bodies import BodyReader
 from holdfast.gateway.call import Call
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
-from holdfast.types import Surface
+from holdfast.types import InputImage, Surface
 from holdfast.wire import gemini, openai
 from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE
+from holdfast.wire.generations_request import decode_generations_request, is_input_image
 
 _DOCS_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -55,7 +56,11 @@ class Surfaces:
         return [
             endpoint("POST", "/v1/images/generations", Surface.OPENAI, self._images_generations),
             *both,
+            endpoint("POST", "/v1/generations", Surface.GENERATIONS, self._create_generation),
+            endpoint("GET", "/v1/generations", Surface.GENERATIONS, self._generations.list_own),
             endpoint("GET", "/v1/generations/{id}", Surface.GENERATIONS, self._generations.get),
+            endpoint("GET", "/v1/generations/{id}/events", Surface.GENERATIONS, self._generations.events),
+            endpoint("POST", "/v1/generations/{id}/cancel", Surface.GENERATIONS, self._generations.cancel),
             endpoint("GET", "/v1/generations/{id}/images/{index}", Surface.GENERATIONS, self._generations.image),
             endpoint("GET", "/v1/models", Surface.OPENAI, self._models, by_credential=True),
             endpoint("GET", "/v1/models/{model}", Surface.OPENAI, self._model, by_credential=True),
@@ -75,6 +80,26 @@ class Surfaces:
         body = await self._bodies.read_json(call, lambda _path: False)
         request, unknown = openai.decode_images_request(body.skeleton)
         return replace(from_openai(request, unknown, (), self._routes), skeleton=body.skeleton)
+
+    async def _create_generation(self, call: Call, _: dict[str, str]) -> None:
+        key = await self._auth.authenticate(call)
+        asked = await self._read_native(call, key.id)
+        await self._generator.hold(call, await self._generator.accept(call, key, asked))
+
+    async def _read_native(self, call: Call, key_id: str) -> Asked:
+        body = await self._bodies.read_json(call, is_input_image)
+        request = decode_generations_request(body.skeleton)
+        inputs: list[InputImage] = []
+        for index, image in enumerate(request.images or ()):
+            if image.generation_id is None:
+                # What was cut out of the body left its number there.
+                assert image.b64 is not None
+                inputs.append(body.inputs[int(image.b64)])
+                continue
+            where = f"images[{index}]"
+            blob = await self._generations.own_image(key_id, image.generation_id, image.index or 0, where=where)
+            inputs.append(await self._bodies.keep_again(blob, where=where))
+        return replace(from_native(request, tuple(inputs), self._routes), skeleton=body.skeleton)
 
     async def _generate_content(self, call: Call, names: dict[str, str]) -> None:
         await self._gemini(call, names["model"], stream=False)

@@ -23,6 +23,10 @@ class Schedule:
         assert self.beat_s > 0.0
 
 
+SILENT = Schedule(first_beat_s=None, beat_s=1.0)
+"""For whoever is told the status instead: no beat ever."""
+
+
 def schedule_for(caller: CallerClass, settings: Heartbeat, *, asked_beat_s: float | None = None) -> Schedule:
     """Choose the beats of one caller.
 

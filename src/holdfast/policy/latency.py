@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, log
+from math import ceil, exp, log
 from statistics import NormalDist
 from types import MappingProxyType
 
@@ -87,6 +87,11 @@ class Latency:
     def expected_s(self) -> float:
         """The median: half of all images are there by then."""
         return self.scale * self.percentiles.p50_s
+
+    @property
+    def poll_after_s(self) -> int:
+        """Whole seconds between two looks of a caller who polls: four until the median, 1 to 60."""
+        return min(60, max(1, ceil(self.expected_s / 4)))
 
     @property
     def p95_s(self) -> float:

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 
 from holdfast.errors import RequestError
 from holdfast.policy.deadlines import CALLER_S_MAX
+from holdfast.types import Surface
 
 ASKED_BEAT_S_MIN = 1.0
 """Shortest beat that a caller may ask for; the operator's own settings may be shorter."""
 HEARTBEAT_S_MAX = 600.0
 """Longest interval that is taken at its word; beyond it no caller is known to hear a difference."""
+
+WAIT_S_MAX = 55.0
+"""Longest `wait`, below the 60 s after which common load balancers drop a connection on which nothing comes."""
 
 HEADER_CHARS_MAX = 1000
 """Read no further: unpaired quotes cost the square of the length."""
@@ -35,29 +39,59 @@ class Preferences:
     """Interval between beats; 0: never commit 200 early."""
     is_strict: bool = False
     """`handling=strict`: a repeat of what is in flight is told so, and does not join."""
+    wait_s: float | None = None
+    """How long an answer may be waited for before the status is told instead, at most `WAIT_S_MAX`."""
+    respond_async: bool = False
+    """The status is wanted at once, or after `wait_s`."""
     applied: tuple[str, ...] = ()
-    """The preferences that are honoured, as `Preference-Applied` has them."""
+    """The preferences that are honoured while a caller is held, as `Preference-Applied` has them."""
+
+    @property
+    def later_after_s(self) -> float | None:
+        """Seconds after which a POST is answered with the status, if it is not finished; None: it is held."""
+        return 0.0 if self.wait_s is None and self.respond_async else self.wait_s
+
+    @property
+    def later_applied(self) -> tuple[str, ...]:
+        """The preferences that are honoured where nobody is held, as `Preference-Applied` has them."""
+        wait = () if self.wait_s is None else (f"wait={self.wait_s:g}",)
+        strict = ("handling=strict",) if self.is_strict else ()
+        return (*(("respond-async",) if self.respond_async else ()), *wait, *strict)
+
+    def later_on(self, surface: Surface) -> float | None:
+        """The same for a surface: the native one holds nobody, and Google's SDKs know no other answer than the last."""
+        match surface:
+            case Surface.GEMINI:
+                return None
+            case Surface.GENERATIONS:
+                return self.later_after_s or 0.0
+            case Surface.OPENAI:
+                return self.later_after_s
 
 
 def parse_prefer(header: str | None) -> Preferences:
     """Read a `Prefer` header, several of them joined by commas; what is malformed or unknown is passed over."""
     stated = _preferences((header or "")[:HEADER_CHARS_MAX])
-    applied: list[str] = []
-    heartbeat_s = _heartbeat_s(stated.get("heartbeat"))
-    if heartbeat_s is not None:
-        applied.append(f"heartbeat={heartbeat_s:g}")
+    heartbeat_s = _seconds(stated.get("heartbeat"), HEARTBEAT_S_MAX)
+    if heartbeat_s:
+        # What is told as applied is what is done.
+        heartbeat_s = max(heartbeat_s, ASKED_BEAT_S_MIN)
     is_strict = stated.get("handling") == "strict"
-    if is_strict:
-        applied.append("handling=strict")
-    return Preferences(heartbeat_s=heartbeat_s, is_strict=is_strict, applied=tuple(applied))
+    strict = ("handling=strict",) if is_strict else ()
+    return Preferences(
+        heartbeat_s=heartbeat_s,
+        wait_s=_seconds(stated.get("wait"), WAIT_S_MAX),
+        # A token: with a value it is some other preference (RFC 7240 §4.1).
+        respond_async=stated.get("respond-async") == "",
+        is_strict=is_strict,
+        applied=strict if heartbeat_s is None else (f"heartbeat={heartbeat_s:g}", *strict),
+    )
 
 
-def _heartbeat_s(stated: str | None) -> float | None:
+def _seconds(stated: str | None, most: float) -> float | None:
     if stated is None or not _NUMBER.fullmatch(stated):
         return None
-    seconds = min(float(stated), HEARTBEAT_S_MAX)
-    # What is told as applied is what is done.
-    return max(seconds, ASKED_BEAT_S_MIN) if seconds > 0.0 else seconds
+    return min(float(stated), most)
 
 
 def _preferences(header: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from holdfast.ledger import postings
 from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.policy.failures import Verdict, verdict_of
 from holdfast.store.bookkeeping import Booking, post
+from holdfast.store.cancelling import CANCELLED_CODE, cancelled_told
 from holdfast.store.generations import (
     attempts_of,
     blobs_of,
@@ -189,7 +190,9 @@ def _end_part(
     ends = [_part_end(part, images[part], of_drive) for part in range(row.parts)]
     event = generation.conclude(ends, wanted=row.n, cancel_asked=bool(row.cancel_requested))
     transition = generation.apply(State(row.state), event)
-    told = _told(of_drive, generation.told_part(ends)) if isinstance(event, generation.GaveUp) else None
+    told = None
+    if isinstance(event, generation.GaveUp):
+        told = cancelled_told(event.charge) if event.cancel_asked else _told(of_drive, generation.told_part(ends))
     ended = end_generation(
         conn,
         row,
@@ -208,6 +211,9 @@ def _end_part(
 def _part_end(part: int, images: int, attempts: list[AttemptRow]) -> PartEnd:
     if images:
         return PartEnd(part=part, images=images)
+    if not any(each.part == part for each in attempts):
+        # Only a cancel leaves a part without an attempt when all others have ended.
+        return PartEnd(part=part, code=CANCELLED_CODE)
     verdict = _verdict(part, attempts)
     return PartEnd(part=part, code=verdict.code, charge=verdict.charge)
 

@@ -124,6 +124,8 @@ class NewGeneration:
     """Store keys of its reference images."""
     list_micros: int = 0
     """What the upstream takes for an image, without our margin."""
+    metadata: str | None = None
+    """The caller's own, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,7 @@ class GenerationRow(_FromRow):
     fingerprint: bytes | None = None
     fingerprint_version: int | None = None
     idempotency_key: str | None = None
+    metadata: str | None = None
 
     @property
     def told(self) -> Told | None:

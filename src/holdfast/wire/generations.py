@@ -6,9 +6,11 @@ source of the OpenAPI document.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
+
+from holdfast.wire.sse import event_of
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Paid = Literal["no", "yes", "unknown"]
@@ -104,6 +106,63 @@ class GenerationResource(msgspec.Struct, frozen=True, kw_only=True):
     """Fewer images came than were asked for."""
     late: bool = False
     """The image came after the generation had been given up."""
+    cancel_requested: bool = False
+    """Nothing more is bought; an image that is in flight is still delivered."""
+    metadata: dict[str, str] | None = None
+    """What its caller had kept with it."""
+
+
+EventType = Literal[
+    "generation.queued",
+    "generation.running",
+    "generation.progress",
+    "generation.stored",
+    "generation.succeeded",
+    "generation.failed",
+    "generation.cancelled",
+]
+EVENT_TYPES = tuple(name.removeprefix("generation.") for name in get_args(EventType))
+"""As the log has them."""
+
+
+class EventResource(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to a generation, and how it stood then."""
+
+    id: str
+    type: EventType
+    """Also the event's name."""
+    status: Status
+    sequence_number: int
+    """Also the event's id: a stream is taken up behind it."""
+    at: str
+    progress: Progress | None = None
+    """At that moment; None once it has ended."""
+    late: bool = False
+    cancel_requested: bool = False
+
+
+def render_event(event: EventResource) -> bytes:
+    """Write one server-sent event, whole."""
+    (text,) = event_of((msgspec.json.encode(event),), name=event.type, id=str(event.sequence_number))
+    assert isinstance(text, bytes)
+    return text
+
+
+class GenerationList(msgspec.Struct, frozen=True, kw_only=True):
+    """One page of a key's generations, newest first."""
+
+    object: Literal["list"] = "list"
+    data: tuple[GenerationResource, ...]
+    has_more: bool
+    """Whether to ask for the next page, with `after` = `last_id`."""
+    first_id: str | None
+    last_id: str | None
+    """Where the next page goes on. Usually the last of `data`; with a filter it may be one that was passed over."""
+
+
+def render_list(page: GenerationList) -> bytes:
+    """Write a page."""
+    return msgspec.json.encode(page)
 
 
 def render_generation(generation: GenerationResource) -> bytes:

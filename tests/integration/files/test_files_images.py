@@ -14,6 +14,7 @@ import pytest
 from holdfast.config import Settings
 from holdfast.errors import RequestError
 from holdfast.gateway.app import App, endpoint
+from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import presented_key
 from holdfast.gateway.call import Call
 from holdfast.gateway.generations import Generations
@@ -75,6 +76,8 @@ def gate(
         links=LinkMaker(settings, SIGNER, a_clock),
         clock=a_clock,
         root=tmp_path,
+        routes=Routes(settings),
+        wheel=cast(Any, None),
     )
     app = App(
         [

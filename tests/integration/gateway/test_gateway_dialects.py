@@ -199,7 +199,7 @@ async def test_every_generation_answer_tells_where_it_can_be_collected(gateway: 
 
 async def test_what_is_honoured_and_what_is_ignored_is_told(gateway: Any) -> None:
     """Neither a preference nor a field without effect passes in silence."""
-    prefer = {"Prefer": "heartbeat=7, respond-async"}
+    prefer = {"Prefer": "heartbeat=7, return=minimal"}
     answer = await gateway.images(quality="high", background="auto", colour="blue", headers=prefer)
     assert answer.headers["preference-applied"] == "heartbeat=7"
     assert answer.headers["holdfast-ignored"] == "quality, colour"

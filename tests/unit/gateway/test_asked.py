@@ -10,9 +10,10 @@ import pytest
 
 from holdfast.config import Settings
 from holdfast.errors import RequestError
-from holdfast.gateway.asked import INPUTS_MAX, Routes, from_gemini, from_openai
+from holdfast.gateway.asked import INPUTS_MAX, Routes, from_gemini, from_native, from_openai
 from holdfast.types import InputImage, Surface, Tier
 from holdfast.wire.gemini import decode_generate_request
+from holdfast.wire.generations_request import GenerationsRequest, WebhookTarget
 from holdfast.wire.openai import ImagesRequest
 
 SettingsOf = Callable[..., Settings]
@@ -224,3 +225,41 @@ def test_too_many_reference_images_are_refused_before_anything_is_paid(routes: R
     with pytest.raises(RequestError, match=f"At most {INPUTS_MAX}") as refused:
         from_gemini(view_of(), "nano-banana-pro", (*enough, an_input()), routes, stream=False)
     assert refused.value.param == "contents"
+
+
+def native(**fields: Any) -> GenerationsRequest:
+    """A decoded request of the native surface."""
+    return GenerationsRequest(**{"prompt": "a lighthouse", **fields})
+
+
+def test_a_native_request_is_understood_like_any_other(routes: Routes) -> None:
+    """Route by alias, size by the same rules, metadata beside it, and nothing that is ignored."""
+    inputs = (an_input(width_px=1600, height_px=900),)
+    metadata = {"order": "7"}
+    asked = from_native(native(model="gemini-3-pro-image", size="4K", n=3, metadata=metadata), inputs, routes)
+    request = asked.request
+    assert (request.surface, request.model, request.n) == (Surface.GENERATIONS, "nano-banana-pro", 3)
+    assert (request.geometry.tier, request.geometry.aspect_ratio) == (Tier.K4, "16:9")
+    assert (request.inputs, request.metadata, asked.ignored) == (inputs, metadata, ())
+    assert from_native(native(), (), routes).request.n == 1
+
+
+def test_a_relay_gets_the_native_size_in_the_callers_words(routes: Routes) -> None:
+    """As it gets those of the OpenAI surface."""
+    assert from_native(native(model="resold", size="4096x4096"), (), routes).request.size_as_asked == "4096x4096"
+    assert from_native(native(model="gpt-image-2", size="2K"), (), routes).request.size_as_asked is None
+
+
+def test_a_webhook_that_nobody_would_call_is_refused(routes: Routes) -> None:
+    """Its caller would wait for it."""
+    with pytest.raises(RequestError, match="POST /v1/webhooks") as refused:
+        from_native(native(webhook=WebhookTarget(url="https://app.example")), (), routes)
+    assert (refused.value.param, refused.value.status) == ("webhook", 400)
+
+
+def test_a_list_is_narrowed_by_any_name_of_a_model(routes: Routes) -> None:
+    """Its alias too; a name that is none is told with the near one."""
+    assert routes.model_of("gemini-3-pro-image") == "nano-banana-pro"
+    with pytest.raises(RequestError, match="Did you mean 'gpt-image-2'") as refused:
+        routes.model_of("gpt-image-1")
+    assert (refused.value.status, refused.value.param) == (400, "model")

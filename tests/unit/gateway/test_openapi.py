@@ -21,6 +21,8 @@ from holdfast.types import Charge, Surface
 from holdfast.wire.failures import CODES, content_type_of, render_error
 from holdfast.wire.gemini import GenerateContentRequest
 from holdfast.wire.generations import GenerationResource
+from holdfast.wire.generations_query import PARAMETERS
+from holdfast.wire.generations_request import GenerationsRequest
 from holdfast.wire.openai import ImagesRequest
 
 SPEC: dict[str, Any] = json.loads(openapi.document())
@@ -150,6 +152,7 @@ def test_security_names_schemes_that_exist_and_only_open_pages_are_open() -> Non
     ("path", "type_"),
     [
         ("/v1/images/generations", ImagesRequest),
+        ("/v1/generations", GenerationsRequest),
         ("/v1/models/{model}:generateContent", GenerateContentRequest),
         ("/v1beta/models/{model}:streamGenerateContent", GenerateContentRequest),
     ],
@@ -177,6 +180,22 @@ def test_the_status_resource_is_the_type_that_is_sent() -> None:
     operation = SPEC["paths"]["/v1/generations/{id}"]["get"]
     schema = resolved(operation["responses"]["200"]["content"]["application/json"]["schema"])
     assert set(schema["properties"]) == set(GenerationResource.__struct_fields__)
+
+
+@pytest.mark.parametrize("path", ["/v1/generations", "/v1/images/generations"])
+def test_what_may_be_answered_with_a_status_says_so(path: str) -> None:
+    """202 with the resource, and the headers that lead back to it."""
+    accepted = SPEC["paths"][path]["post"]["responses"]["202"]
+    assert set(accepted["headers"]) == {"Location", "Retry-After", "Generation-Id"}
+    schema = resolved(accepted["content"]["application/json"]["schema"])
+    assert set(schema["properties"]) == set(GenerationResource.__struct_fields__)
+
+
+def test_a_list_is_narrowed_by_what_is_read() -> None:
+    """Every parameter, and no other."""
+    operation = SPEC["paths"]["/v1/generations"]["get"]
+    assert [each["name"] for each in operation["parameters"]] == list(PARAMETERS)
+    assert {each["in"] for each in operation["parameters"]} == {"query"}
 
 
 def test_streams_are_documented_as_streams() -> None:

@@ -39,3 +39,10 @@ def test_nothing_is_done_at_the_start() -> None:
     assert prior(Tier.K1).fraction_done(0.0) == 0.0
     assert prior(Tier.K1).fraction_done(-1.0) == 0.0
     assert prior(Tier.K1).fraction_done(1e9) == pytest.approx(1.0)
+
+
+def test_whoever_polls_is_told_a_pause_that_fits() -> None:
+    """A quarter of what is expected, in whole seconds, and never more than SDKs follow."""
+    assert [prior(tier).poll_after_s for tier in Tier] == [12, 17, 30]
+    assert prior(Tier.K4, scale=100.0).poll_after_s == 60
+    assert prior(Tier.K1, scale=0.001).poll_after_s == 1

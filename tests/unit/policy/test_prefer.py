@@ -6,6 +6,7 @@ import pytest
 
 from holdfast.errors import RequestError
 from holdfast.policy.prefer import HEADER_CHARS_MAX, Preferences, asked_timeout_s, parse_prefer
+from holdfast.types import Surface
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,49 @@ def test_what_is_honoured_is_told() -> None:
     assert parse_prefer("respond-async, heartbeat=05").applied == ("heartbeat=5",)
     assert parse_prefer("heartbeat=99999").applied == ("heartbeat=600",)
     assert parse_prefer("respond-async").applied == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds", "applied"),
+    [
+        ("wait=10", 10.0, ("wait=10",)),
+        ("wait=0", 0.0, ("wait=0",)),
+        ("wait=2.5", 2.5, ("wait=2.5",)),
+        ('Wait = "10"', 10.0, ("wait=10",)),
+        ("wait=99999", 55.0, ("wait=55",)),
+        ("respond-async", 0.0, ("respond-async",)),
+        ("Respond-Async", 0.0, ("respond-async",)),
+        ("respond-async, wait=10", 10.0, ("respond-async", "wait=10")),
+        ("wait=10, heartbeat=5", 10.0, ("wait=10",)),
+        ("respond-async; foo=1", 0.0, ("respond-async",)),
+    ],
+)
+def test_a_status_instead_of_a_long_wait_is_asked_for(header: str, seconds: float, applied: tuple[str, ...]) -> None:
+    """At once, or after some seconds; what is told as applied is what is done, clamped to 55 s."""
+    preferences = parse_prefer(header)
+    assert (preferences.later_after_s, preferences.later_applied) == (seconds, applied)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "wait", "wait=", "wait=soon", "wait=-1", "respond-async=0", "respond-asynchronously", "foo; wait=3"],
+)
+def test_whoever_asks_for_no_status_is_held(header: str | None) -> None:
+    """A wish that cannot be read is none, and a parameter of another wish is no wish."""
+    preferences = parse_prefer(header)
+    assert (preferences.later_after_s, preferences.later_applied) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("header", "openai", "native"),
+    [(None, None, 0.0), ("heartbeat=5", None, 0.0), ("respond-async", 0.0, 0.0), ("wait=10", 10.0, 10.0)],
+)
+def test_each_surface_waits_in_its_own_way(header: str | None, openai: float | None, native: float) -> None:
+    """OpenAI's callers are held unless they ask otherwise, native ones never, Google's always."""
+    preferences = parse_prefer(header)
+    assert preferences.later_on(Surface.OPENAI) == openai
+    assert preferences.later_on(Surface.GENERATIONS) == native
+    assert preferences.later_on(Surface.GEMINI) is None
 
 
 def test_a_header_made_to_be_slow_is_read_only_so_far() -> None:

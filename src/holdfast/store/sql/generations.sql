@@ -2,10 +2,11 @@
 INSERT INTO generation (id, key_id, surface, model, tier, size, n, request, state, parts, parts_open, deadline_at,
   hard_deadline, created_at, traceparent, currency, unit_micros, held_micros, sequence_number, fingerprint,
   fingerprint_version, idempotency_key, callers, watched_by,
-  list_micros)
+  list_micros, metadata)
 VALUES (:id, :key_id, :surface, :model, :tier, :size, :n, :request, :state, :parts, :parts, :deadline_at,
   :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros, :sequence_number, :fingerprint,
-  :fingerprint_version, :idempotency_key, :callers, :watched_by, :list_micros);
+  :fingerprint_version, :idempotency_key, :callers, :watched_by, :list_micros,
+  :metadata);
 
 -- name: get_generation
 SELECT * FROM generation WHERE id = :id;

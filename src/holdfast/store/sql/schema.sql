@@ -57,7 +57,8 @@ CREATE TABLE generation (
   joins               INTEGER NOT NULL DEFAULT 0,    -- repeats that were given this generation
   list_micros         INTEGER NOT NULL DEFAULT 0, -- what the upstream takes for an image: without our margin
   compensated_micros  INTEGER NOT NULL DEFAULT 0,
-  purged_at           TEXT               -- images, prompt and the model's words were deleted
+  purged_at           TEXT,              -- images, prompt and the model's words were deleted
+  metadata            TEXT               -- {"name": "text", …}, as its caller gave it
 );
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;

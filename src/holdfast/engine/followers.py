@@ -1,0 +1,37 @@
+"""Who follows which generation step by step, in this process; what the step was, the record tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Follower = Callable[[], None]
+
+
+class Followers:
+    """Callbacks by generation id, called after each commit that changed it. All on one loop, so nothing is locked."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, list[Follower]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Followers {len(self)} of {len(self._by_id)} generations>"
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_id.values()))
+
+    def add(self, generation_id: str, follower: Follower) -> None:
+        """Call `follower` whenever something of this generation has been committed, until it is removed."""
+        self._by_id.setdefault(generation_id, []).append(follower)
+
+    def remove(self, generation_id: str, follower: Follower) -> None:
+        """Stop calling it; one that was never added is no error."""
+        followers = self._by_id.get(generation_id, [])
+        if follower in followers:
+            followers.remove(follower)
+        if not followers:
+            self._by_id.pop(generation_id, None)
+
+    def notify(self, generation_id: str) -> None:
+        """Call every follower of a generation; they look for themselves."""
+        for follower in tuple(self._by_id.get(generation_id, ())):
+            follower()

@@ -1,0 +1,100 @@
+"""Rows of generations whose owner wants them no longer. Plain functions; the caller's transaction is theirs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from holdfast import faults, generation
+from holdfast.generation import Effect, State, Transition
+from holdfast.store.generations import attempts_of, blobs_of, end_generation, get_generation, insert_event
+from holdfast.store.queries import queries
+from holdfast.store.records import AttemptRow, GenerationRow, Told
+from holdfast.types import Charge, worst_charge
+
+CANCELLED_CODE = "generation_cancelled"
+
+_Q = queries("cancelling")
+_MESSAGES = {
+    Charge.NO: "The generation was cancelled. Nothing was bought.",
+    Charge.UNKNOWN: "The generation was cancelled; an upstream may have charged for it, and brought no image.",
+    Charge.YES: "The generation was cancelled; an upstream charged for it, and brought no image.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelDone:
+    """What asking to cancel did."""
+
+    row: GenerationRow
+    """As it stands now."""
+    has_ended: bool = False
+    """This ended it."""
+
+
+def cancelled_told(charge: Charge) -> Told:
+    """What the callers of a cancelled generation are told."""
+    return Told(code=CANCELLED_CODE, message=_MESSAGES[charge], charge=charge)
+
+
+def ask_cancel(conn: sqlite3.Connection, generation_id: str, at: str, purge_after: str) -> CancelDone | None:
+    """Cancel a generation, or let it buy nothing more while an attempt is in flight; None: there is no such one.
+
+    Asked again, or of one that has ended, it changes nothing.
+    """
+    faults.point_sync("cancel.before_rows")
+    row = get_generation(conn, generation_id)
+    if row is None:
+        return None
+    attempts = [each for each in attempts_of(conn, generation_id) if each.drive == row.drive]
+    in_flight = {each.part for each in attempts if each.state in generation.OPEN_ATTEMPT_STATES}
+    delivered = sum(blob.kind == "result" for blob in blobs_of(conn, generation_id))
+    event = generation.CancelAsked(delivered=delivered, open_attempts=len(in_flight))
+    transition = generation.apply(State(row.state), event)
+    if State(row.state).is_final or row.cancel_requested:
+        return CancelDone(row=row)
+    if transition.state.is_final:
+        done = _end(conn, row, transition, attempts, delivered, at=at, purge_after=purge_after)
+    else:
+        done = _stop_buying(conn, row, transition, in_flight=len(in_flight), at=at)
+    faults.point_sync("cancel.after_rows")
+    return done
+
+
+def _end(
+    conn: sqlite3.Connection,
+    row: GenerationRow,
+    transition: Transition,
+    attempts: Sequence[AttemptRow],
+    delivered: int,
+    *,
+    at: str,
+    purge_after: str,
+) -> CancelDone:
+    """Nothing is in flight: it ends here, with what it has."""
+    charge = worst_charge(Charge(each.charge) for each in attempts)
+    ended = end_generation(
+        conn,
+        row,
+        transition,
+        at=at,
+        purge_after=purge_after,
+        delivered=delivered,
+        told=cancelled_told(charge) if transition.state is State.CANCELLED else None,
+        parts_ended=row.parts_open,
+    )
+    return CancelDone(row=ended, has_ended=True)
+
+
+def _stop_buying(
+    conn: sqlite3.Connection, row: GenerationRow, transition: Transition, *, in_flight: int, at: str
+) -> CancelDone:
+    """Parts that have no attempt in flight will have none: the last of those in flight concludes."""
+    assert Effect.STOP_BUYING in transition.effects
+    number = row.sequence_number + 1
+    stopped = {"cancel_requested": 1, "parts_open": in_flight, "sequence_number": number}
+    written = conn.execute(_Q["stop_buying"], {"id": row.id, **stopped}).rowcount
+    assert written == 1, "it was read in the same transaction"
+    insert_event(conn, row.id, number, "progress", at=at, data={"cancel_requested": True})
+    return CancelDone(row=row.but(**stopped))
