@@ -5,8 +5,11 @@ Another implementation joins by being added to `DATABASES` of `test_store_genera
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import events_of, get_generation, mark_received, pass_deadline
 from holdfast.store.joining import Entered, Entering, enter, leave
+from holdfast.store.queries import queries, schema
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Told
 from holdfast.store.retention import Receipt
 from holdfast.store.sqlite import SqliteStore
@@ -363,7 +367,7 @@ def test_who_may_be_the_same_caller_is_named_before_anything_is_bought(db: Any, 
     """He looks alive, but a departure is often seen late; two seconds make two people of one."""
     bought(db)
     entered = ask(db, "gen_2", now=now, asks_twins=True)
-    assert entered == (Entered(twin_id="gen_1") if is_twin else Entered(generation_id="gen_2"))
+    assert entered == (Entered(twin_ids=("gen_1",)) if is_twin else Entered(generation_id="gen_2"))
     assert (db.write_sync(get_generation, "gen_2") is None) is is_twin
 
 
@@ -373,6 +377,13 @@ def test_no_twin_is_named_to_who_would_not_join_it(db: Any) -> None:
     nobody = Claim(idempotency_key=None, by_fingerprint=False, says_retry=False)
     assert ask(db, "gen_2", keyed("a"), now=9, asks_twins=True) == Entered(generation_id="gen_2")
     assert ask(db, "gen_3", nobody, now=9, asks_twins=True) == Entered(generation_id="gen_3")
+
+
+def test_every_twin_is_named(db: Any) -> None:
+    """Any of them may be the one that is gone."""
+    for number in (1, 2, 3):
+        bought(db, f"gen_{number}", now=number)
+    assert ask(db, "gen_9", now=9, asks_twins=True) == Entered(twin_ids=("gen_1", "gen_2", "gen_3"))
 
 
 # Driven again
@@ -420,6 +431,51 @@ def test_a_failure_whose_attempt_is_in_flight_is_joined(db: Any, claim: Claim) -
     receive(db, with_image=False)
     entered = ask(db, "gen_2", claim, now=100)
     assert (entered.generation_id, entered.answer) == ("gen_1", Answer.JOIN)
+
+
+def test_an_image_that_came_late_is_given_though_its_failure_was_heard(db: Any) -> None:
+    """The caller was told that nobody knows; the image came after all, it is paid for, and nobody has it."""
+    bought(db, leaves=True)
+    send(db)
+    told = Told(code="deadline_exceeded", message="too late", charge=Charge.UNKNOWN)
+    db.write_sync(pass_deadline, "gen_1", told, at(10), "z", False)
+    receive(db, with_image=False)
+    blob = NewBlob(id="img_1", kind="result", position=0, store_key="k/1", info=INFO)
+    db.write_sync(end_attempt, AttemptEnd(attempt_id="att_gen_1_0", at=at(200), purge_after="z", blobs=(blob,)))
+    entered = ask(db, "gen_2", now=1200)
+    assert (entered.generation_id, entered.answer) == ("gen_1", Answer.REPLAY)
+
+
+@pytest.mark.parametrize("claim", [PLAIN, RETRY])
+def test_what_was_deleted_is_no_repeat_of_who_did_not_name_it(db: Any, claim: Claim) -> None:
+    """He is given a new one; only who names it is told that it is gone."""
+    bought(db, leaves=True)
+    ended(db)
+    db.write_sync(lambda conn: conn.execute("UPDATE blob SET state = 'deleted'").rowcount)
+    assert ask(db, "gen_2", claim, now=20) == Entered(generation_id="gen_2")
+    bought(db, "gen_3", claim=keyed("a"))
+    ended(db, "gen_3")
+    db.write_sync(lambda conn: conn.execute("UPDATE blob SET state = 'deleting'").rowcount)
+    assert ask(db, "gen_4", keyed("a"), now=20).answer is Answer.EXPIRED
+
+
+def test_what_is_older_than_any_repeat_is_not_looked_at(db: Any) -> None:
+    """The same words asked a thousand times are not searched each time."""
+    bought(db, leaves=True)
+    assert ask(db, "gen_2", now=3000, oldest=at(1)) == Entered(generation_id="gen_2")
+
+
+def test_a_repeat_is_found_by_index() -> None:
+    """Each unkeyed POST looks; a key's whole history would be read each time."""
+    with closing(sqlite3.connect(":memory:")) as conn:
+        conn.executescript(schema())
+        for name in ("orphan", "kin", "twins"):
+            query = queries("joining")[name]
+            values = dict.fromkeys(re.findall(r"(?<!:):(\w+)", re.sub(r"--.*", "", query)), 0)
+            plan = " ".join(row[3] for row in conn.execute(f"EXPLAIN QUERY PLAN {query}", values))
+            wanted = "generation_by_fingerprint (key_id=? AND fingerprint=? AND created_at>?"
+            assert wanted in plan, f"{name}: {plan}"
+            assert "SCAN" not in plan, f"{name}: {plan}"
 
 
 # Doors that are closed

@@ -84,8 +84,8 @@ class Engine:
     async def enter(self, submission: Submission, watcher: Watcher, *, asks_twins: bool = True) -> Entered:
         """Accept a generation, or join the one that this repeats; tell `watcher` what becomes of it.
 
-        With `asks_twins` somebody who seems to wait for the same is named (`twin_id`), and nothing is done: who knows
-        whether he is still there asks him, and comes again without.
+        With `asks_twins` those who seem to wait for the same are named (`twin_ids`), and nothing is done: who knows
+        whether they are still there asks them, and comes again without.
 
         Raises:
             RequestError: Refused before anything was paid: draining, storage low, too many, no price, a key that was
@@ -99,7 +99,7 @@ class Engine:
             entering = entering_of(core, new, submission, may_buy=may_buy, asks_twins=asks_twins)
             await faults.point("accept.before_commit")
             entered = await self._enter(entering)
-            if entered.twin_id is not None:
+            if entered.twin_ids:
                 return entered
             if entered.generation_id is None:
                 assert refusal is not None, "whoever may buy has bought"
@@ -111,8 +111,16 @@ class Engine:
                 self.drive(live)
         if entered.answer is None:
             self._told_accepted(live)
+        elif entered.answer in REFUSALS:
+            raise refusal_of(entered.answer, entered.generation_id)
         else:
-            await self._join(entered, watcher)
+            try:
+                await self._join(entered.generation_id, entered, watcher)
+            except BaseException:
+                # It is counted as somebody who waits, and waits no more: the next repeat must find that out.
+                self.unwatch(entered.generation_id, watcher)
+                self.left(entered.generation_id)
+                raise
         await faults.point("accept.after_commit")
         return entered
 
@@ -127,17 +135,9 @@ class Engine:
             elapsed_s=0.0,
         )
 
-    async def _join(self, entered: Entered, watcher: Watcher) -> None:
-        """Let a repeat wait for what it joined; what has ended is told at once.
-
-        Raises:
-            RequestError: It is given nothing: the key was used for another request, or the image is gone.
-        """
-        core, id_, answer = self._core, entered.generation_id, entered.answer
-        assert id_ is not None
-        assert answer is not None
-        if answer in REFUSALS:
-            raise refusal_of(answer, id_)
+    async def _join(self, id_: str, entered: Entered, watcher: Watcher) -> None:
+        """Let a repeat wait for what it joined; what has ended is told at once."""
+        core, answer = self._core, entered.answer
         core.watchers.add(id_, watcher)
         if answer is Answer.DRIVE_AGAIN:
             assert entered.row is not None
@@ -154,9 +154,21 @@ class Engine:
             state=row.state,
             drive=row.drive,
         )
-        if State(row.state).is_final and not record.has_open_attempts:
+        state = State(row.state)
+        may_still_come = state is State.FAILED and record.has_open_attempts
+        if answer is Answer.REPLAY or (state.is_final and not may_still_come):
             core.watchers.remove(id_, watcher)
             watcher(Ended(record=record))
+        elif not state.is_final and id_ not in self._live:
+            # Nobody drives it: the disk did not take its end, or the answer of the commit that drove it again was lost.
+            await self._take_up(record)
+
+    async def _take_up(self, record: Record) -> None:
+        row = record.generation
+        if State(row.state) is State.QUEUED:
+            self.drive(live_of_row(self._core, row))
+        else:
+            await recover.give_up(self._core, row.id)
 
     @contextlib.contextmanager
     def _admitted(self, submission: Submission) -> Iterator[RequestError | None]:
@@ -203,8 +215,10 @@ class Engine:
         departed, self._departed = self._departed, []
         try:
             return await store.write(enter, entering, departed)
-        except (StorageError, OSError):
+        except BaseException as exc:
             self._departed += departed
+            if not isinstance(exc, StorageError | OSError):
+                raise
             if await store.read(get_generation, entering.new.id) is None:
                 raise
             return Entered(generation_id=entering.new.id)
@@ -397,6 +411,7 @@ class Engine:
         try:
             await self._core.store.write(leave, departed, self._core.owner)
         except (StorageError, OSError) as exc:
+            self._departed += departed
             emit("storage.failed", level="error", message=str(exc))
 
     # Starting and stopping

@@ -12,7 +12,7 @@ from holdfast.engine.core import Core, Live, Target
 from holdfast.errors import RequestError
 from holdfast.generation import parts_for
 from holdfast.money import times, with_margin
-from holdfast.policy.deadlines import generation_s
+from holdfast.policy.deadlines import CALLER_S_MAX, generation_s
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import FAILURE_S, TWIN_AFTER_S, Claim
 from holdfast.policy.prices import unit_price_micros
@@ -52,6 +52,7 @@ def entering_of(
 ) -> Entering:
     """What the accepting commit is given: the purchase, and what it may join instead."""
     now, window_s = core.clock.now(), core.settings.joining.window_s
+    attempts_s = core.settings.deadlines.attempt_s.items()
 
     def before(seconds: float) -> str:
         return rfc3339(now - timedelta(seconds=seconds))
@@ -61,6 +62,8 @@ def entering_of(
         claim=submission.claim or NO_CLAIM,
         may_buy=may_buy,
         asks_twins=asks_twins,
+        # The longest that a generation may be open, and then its window.
+        oldest=before(window_s + CALLER_S_MAX + max(attempt_s for _, attempt_s in attempts_s)),
         success_since=before(window_s),
         failure_since=before(min(FAILURE_S, window_s)),
         twin_before=before(TWIN_AFTER_S),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.answer import FilePieces, write_parts
 from holdfast.gateway.asked import Asked
 from holdfast.gateway.beats import BeatWheel
-from holdfast.gateway.call import Call, Headers, effective_scheme
+from holdfast.gateway.call import Call, CallerLeft, Headers, effective_scheme
 from holdfast.gateway.delivery import finish_and_confirm
 from holdfast.gateway.dialects import Dialect, Rendered, dialect_for
 from holdfast.gateway.generations import resource_of
@@ -26,7 +27,7 @@ from holdfast.gateway.links import LinkMaker
 from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy.admission import storage_low
-from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form
+from holdfast.policy.callers import OPENAI_PYTHON, CallerClass, LateFailure, classify, late_form
 from holdfast.policy.fingerprint import fingerprint
 from holdfast.policy.heartbeats import SILENT, Schedule, schedule_for
 from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, strictest
@@ -144,7 +145,7 @@ class Generator:
         submission = _submission(call, key, asked, join=join, is_strict=preferences.is_strict)
         has_previews = asked.request.partial_images and asked.request.stream and later_s is None
         waiting = _Waiting(previews=deque() if has_previews else None)
-        entered = await self._enter(submission, waiting)
+        entered = await self._enter(call, submission, waiting)
         generation_id = entered.generation_id
         assert generation_id is not None
         held = Held(
@@ -157,36 +158,50 @@ class Generator:
             headers=_headers(generation_id, applied, asked.ignored, is_replay=entered.answer is Answer.REPLAY),
             base_url=self._links.base_of(call),
             waiting=waiting,
-            joins=join in (Join.ALL, Join.RETRIES) or (join is Join.KEYED and submission.is_keyed),
+            joins=self._would_join(submission, join, caller),
             later_at=None if later_s is None else call.received_at + later_s,
         )
         # From here on the store keeps what was asked; the caller waits with nothing but this.
         call.headers = {}
         return held
 
-    async def _enter(self, submission: Submission, waiting: _Waiting) -> Entered:
+    async def _enter(self, call: Call, submission: Submission, waiting: _Waiting) -> Entered:
         try:
             entered = await self._engine.enter(submission, waiting)
-            if entered.twin_id is not None:
-                await self._fate_of(entered.twin_id)
+            if entered.twin_ids:
+                await self._fate_of(entered.twin_ids)
+                if call.has_left:
+                    # Nothing was bought, and nobody would take it.
+                    raise CallerLeft
                 entered = await self._engine.enter(submission, waiting, asks_twins=False)
         except StorageError as exc:
             emit("storage.failed", level="error", message=str(exc))
             raise storage_low("does not take this request") from exc
         return entered
 
-    async def _fate_of(self, generation_id: str) -> None:
-        """Find out whether those who seem to wait for a generation are still there; a while is all that it may take.
+    def _would_join(self, submission: Submission, join: Join, caller: CallerClass) -> bool:
+        """Whether this caller's own repeat would join what it has asked for."""
+        claim = submission.claim
+        assert claim is not None
+        if claim.idempotency_key is not None:
+            return True
+        # openai for Python counts its retries; who does not count them must be recognised without.
+        is_recognised = claim.by_fingerprint or (join is Join.RETRIES and caller.name == OPENAI_PYTHON.name)
+        return is_recognised and self._settings.joining.window_s > 0
+
+    async def _fate_of(self, generation_ids: Sequence[str]) -> None:
+        """Find out whether those who seem to wait for generations are still there; a while is all that it may take.
 
         A departure without a word is seen by the next thing that is sent: a beat, ahead of its time.
         """
-        for waiting in self._held.get(generation_id, ()):
+        asked = [each for id_ in generation_ids for each in self._held.get(id_, ())]
+        for waiting in asked:
             if waiting.hold is not None:
                 waiting.hold.beat_now()
         for _ in range(round(TWIN_WAIT_S / TWIN_POLL_S)):
-            holds = [each.hold for each in self._held.get(generation_id, ()) if each.hold is not None]
-            # Whoever has left is waited for until that is noted.
-            if all(hold.is_there for hold in holds):
+            held = [each for id_ in generation_ids for each in self._held.get(id_, ())]
+            # Whoever has left is waited for until that is noted; one is enough.
+            if len(held) < len(asked) or all(each.hold is None or each.hold.is_there for each in held):
                 return
             await asyncio.sleep(TWIN_POLL_S)
 
@@ -216,7 +231,8 @@ class Generator:
         A body that just broke off would be repeated by some SDKs, and the image bought again.
         """
         for waiting in [each for several in self._held.values() for each in several]:
-            waiting(Ended())
+            if not waiting.ended:
+                waiting(Ended())
 
     async def _hold(self, call: Call, held: Held) -> None:
         waiting = held.waiting
@@ -241,7 +257,8 @@ class Generator:
                 with_image = await self._answer_late(call, record, held)
             else:
                 with_image = await self._answer(call, record, held)
-        await self._confirm(call, held.generation_id, with_image=with_image)
+            is_told = held.later_at is not None or State(record.generation.state).is_final
+        await self._confirm(call, held.generation_id, with_image=with_image, is_told=is_told)
 
     async def _preview(self, call: Call, dialect: Dialect, preview: PartialImage, hold: Hold) -> None:
         template = dialect.partial(preview.index, preview.info, int(self._clock.now().timestamp()))
@@ -310,14 +327,15 @@ class Generator:
         await write_parts(call, rendered.template, rendered.files)
         return rendered.has_images
 
-    async def _confirm(self, call: Call, generation_id: str, *, with_image: bool) -> None:
-        """End the answer, and note whether it arrived."""
+    async def _confirm(self, call: Call, generation_id: str, *, with_image: bool, is_told: bool) -> None:
+        """End the answer, and note whether it arrived; that nobody knows the end yet is no answer to note."""
         if call.has_left:
             emit("caller.left", generation_id=generation_id, held=True)
             return
         arrived = await finish_and_confirm(call, within_s=self._settings.server.body_stall_s)
         if arrived:
-            await self._engine.answered(generation_id, with_image=with_image)
+            if is_told:
+                await self._engine.answered(generation_id, with_image=with_image)
         else:
             emit("caller.left", generation_id=generation_id, held=True)
 
@@ -338,7 +356,8 @@ async def _start(call: Call, rendered: Rendered, headers: Headers) -> None:
 
 def _submission(call: Call, key: KeyRow, asked: Asked, *, join: Join, is_strict: bool) -> Submission:
     end_user = call.headers.get("holdfast-end-user")
-    names_end_user = end_user is not None or asked.request.end_user is not None
+    # A blank is no name: all who leave it out would be one person.
+    names_end_user = bool((end_user or "").strip() or (asked.request.end_user or "").strip())
     return Submission(
         key_id=key.id,
         request=asked.request,

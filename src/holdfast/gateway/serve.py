@@ -267,6 +267,7 @@ async def _wait_for_the_held(gateway: Gateway, grace_s: float) -> None:
     if not await gateway.engine.drain(grace_s):
         return
     # Whoever still waits for a generation that nothing drives would wait for ever.
+    gateway.generator.release()
     gateway.generations.waits.release()
     # The last images are stored; their callers are still being sent them.
     await _until_idle(gateway, ANSWER_S)

@@ -16,7 +16,7 @@ from holdfast.ledger import postings
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import Answer, Claim, Found, answer_to
 from holdfast.store.bookkeeping import post
-from holdfast.store.generations import accept, attempts_of, blobs_of, get_generation, insert_event
+from holdfast.store.generations import accept, get_generation, insert_event
 from holdfast.store.queries import queries
 from holdfast.store.records import GenerationRow, NewGeneration
 from holdfast.types import Charge, worst_charge
@@ -36,6 +36,8 @@ class Entering:
     """Whether it may: a gateway that drains, or is full, still serves repeats."""
     asks_twins: bool = True
     """Whether somebody who seems to wait for the same is named, instead of buying."""
+    oldest: str = ""
+    """What was accepted before this is not looked at: the same words may have been asked a thousand times."""
     success_since: str = ""
     """Successes that ended before this are no longer joined."""
     failure_since: str = ""
@@ -53,8 +55,8 @@ class Entered:
     """What a repeat is given; None where it is none."""
     row: GenerationRow | None = None
     """Of a generation that is driven again."""
-    twin_id: str | None = None
-    """Whose caller is to be asked for before this one buys; nothing was written."""
+    twin_ids: tuple[str, ...] = ()
+    """Whose callers are to be asked for before this one buys; nothing was written."""
 
 
 def enter(conn: sqlite3.Connection, entering: Entering, departed: Sequence[str] = ()) -> Entered:
@@ -70,13 +72,16 @@ def enter(conn: sqlite3.Connection, entering: Entering, departed: Sequence[str] 
         leave(conn, departed, entering.new.watched_by)
     found = _found(conn, entering)
     if found is not None:
-        return _give(conn, entering, found)
+        entered = _give(conn, entering, found)
+        # Nobody named it: what is gone by now is nothing that could be repeated.
+        if entered.answer is not Answer.EXPIRED or entering.claim.idempotency_key is not None:
+            return entered
     if not entering.may_buy:
         return Entered()
     if entering.asks_twins and entering.claim.by_fingerprint:
-        twin = conn.execute(_Q["twin"], _values(entering)).fetchone()
-        if twin is not None:
-            return Entered(twin_id=twin["id"])
+        twins = tuple(row["id"] for row in conn.execute(_Q["twins"], _values(entering)))
+        if twins:
+            return Entered(twin_ids=twins)
     accept(conn, entering.new)
     return Entered(generation_id=entering.new.id)
 
@@ -101,6 +106,7 @@ def _values(entering: Entering) -> dict[str, object]:
         "version": new.fingerprint_version,
         "idempotency_key": new.idempotency_key,
         "owner": new.watched_by,
+        "oldest": entering.oldest,
         "success_since": entering.success_since,
         "failure_since": entering.failure_since,
         "twin_before": entering.twin_before,
@@ -109,16 +115,17 @@ def _values(entering: Entering) -> dict[str, object]:
 
 def _give(conn: sqlite3.Connection, entering: Entering, row: GenerationRow) -> Entered:
     new = entering.new
-    attempts = [each for each in attempts_of(conn, row.id) if each.drive == row.drive]
+    attempts = conn.execute(_Q["charges"], {"id": row.id, "drive": row.drive}).fetchall()
+    (deleted,) = conn.execute(_Q["deleted_images"], {"id": row.id}).fetchone()
     state = State(row.state)
     found = Found(
         is_open=not state.is_final,
         is_failed=state is State.FAILED,
         is_same=row.fingerprint_version != VERSION or row.fingerprint == new.fingerprint,
         code=row.told.code if row.told is not None else None,
-        charge=worst_charge(Charge(each.charge) for each in attempts),
-        open_attempts=sum(each.state in generation.OPEN_ATTEMPT_STATES for each in attempts),
-        is_gone=row.request is None or any(blob.state != "stored" for blob in blobs_of(conn, row.id)),
+        charge=worst_charge(Charge(each["charge"]) for each in attempts),
+        open_attempts=sum(each["state"] in generation.OPEN_ATTEMPT_STATES for each in attempts),
+        is_gone=row.request is None or deleted > 0,
     )
     answer = answer_to(found, is_strict=entering.claim.is_strict)
     if answer is Answer.DRIVE_AGAIN:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from holdfast.errors import StorageError
 from holdfast.gateway import generate
+from holdfast.store.joining import enter
 
 QUICK = {"first_beat_s": 0.1, "beat_s": 0.1}
 KEY = {"Idempotency-Key": "order-1"}
@@ -306,6 +308,102 @@ async def test_another_end_user_never_gets_it(start: Any, upstream: Any, journal
     assert len(upstream.asked) == 4
 
 
+@pytest.mark.parametrize("blank", [{"Holdfast-End-User": ""}, {"Holdfast-End-User": "  "}])
+async def test_a_blank_end_user_is_nobody(start: Any, upstream: Any, journal: Any, blank: dict[str, str]) -> None:
+    """All who leave it empty would be one person to a key that is shared."""
+    gateway = await start(heartbeat=QUICK, joining={"join": "retries"})
+    upstream.gate.clear()
+    wire = await gateway.dial()
+    name, value = next(iter(blank.items()))
+    line = f"\r\n{name}: {value}\r\nHost:".encode()
+    await wire.send(gateway.post().replace(b"\r\nHost:", line, 1))
+    await wire.head()
+    wire.leave(reset=True)
+    await journal.has("caller.left")
+    upstream.gate.set()
+    await gateway.images(headers=blank)
+    assert len(upstream.asked) == 2
+
+
+async def test_of_several_twins_the_one_that_vanished_is_found(
+    start: Any, upstream: Any, journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older one is there, the younger one is not: the repeat is the younger one's."""
+    monkeypatch.setattr("holdfast.engine.submit.TWIN_AFTER_S", 0.0)
+    gateway = await start()
+    monkeypatch.setattr("holdfast.engine.submit.TWIN_AFTER_S", 60.0)
+    upstream.gate.clear()
+    await held(gateway, upstream)
+    younger = await held(gateway, upstream)
+    monkeypatch.setattr("holdfast.engine.submit.TWIN_AFTER_S", 0.0)
+    younger.leave()
+    await asyncio.sleep(0.1)
+    asking = asyncio.create_task(gateway.images())
+    await journal.has("generation.joined")
+    upstream.gate.set()
+    assert (await asking).status == 200
+    assert len(upstream.asked) == 2
+
+
+async def test_a_late_image_is_given_to_the_repeat_of_who_was_told_that_it_is_too_late(
+    gateway: Any, upstream: Any, journal: Any
+) -> None:
+    """504 at his own limit; the image comes, is paid for, and waits for him."""
+    upstream.gate.clear()
+    told = await gateway.images(headers={"Holdfast-Timeout": "0.3", "Prefer": "heartbeat=0"})
+    assert (told.status, told.error["code"]) == (504, "deadline_exceeded")
+    await gateway.idle()
+    upstream.gate.set()
+    await gateway.resource_once(told.generation_id, "succeeded")
+    repeat = await gateway.images()
+    assert (repeat.generation_id, repeat.picture()) == (told.generation_id, upstream.pictures[0])
+    assert len(upstream.asked) == 1
+
+
+async def test_a_repeat_of_part_of_what_was_asked_is_given_it_at_once(start: Any, upstream: Any, a_png: Any) -> None:
+    """One of two images had come when the time was over; the other is still on its way, and nobody waits for it."""
+    gateway = await start()
+    first = a_png()
+
+    async def script(asked: Any, reply: Any) -> None:
+        if len(upstream.asked) == 1:
+            await reply.pictures(first)
+        else:
+            await reply.stall()
+
+    upstream.script = script
+    headers = {**KEY, "Holdfast-Timeout": "1"}
+    told = await gateway.images(headers=headers, n=2)
+    assert told.picture() == first
+    again = await asyncio.wait_for(gateway.images(headers=headers, n=2), 3)
+    assert (again.picture(), again.headers["idempotency-replayed"]) == (first, "true")
+    upstream.script = upstream.draw
+
+
+async def test_what_nobody_drives_is_taken_up_by_its_repeat(
+    gateway: Any, upstream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit's answer was lost, and with it who was to drive it: who asks next does not wait for ever."""
+    upstream.answers(OVERLOADED, status=503)
+    first = await gateway.images(headers=KEY, model="gpt-image-2")
+    assert first.status == 503
+    upstream.script = upstream.draw
+    write = gateway.core.store.write
+
+    async def lost(function: Any, *arguments: Any, **more: Any) -> Any:
+        result = await write(function, *arguments, **more)
+        if function is enter:
+            raise StorageError("The database could not be used: disk I/O error.", reason="broken")
+        return result
+
+    monkeypatch.setattr(gateway.core.store, "write", lost)
+    assert (await gateway.images(headers=KEY, model="gpt-image-2")).status == 503
+    monkeypatch.undo()
+    repeat = await asyncio.wait_for(gateway.images(headers=KEY, model="gpt-image-2"), 5)
+    assert (repeat.status, repeat.generation_id) == (200, first.generation_id)
+    assert len(upstream.asked) == 2
+
+
 # Late failures
 
 
@@ -333,7 +431,14 @@ async def test_an_sdk_that_repeats_is_broken_off_and_its_repeat_is_told(start: A
 
 @pytest.mark.parametrize(
     ("headers", "settings"),
-    [({**SDK, "x-stainless-retry-count": "2"}, {}), (SDK, {"join": "keyed"}), (SDK, {"join": "off"})],
+    [
+        ({**SDK, "x-stainless-retry-count": "2"}, {}),
+        (SDK, {"join": "keyed"}),
+        (SDK, {"join": "off"}),
+        (SDK, {"window_s": 0}),
+        # It repeats without saying so.
+        ({"User-Agent": "volc-sdk-python/1.0.0"}, {"join": "retries"}),
+    ],
 )
 async def test_where_no_repeat_would_join_it_ends_as_text(
     start: Any, upstream: Any, headers: Any, settings: Any

@@ -40,7 +40,8 @@ UPDATE generation SET state = :state, finished_at = :finished_at, purge_after = 
 WHERE id = :id AND state IN ('queued', 'running') AND sequence_number = :sequence_number - 1;
 
 -- name: mark_late
-UPDATE generation SET state = :state, late = 1, partial_result = :partial_result, failure = NULL,
+-- Whatever its caller was told, nobody has the image: a repeat may join it.
+UPDATE generation SET state = :state, late = 1, answered_at = NULL, partial_result = :partial_result, failure = NULL,
   purge_after = :purge_after, purged_at = NULL
 WHERE id = :id;
 

@@ -5,9 +5,10 @@ SELECT * FROM generation WHERE key_id = :key_id AND idempotency_key = :idempoten
 -- Nobody waits for it and nobody has its answer; whose callers another process had, has none. An attempt in flight is
 -- worth joining whatever its caller was told: its image may still come. The oldest first, one for each repeat.
 SELECT * FROM generation
-WHERE key_id = :key_id AND fingerprint = :fingerprint AND fingerprint_version = :version AND idempotency_key IS NULL
+WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
+  AND fingerprint_version = :version AND idempotency_key IS NULL
   AND (callers = 0 OR watched_by <> :owner)
-  AND ((answered_at IS NULL AND (state IN ('queued', 'running')
+  AND ((answered_at IS NULL AND (state IN ('queued', 'running') OR (state = 'succeeded' AND late)
         OR (state = 'succeeded' AND finished_at >= :success_since)
         OR (state = 'failed' AND finished_at >= :failure_since)))
     OR (state = 'failed' AND finished_at >= :success_since AND EXISTS (
@@ -18,17 +19,26 @@ ORDER BY created_at, id LIMIT 1;
 -- For a repeat that says it is one: also what looks received, or looks as if its caller were there. Least joined and
 -- newest first: an SDK repeats its latest call.
 SELECT * FROM generation
-WHERE key_id = :key_id AND fingerprint = :fingerprint AND fingerprint_version = :version AND idempotency_key IS NULL
-  AND (state IN ('queued', 'running') OR (state = 'succeeded' AND finished_at >= :success_since)
+WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
+  AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND (state IN ('queued', 'running') OR (state = 'succeeded' AND (late OR finished_at >= :success_since))
     OR (state = 'failed' AND finished_at >= :failure_since))
 ORDER BY joins, created_at DESC, id DESC LIMIT 1;
 
--- name: twin
--- Somebody seems to wait for the same, and has for a while.
+-- name: twins
+-- Those who seem to wait for the same, and have for a while.
 SELECT id FROM generation
-WHERE key_id = :key_id AND fingerprint = :fingerprint AND fingerprint_version = :version AND idempotency_key IS NULL
-  AND callers > 0 AND watched_by = :owner AND answered_at IS NULL AND created_at <= :twin_before
-ORDER BY created_at, id LIMIT 1;
+WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest AND created_at <= :twin_before
+  AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND callers > 0 AND watched_by = :owner AND answered_at IS NULL
+ORDER BY created_at, id LIMIT 32;
+
+-- name: charges
+-- Without what the upstreams said, which may be megabytes.
+SELECT state, charge FROM attempt WHERE generation_id = :id AND drive = :drive;
+
+-- name: deleted_images
+SELECT count(*) FROM blob WHERE generation_id = :id AND state <> 'stored';
 
 -- name: join
 UPDATE generation SET callers = CASE WHEN watched_by = :owner THEN callers + 1 ELSE 1 END, watched_by = :owner,

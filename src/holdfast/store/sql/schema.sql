@@ -63,7 +63,8 @@ CREATE TABLE generation (
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
 CREATE INDEX generation_open ON generation (created_at) WHERE state IN ('queued', 'running');
-CREATE INDEX generation_by_fingerprint ON generation (key_id, fingerprint) WHERE fingerprint IS NOT NULL;
+CREATE INDEX generation_by_fingerprint ON generation (key_id, fingerprint, created_at, id)
+  WHERE fingerprint IS NOT NULL;
 CREATE INDEX generation_by_key ON generation (key_id, created_at);
 CREATE INDEX generation_to_purge ON generation (purge_after, id) WHERE purged_at IS NULL AND purge_after IS NOT NULL;
 
