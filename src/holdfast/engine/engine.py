@@ -180,7 +180,7 @@ class Engine:
         request = submission.request
         bytes_ = expected_bytes(request.geometry.tier, request.n)
         refusal = self._refusal(bytes_)
-        if refusal is not None and submission.claim is None:
+        if refusal is not None and (submission.claim is None or len(self._core.watchers) >= self._waiting_max):
             raise refusal
         self._entering += 1
         self._reserved_bytes += bytes_
@@ -189,6 +189,11 @@ class Engine:
         finally:
             self._entering -= 1
             self._reserved_bytes -= bytes_
+
+    @property
+    def _waiting_max(self) -> int:
+        """How many may wait, repeats included: each has a connection, and memory."""
+        return 2 * self._core.settings.server.held_max
 
     def _refusal(self, needed_bytes: int) -> RequestError | None:
         load = self._load()

@@ -474,6 +474,21 @@ async def test_a_gateway_that_drains_serves_repeats(gateway: Any, upstream: Any,
     assert len(upstream.asked) == 1
 
 
+async def test_repeats_are_bounded_too(start: Any, upstream: Any, journal: Any) -> None:
+    """A gateway that is full serves some, not any number: each has a connection."""
+    gateway = await start(server={"held_max": 2})
+    upstream.gate.clear()
+    await held(gateway, upstream, **KEY)
+    await held(gateway, upstream, **{"Idempotency-Key": "order-2"})
+    joining = [asyncio.create_task(gateway.images(headers=KEY)) for _ in range(2)]
+    await journal.has("generation.joined", 2)
+    refused = await gateway.images(headers=KEY)
+    assert (refused.status, refused.error["holdfast_code"]) == (503, "queue_full")
+    upstream.gate.set()
+    assert {answer.status for answer in await asyncio.gather(*joining)} == {200}
+    assert len(upstream.asked) == 2
+
+
 async def test_an_image_that_was_deleted_is_410_and_not_bought_again(gateway: Any, upstream: Any) -> None:
     """Never a silent purchase."""
     first = await gateway.images(headers=KEY)
