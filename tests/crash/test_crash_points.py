@@ -51,7 +51,7 @@ async def together(cases: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 async def live(house: Any) -> None:
-    """Live a plain life: parts, several images of one call, a broken connection, a caller with a budget, a cancel."""
+    """Live a plain life: parts, several images of one call, a broken connection, a repeat, a budget, a cancel."""
     await house.post_until_death(
         house.post("[delay=0.06]", n=2),
         house.post("[delay=0.1]", model="gpt-image-2", n=2),
@@ -59,6 +59,9 @@ async def live(house: Any) -> None:
     )
     if house.is_alive:
         await house.post_until_death(house.post("[delay=0.7]", **{"Holdfast-Timeout": "0.3"}))
+    if house.is_alive:
+        named = {"Idempotency-Key": "order-1"}
+        await house.post_until_death(house.post("[delay=0.2]", **named), house.post("[delay=0.2]", **named))
     if house.is_alive:
         await house.post_until_death(house.cancelled("[delay=0.3]"))
 
