@@ -130,7 +130,7 @@ async def test_reference_images_are_cut_out_or_taken_from_before(gateway: Any, u
         ({"images": [{"url": "https://x.example/y"}]}, 400, "invalid_request", "images[0].url", "Send the bytes"),
         ({"images": [{"b64": "bm8="}]}, 400, "invalid_request", "image", "not a whole PNG"),
         ({"images": [{"generation_id": "gen_1"}]}, 404, "generation_not_found", "images[0]", "no such generation"),
-        ({"webhook": {"url": "https://x.example"}}, 400, "invalid_request", "webhook", "not configured"),
+        ({"webhook": {"url": "https://x.example"}}, 400, "invalid_request", "webhook", "POST /v1/webhooks"),
         ({"metadata": {"a": 1}}, 400, "invalid_request", "metadata[...]", "text"),
         ({"n": 11}, 400, "invalid_request", "n", "from 1 to 10"),
     ],
