@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from holdfast.config import Heartbeat
 from holdfast.errors import RequestError
-from holdfast.policy.callers import LateFailure, classify, late_form_without_joining, retry_count
+from holdfast.policy.callers import LateFailure, classify, late_form, retry_count
 from holdfast.policy.heartbeats import schedule_for
 from holdfast.policy.prefer import ASKED_BEAT_S_MIN, HEARTBEAT_S_MAX, asked_timeout_s, parse_prefer
 
@@ -39,7 +39,7 @@ prefers = st.lists(words, max_size=25).map("".join)
 def test_every_caller_has_a_class_and_none_is_cut_without_joining(sent: dict[str, str]) -> None:
     """Whatever a client says of itself, it is told a late failure, and is not made to buy twice."""
     caller = classify(sent)
-    assert late_form_without_joining(caller) is not LateFailure.ABORT
+    assert late_form(caller, joins=False) is not LateFailure.ABORT
     if retry_count(sent) >= 2:
         assert caller.late_failure is not LateFailure.ABORT
     schedule = schedule_for(caller, Heartbeat())
