@@ -22,7 +22,7 @@ LATE = {
     "refused": f"[sim fault=refused_output delay={LATE_S}]",
     "forbidden": f"[sim fault=refused_input delay={LATE_S}]",
 }
-PLAIN = ("openai", "openai-async", "google", "google-async")
+PLAIN_GOOGLE = ("google", "google-async")
 PLAIN_OPENAI = ("openai", "openai-async")
 STREAMS_OPENAI = ("openai-stream", "openai-previews", "openai-async-stream")
 GOOGLE = ("google", "google-async", "google-stream", "google-async-stream")
@@ -49,8 +49,8 @@ def told_late(stage: Any, flavour: str, how: str) -> dict[str, Any]:
     return dict(record)
 
 
-@pytest.mark.parametrize("plain", PLAIN)
-def test_a_late_failure_raises_and_names_the_generation(
+@pytest.mark.parametrize("plain", PLAIN_GOOGLE)
+def test_a_late_failure_raises_in_google_and_names_the_generation(
     late: dict[tuple[str, str], Future[Any]], stage: Any, plain: str
 ) -> None:
     """A 200 that ends in a line of text is no JSON: the SDK raises, at once, and posts no second time."""
@@ -64,16 +64,30 @@ def test_a_late_failure_raises_and_names_the_generation(
     assert told.strip() == f"holdfast: generation {record['id']} failed: upstream_failed: {record['error']['message']}"
 
 
+@pytest.mark.parametrize("plain", PLAIN_OPENAI)
+def test_a_late_failure_raises_in_openai_as_an_early_one_does(
+    late: dict[tuple[str, str], Future[Any]], stage: Any, plain: str
+) -> None:
+    """Its 200 is broken off, its own repeat joins and has the true status: the exception that programs know."""
+    with pytest.raises(openai.InternalServerError) as raised:
+        late[plain, "broken"].result()
+    record = told_late(stage, plain, "broken")
+    assert (raised.value.status_code, raised.value.code) == (502, "upstream_failed")
+    assert isinstance(raised.value.body, dict)
+    assert (raised.value.body["generation_id"], raised.value.body["paid"]) == (record["id"], "unknown")
+
+
 @pytest.mark.parametrize("how", ["refused", "forbidden"])
 @pytest.mark.parametrize("plain", PLAIN_OPENAI)
 def test_a_late_refusal_raises_in_openai(
     late: dict[tuple[str, str], Future[Any]], stage: Any, plain: str, how: str
 ) -> None:
-    """A refusal whose status was spent is told as any late failure: never an empty success."""
-    with pytest.raises(json.JSONDecodeError) as raised:
+    """A refusal whose status was spent is a refusal all the same: never an empty success, never asked for again."""
+    with pytest.raises(openai.BadRequestError) as raised:
         late[plain, how].result()
     record = told_late(stage, plain, how)
-    assert f"{record['id']} failed: content_refused: " in raised.value.doc
+    assert raised.value.code == "moderation_blocked"
+    assert raised.value.response.headers["generation-id"] == record["id"]
 
 
 @pytest.mark.parametrize("how", LATE)
@@ -195,13 +209,12 @@ def test_an_upstream_that_is_busy_is_503_and_invites_a_repeat(stage: Any, status
 
 
 def test_the_invited_repeat_of_openai_gets_the_image(stage: Any) -> None:
-    """Its default retries take the hint: the second POST is served, and only that one is paid."""
+    """Its default retries take the hint: the second POST drives the same generation again, which is paid once."""
     stage.simulator.script({"match": {"prompt_contains": "at the second try"}, "do": ["status=503", "none"]})
     got = stage.begin("openai", "at the second try", retries=openai.DEFAULT_MAX_RETRIES).result()
-    first, second = stage.gateway.generations("at the second try")
-    assert got.generation_id == second
+    assert got.generation_id == stage.only_generation("at the second try")
     assert len(got.images) == 1
-    assert [len(stage.simulator.purchases(each)) for each in (first, second)] == [0, 1]
+    assert len(stage.simulator.purchases(got.generation_id)) == 1
 
 
 @pytest.mark.parametrize("wish", ["status=500", "fault=reset_sent", "fault=truncate"])
