@@ -17,6 +17,7 @@ Inside the system a failure is data (`holdfast.types.Failure`), never one of the
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 from holdfast.types import Failure
 
@@ -93,6 +94,17 @@ class StorageError(HoldfastError):
         self.reason = reason
         """One of `locked`, `full`, `read_only`, `network_file_system`, `owner_changed`, `newer_schema`, `closed`,
         `overloaded`, `broken`."""
+
+
+def failure_of(work: Callable[..., object], *arguments: object) -> OSError | None:
+    """Do something on the disk; tell what went wrong with it, None if nothing did. For work on several, of which one
+    may fail alone.
+    """
+    try:
+        work(*arguments)
+    except OSError as exc:
+        return exc
+    return None
 
 
 def is_disk_full(error: OSError) -> bool:

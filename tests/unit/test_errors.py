@@ -19,6 +19,7 @@ from holdfast.errors import (
     StorageError,
     TransportError,
     UpstreamsExhausted,
+    failure_of,
     is_disk_full,
 )
 from holdfast.types import Charge, Failure, FailureKind, Phase
@@ -84,3 +85,17 @@ def test_the_others_carry_what_their_caller_needs() -> None:
 def test_only_a_full_disk_is_worth_a_second_try(number: int, full: bool) -> None:
     """After a failed sync the second one lies."""
     assert is_disk_full(OSError(number, "")) is full
+
+
+def test_what_fails_on_the_disk_is_told_and_nothing_else_is() -> None:
+    """One of several fails alone; a mistake of ours comes out as it is."""
+
+    def work(error: Exception | None) -> int:
+        if error is not None:
+            raise error
+        return 1
+
+    broken = OSError(5, "Input/output error")
+    assert [failure_of(work, each) for each in (None, broken)] == [None, broken]
+    with pytest.raises(ZeroDivisionError):
+        failure_of(work, ZeroDivisionError())

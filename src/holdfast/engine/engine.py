@@ -70,17 +70,6 @@ class Engine:
 
     # Accepting
 
-    async def submit(self, submission: Submission, watcher: Watcher) -> str:
-        """Accept a generation durably, tell `watcher` what becomes of it, and begin; return its id.
-
-        Raises:
-            RequestError: As `enter` does.
-            StorageError: The disk does not take it; it was not accepted.
-        """
-        entered = await self.enter(submission, watcher, asks_twins=False)
-        assert entered.generation_id is not None
-        return entered.generation_id
-
     async def enter(self, submission: Submission, watcher: Watcher, *, asks_twins: bool = True) -> Entered:
         """Accept a generation, or join the one that this repeats; tell `watcher` what becomes of it.
 
@@ -180,7 +169,7 @@ class Engine:
         request = submission.request
         bytes_ = expected_bytes(request.geometry.tier, request.n)
         refusal = self._refusal(bytes_)
-        if refusal is not None and (submission.claim is None or len(self._core.watchers) >= self._waiting_max):
+        if refusal is not None and (not submission.claim.may_join or len(self._core.watchers) >= self._waiting_max):
             raise refusal
         self._entering += 1
         self._reserved_bytes += bytes_

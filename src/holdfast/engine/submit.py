@@ -14,7 +14,7 @@ from holdfast.generation import parts_for
 from holdfast.money import times, with_margin
 from holdfast.policy.deadlines import CALLER_S_MAX, generation_s
 from holdfast.policy.fingerprint import VERSION
-from holdfast.policy.joining import FAILURE_S, TWIN_AFTER_S, Claim
+from holdfast.policy.joining import FAILURE_S, NO_CLAIM, TWIN_AFTER_S, Claim
 from holdfast.policy.prices import unit_price_micros
 from holdfast.providers.registry import images_per_call
 from holdfast.store.joining import Entering
@@ -31,20 +31,12 @@ class Submission:
     asked_s: float | None = None
     """The caller's own budget, `Holdfast-Timeout`."""
     traceparent: str | None = None
-    claim: Claim | None = None
-    """How it may be recognised as a repeat; None: it is none."""
+    claim: Claim = NO_CLAIM
+    """How it may be recognised as a repeat."""
     fingerprint: bytes | None = None
     """`policy.fingerprint`, beside a claim."""
     has_caller: bool = True
     """Whether somebody is connected for it."""
-
-    @property
-    def is_keyed(self) -> bool:
-        """Whether a repeat names it by an `Idempotency-Key`."""
-        return self.claim is not None and self.claim.idempotency_key is not None
-
-
-NO_CLAIM = Claim(idempotency_key=None, by_fingerprint=False, says_retry=False)
 
 
 def entering_of(
@@ -59,7 +51,7 @@ def entering_of(
 
     return Entering(
         new=new,
-        claim=submission.claim or NO_CLAIM,
+        claim=submission.claim,
         may_buy=may_buy,
         asks_twins=asks_twins,
         # The longest that a generation may be open, and then its window.
@@ -170,7 +162,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         traceparent=submission.traceparent,
         fingerprint=submission.fingerprint,
         fingerprint_version=None if submission.fingerprint is None else VERSION,
-        idempotency_key=submission.claim.idempotency_key if submission.claim is not None else None,
+        idempotency_key=submission.claim.idempotency_key,
         callers=int(submission.has_caller),
         watched_by=core.owner,
         metadata=to_json(request.metadata) if request.metadata else None,

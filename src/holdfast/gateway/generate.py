@@ -27,10 +27,10 @@ from holdfast.gateway.links import LinkMaker
 from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy.admission import storage_low
-from holdfast.policy.callers import OPENAI_PYTHON, CallerClass, LateFailure, classify, late_form
+from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form
 from holdfast.policy.fingerprint import fingerprint
 from holdfast.policy.heartbeats import SILENT, Schedule, schedule_for
-from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, strictest
+from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, strictest, would_join
 from holdfast.policy.latency import prior
 from holdfast.policy.prefer import asked_timeout_s, parse_prefer
 from holdfast.store.joining import Entered
@@ -158,7 +158,12 @@ class Generator:
             headers=_headers(generation_id, applied, asked.ignored, is_replay=entered.answer is Answer.REPLAY),
             base_url=self._links.base_of(call),
             waiting=waiting,
-            joins=self._would_join(submission, join, caller),
+            joins=would_join(
+                submission.claim,
+                join=join,
+                counts_retries=caller.counts_retries,
+                window_s=self._settings.joining.window_s,
+            ),
             later_at=None if later_s is None else call.received_at + later_s,
         )
         # From here on the store keeps what was asked; the caller waits with nothing but this.
@@ -178,16 +183,6 @@ class Generator:
             emit("storage.failed", level="error", message=str(exc))
             raise storage_low("does not take this request") from exc
         return entered
-
-    def _would_join(self, submission: Submission, join: Join, caller: CallerClass) -> bool:
-        """Whether this caller's own repeat would join what it has asked for."""
-        claim = submission.claim
-        assert claim is not None
-        if claim.idempotency_key is not None:
-            return True
-        # openai for Python counts its retries; who does not count them must be recognised without.
-        is_recognised = claim.by_fingerprint or (join is Join.RETRIES and caller.name == OPENAI_PYTHON.name)
-        return is_recognised and self._settings.joining.window_s > 0
 
     async def _fate_of(self, generation_ids: Sequence[str]) -> None:
         """Find out whether those who seem to wait for generations are still there; a while is all that it may take.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -27,12 +27,14 @@ class CallerClass:
     late_failure: LateFailure
     is_impatient: bool = False
     """Whether it gives up after 5 s of silence unless its author thought of it."""
+    counts_retries: bool = False
+    """Whether its repeat says that it is one: `x-stainless-retry-count`."""
 
 
-OPENAI_PYTHON = CallerClass(name="openai-python", late_failure=LateFailure.ABORT)
+OPENAI_PYTHON = CallerClass(name="openai-python", late_failure=LateFailure.ABORT, counts_retries=True)
 HOLDFAST_CLIENT = CallerClass(name="holdfast-client", late_failure=LateFailure.ABORT)
 ARK_PYTHON = CallerClass(name="ark-python", late_failure=LateFailure.ABORT)
-OPENAI_NODE = CallerClass(name="openai-node", late_failure=LateFailure.TEXT)
+OPENAI_NODE = CallerClass(name="openai-node", late_failure=LateFailure.TEXT, counts_retries=True)
 GOOGLE_GENAI = CallerClass(name="google-genai", late_failure=LateFailure.TEXT)
 HTTPX = CallerClass(name="httpx", late_failure=LateFailure.JSON, is_impatient=True)
 OTHER = CallerClass(name="other", late_failure=LateFailure.JSON)
@@ -68,7 +70,7 @@ def classify(headers: Mapping[str, str]) -> CallerClass:
 
 
 def _on_its_last_try(caller: CallerClass) -> CallerClass:
-    return CallerClass(name=caller.name, late_failure=LateFailure.TEXT, is_impatient=caller.is_impatient)
+    return replace(caller, late_failure=LateFailure.TEXT)
 
 
 def retry_count(headers: Mapping[str, str]) -> int:

@@ -56,6 +56,15 @@ class Claim:
     is_strict: bool = False
     """`Prefer: handling=strict`: a generation in flight is not joined but told."""
 
+    @property
+    def may_join(self) -> bool:
+        """Whether there is anything by which it could be recognised."""
+        return self.by_fingerprint or self.idempotency_key is not None
+
+
+NO_CLAIM = Claim(idempotency_key=None, by_fingerprint=False, says_retry=False)
+"""Of a POST that repeats nothing."""
+
 
 def idempotency_key_of(headers: Mapping[str, str]) -> str | None:
     """Read `Idempotency-Key`, quoted as the draft has it or bare as most send it: both name the same.
@@ -102,6 +111,20 @@ def claim_of(headers: Mapping[str, str], *, join: Join, names_end_user: bool, is
         says_retry=says_retry,
         is_strict=is_strict,
     )
+
+
+def would_join(claim: Claim, *, join: Join, counts_retries: bool, window_s: float) -> bool:
+    """Say whether a caller's own repeat would join what it has asked for: only then may its answer be broken off.
+
+    Args:
+        claim: How this POST may be recognised.
+        join: What its key, its route and the gateway allow.
+        counts_retries: Whether its repeat will say that it is one, even where this POST is not.
+        window_s: For how long what has ended is joined without a key.
+    """
+    if claim.idempotency_key is not None:
+        return True
+    return window_s > 0 and (claim.by_fingerprint or (join is Join.RETRIES and counts_retries))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

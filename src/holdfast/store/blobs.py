@@ -11,6 +11,7 @@ from pathlib import Path
 
 from holdfast import faults
 from holdfast.clock import ulid_moment
+from holdfast.errors import failure_of
 from holdfast.store.lock import fsync_folder
 
 
@@ -61,14 +62,11 @@ class LocalBlobs:
     def put_files(self, groups: Sequence[Sequence[tuple[str, Path]]]) -> list[OSError | None]:
         """Put several groups of files with one sync for each folder; tell of each group whether it failed, and how."""
         folders: set[str] = set()
-        failures: list[OSError | None] = []
-        for group in groups:
-            try:
-                folders.update([self._link(key, source) for key, source in group])
-            except OSError as exc:
-                failures.append(exc)
-            else:
-                failures.append(None)
+
+        def put(group: Sequence[tuple[str, Path]]) -> None:
+            folders.update([self._link(key, source) for key, source in group])
+
+        failures = [failure_of(put, group) for group in groups]
         try:
             for folder in folders:
                 fsync_folder(folder)
@@ -115,15 +113,7 @@ class LocalBlobs:
 
     def delete_files(self, keys: Sequence[str]) -> list[OSError | None]:
         """Remove several; tell of each whether that failed, and how."""
-        failures: list[OSError | None] = []
-        for key in keys:
-            try:
-                self.delete(key)
-            except OSError as exc:
-                failures.append(exc)
-            else:
-                failures.append(None)
-        return failures
+        return [failure_of(self.delete, key) for key in keys]
 
     def delete_shared(self, key: str, *, older_than_unix_s: float) -> bool:
         """Remove a shared file unless it was put again since then; False if it stays.

@@ -14,7 +14,7 @@ from holdfast import faults, generation
 from holdfast.generation import Effect, State
 from holdfast.ledger import postings
 from holdfast.policy.fingerprint import VERSION
-from holdfast.policy.joining import Answer, Claim, Found, answer_to
+from holdfast.policy.joining import REFUSALS, Answer, Claim, Found, answer_to
 from holdfast.store.bookkeeping import post
 from holdfast.store.generations import accept, get_generation, insert_event
 from holdfast.store.queries import queries
@@ -22,7 +22,6 @@ from holdfast.store.records import GenerationRow, NewGeneration
 from holdfast.types import Charge, worst_charge
 
 _Q = queries("joining")
-_GIVEN = frozenset({Answer.JOIN, Answer.REPLAY, Answer.DRIVE_AGAIN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +131,7 @@ def _give(conn: sqlite3.Connection, entering: Entering, row: GenerationRow) -> E
         if not entering.may_buy:
             return Entered()
         row = _drive_again(conn, row, found, new)
-    if answer in _GIVEN:
+    if answer not in REFUSALS:
         conn.execute(_Q["join"], {"id": row.id, "owner": new.watched_by})
         faults.point_sync("enter.after_join")
     return Entered(generation_id=row.id, answer=answer, row=row)

@@ -22,6 +22,7 @@ from typing import BinaryIO
 import msgspec
 
 from holdfast import faults
+from holdfast.errors import failure_of
 from holdfast.store.writeback import Writeback
 from holdfast.types import ImageInfo
 from holdfast.wire.answers import Answer, Reader, Role
@@ -251,15 +252,7 @@ def clear(spooled: Spooled) -> None:
 
 def clear_all(answers: Sequence[Spooled]) -> list[OSError | None]:
     """Remove the files of several answers; tell of each whether that failed, and how."""
-    failures: list[OSError | None] = []
-    for spooled in answers:
-        try:
-            clear(spooled)
-        except OSError as exc:
-            failures.append(exc)
-        else:
-            failures.append(None)
-    return failures
+    return [failure_of(clear, spooled) for spooled in answers]
 
 
 def remove(folder: Path, attempt_id: str) -> None:

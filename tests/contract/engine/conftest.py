@@ -318,7 +318,9 @@ class Bench:
         """Submit; give the generation's id and whoever waits for it."""
         caller = Caller()
         submission = Submission(key_id="key_1", request=request or a_request(), **options)
-        return await self.engine.submit(submission, caller), caller
+        entered = await self.engine.enter(submission, caller)
+        assert entered.generation_id is not None
+        return entered.generation_id, caller
 
     async def made(self, request: Request | None = None, **options: Any) -> Record:
         """Submit, wait for the end and for quiet, and give the record."""

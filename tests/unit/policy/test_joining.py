@@ -12,6 +12,7 @@ from holdfast.errors import RequestError
 from holdfast.generation import Redriven, State, apply
 from holdfast.policy.joining import (
     DEFINITE_CODES,
+    NO_CLAIM,
     REFUSALS,
     Answer,
     Found,
@@ -20,6 +21,7 @@ from holdfast.policy.joining import (
     idempotency_key_of,
     refusal,
     strictest,
+    would_join,
 )
 from holdfast.types import Charge
 from holdfast.wire.failures import CODES
@@ -118,6 +120,35 @@ def test_with_a_key_nothing_else_is_looked_at(join: Join) -> None:
     assert claim.is_strict
     with pytest.raises(RequestError):
         claim_of({"idempotency-key": ""}, join=join, names_end_user=False, is_strict=False)
+
+
+@pytest.mark.parametrize(
+    ("join", "headers", "counts", "window_s", "joins"),
+    [
+        (Join.ALL, {}, False, 900.0, True),
+        (Join.ALL, {}, True, 0.0, False),
+        (Join.RETRIES, {}, True, 900.0, True),
+        (Join.RETRIES, {}, False, 900.0, False),
+        (Join.RETRIES, {}, True, 0.0, False),
+        (Join.KEYED, {}, True, 900.0, False),
+        (Join.KEYED, {"idempotency-key": UUID}, False, 0.0, True),
+        (Join.OFF, {"idempotency-key": UUID}, True, 900.0, False),
+    ],
+)
+def test_only_whose_repeat_would_join_may_be_broken_off(
+    join: Join, headers: dict[str, str], counts: bool, window_s: float, joins: bool
+) -> None:
+    """Any other would buy again what it never got."""
+    claim = claim_of(headers, join=join, names_end_user=False, is_strict=False)
+    assert would_join(claim, join=join, counts_retries=counts, window_s=window_s) is joins
+
+
+def test_who_cannot_be_recognised_may_join_nothing() -> None:
+    """A gateway that is full tells it at once, without looking."""
+    assert not NO_CLAIM.may_join
+    assert claim_of({"idempotency-key": UUID}, join=Join.KEYED, names_end_user=False, is_strict=False).may_join
+    assert claim_of({}, join=Join.ALL, names_end_user=False, is_strict=False).may_join
+    assert not claim_of({}, join=Join.RETRIES, names_end_user=False, is_strict=False).may_join
 
 
 # Answers
