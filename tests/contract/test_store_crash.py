@@ -98,10 +98,13 @@ STEPS = [
 POINTS = {
     "enter.before_rows": "opened",
     "accept.before_rows": "opened",
+    "accept.after_generation_row": "opened",
     "accept.after_rows": "opened",
     "store.before_commit:kill:1": "opened",
     "store.after_commit:kill:1": "opened",
     "send.before_rows": "accepted",
+    "send.after_claim_row": "accepted",
+    "send.after_attempt_row": "accepted",
     "send.after_rows": "accepted",
     "store.before_commit:kill:2": "accepted",
     "store.after_commit:kill:2": "accepted",
@@ -113,6 +116,10 @@ POINTS = {
     "blob.before_link": "spooled",
     "blob.after_link": "spooled",
     "settle.before_rows": "stored",
+    "settle.after_attempt_row": "stored",
+    "settle.after_image_rows": "stored",
+    "ending.after_state_row": "stored",
+    "ending.after_postings": "stored",
     "settle.after_rows": "stored",
     "webhook.before_delivery": "stored",
     "webhook.after_delivery": "stored",
@@ -208,4 +215,6 @@ def test_every_point_of_the_store_is_killed_at() -> None:
     folder = Path(holdfast.store.__file__).parent
     source = "".join(path.read_text("utf-8") for path in folder.glob("*.py"))
     points = {line.split('"')[1] for line in source.splitlines() if "faults.point_sync(" in line}
-    assert {point for point in points if not point.startswith("sweeper.")} == {point.split(":")[0] for point in POINTS}
+    # A failure that is driven again needs an upstream that refuses: `tests/crash` has it.
+    told_elsewhere = {point for point in points if point.startswith("sweeper.")} | {"enter.after_driven_row"}
+    assert points - told_elsewhere == {point.split(":")[0] for point in POINTS}

@@ -260,6 +260,19 @@ def test_a_document_too_large_to_keep_leaves_its_images(tmp_path: Path, monkeypa
 # What breaks off
 
 
+def test_a_disk_that_turned_read_only_hides_nothing_that_broke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be removed stays for the sweeper; whoever discards goes on to tell what happened."""
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    writer = writer_of(tmp_path)
+    writer.feed([openai(png(5))[:60]])
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert writer.discard() is None
+    assert names(tmp_path) == ["-0.part"]
+
+
 @pytest.mark.parametrize("cut", [0.3, 0.9])
 def test_a_body_that_breaks_off_raises_and_can_be_discarded(tmp_path: Path, cut: float) -> None:
     """In the middle of an image or after it: its file is closed and removed, a neighbour's stays."""

@@ -2,7 +2,8 @@
 
 It charges when it begins to work on a request, whether or not the caller is still there at the end. A prompt steers it:
 `[delay=0.2]` seconds of work (longer for each further part), `[reset]` closes the connection instead of answering,
-`[half]` sends half an answer and stalls.
+`[half]` sends half an answer and stalls. `[busy]` refuses the first drive with 503 and charges nothing, `[big]` makes a
+picture of 20 MB, `[torn=2]` breaks off behind the second picture of several.
 """
 
 from __future__ import annotations
@@ -17,21 +18,26 @@ import re
 import struct
 import zlib
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 PIXEL_BYTES = 150_000
 """A picture of noise: its answer takes two batches of the transport."""
 
 
-def picture_of(key: str, index: int) -> bytes:
+BIG_BYTES = 20_000_000
+
+
+@lru_cache(maxsize=64)
+def picture_of(key: str, index: int, pixel_bytes: int = PIXEL_BYTES) -> bytes:
     """The picture that a call gets, of its own; a whole PNG."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    noise = random.Random(f"{key}/{index}").randbytes(PIXEL_BYTES)
-    header = struct.pack(">IIBBBBB", 500, 300, 8, 0, 0, 0, 0)
-    rows = zlib.compress(b"".join(b"\x00" + noise[at : at + 500] for at in range(0, PIXEL_BYTES, 500)), 0)
+    noise = random.Random(f"{key}/{index}").randbytes(pixel_bytes)
+    header = struct.pack(">IIBBBBB", 500, pixel_bytes // 500, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\x00" + noise[at : at + 500] for at in range(0, pixel_bytes, 500)), 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
@@ -43,9 +49,13 @@ class Upstream:
         """Requests by `Idempotency-Key`; each was charged when it was begun."""
         self.key_of: dict[str, str] = {}
         """Digest of a picture -> the call that got it."""
+        self.refused = 0
+        """Requests that were answered with 503 and not charged."""
         self.port = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
+        self.sample = picture_of("sample", 0)
+        """A picture that nobody paid for."""
 
     async def start(self) -> None:
         """Listen."""
@@ -83,23 +93,34 @@ class Upstream:
         key = re.search(r"(?im)^idempotency-key: *(\S+)", head)
         assert key is not None, "every call carries its key"
         body = (await reader.readexactly(int(headers["content-length"]))).decode()
+        if "[busy]" in body and key[1].endswith(".0"):
+            self.refused += 1
+            writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            await writer.drain()
+            return
         self.sends[key[1]] += 1
         delay = re.search(r"\[delay=([\d.]+)\]", body)
         part = int(key[1].split(".")[1])
         await asyncio.sleep((float(delay[1]) if delay else 0.05) * (1 + part))
         if "[reset]" in body:
             return
-        answer = self._picture_answer(key[1], json.loads(body), is_gemini=":generateContent" in head)
+        bytes_ = BIG_BYTES if "[big]" in body else PIXEL_BYTES
+        answer = self._picture_answer(key[1], json.loads(body), bytes_, is_gemini=":generateContent" in head)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer))
         if "[half]" in body:
             writer.write(answer[: len(answer) // 2])
             await reader.read()
             return
+        torn = re.search(r"\[torn=(\d)\]", body)
+        if torn is not None:
+            # Behind the closing quote of that picture: all of it is there, and nothing more.
+            last = base64.b64encode(picture_of(key[1], int(torn[1]) - 1, bytes_))
+            answer = answer[: answer.index(last) + len(last) + 1]
         writer.write(answer)
         await writer.drain()
 
-    def _picture_answer(self, key: str, asked: dict[str, Any], *, is_gemini: bool) -> bytes:
-        pictures = [picture_of(key, index) for index in range(asked.get("n", 1))]
+    def _picture_answer(self, key: str, asked: dict[str, Any], bytes_: int, *, is_gemini: bool) -> bytes:
+        pictures = [picture_of(key, index, bytes_) for index in range(asked.get("n", 1))]
         self.key_of |= {hashlib.sha256(picture).hexdigest(): key for picture in pictures}
         coded = [base64.b64encode(picture).decode() for picture in pictures]
         if not is_gemini:

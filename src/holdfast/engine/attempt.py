@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast import faults
+from holdfast.config import Provider
 from holdfast.engine.core import Core, Live, Target
 from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
 from holdfast.money import times
 from holdfast.policy.deadlines import attempt_timeouts
-from holdfast.policy.mishaps import failure_by, reason_of
+from holdfast.policy.mishaps import failure_by, reason_of, results_of_torn
 from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, unfinished
 from holdfast.providers.registry import conversation_for, idempotency_key_of
 from holdfast.store.attempts import begin_attempt
@@ -53,6 +54,8 @@ class SpoolSink(Sink):
         self._on_partial = on_partial
         self.outcome: Spooled | WireError | None = None
         """What `end` made of the body; None before."""
+        self.kept: Spooled | None = None
+        """Images that were whole when the exchange broke."""
 
     def feed(self, pieces: list[Piece]) -> bool:
         """Decode, write, hash; previews are announced as they are finished."""
@@ -78,12 +81,13 @@ class SpoolSink(Sink):
         self.writer.rest()
 
     def close(self) -> None:
-        """Drop what was written: the exchange broke.
+        """Drop what is not whole: the exchange broke.
 
-        A whole answer stays: it is paid for. If the process ends before it is settled, the next start takes it in.
+        A whole answer stays, and a whole image of one that is not: they are paid for. If the process ends before they
+        are settled, the next start takes them in.
         """
         if not self.is_whole:
-            self.writer.discard()
+            self.kept = self.writer.discard()
 
     @property
     def is_whole(self) -> bool:
@@ -144,7 +148,9 @@ async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | 
             emit("storage.failed", level="error", generation_id=live.id, attempt_id=new.id, message=message)
         else:
             emit("fault.internal", level="error", exc=error, generation_id=live.id, attempt_id=new.id)
-        done, failure = None, await talk.end_by(error)
+        failure = await talk.end_by(error)
+        done = talk.kept()
+        failure = failure if done is None else None
     return Attempted(
         new=new,
         done=done,
@@ -170,6 +176,7 @@ class _Talk:
         "_sink",
         "_target",
         "_timeouts",
+        "_wanted",
         "received_at",
         "spooled",
         "status",
@@ -184,6 +191,7 @@ class _Talk:
         self._conversation: Conversation | None = None
         self._inputs: tuple[Path, ...] = ()
         self._is_sent = False
+        self._wanted = live.images_of(new.part)
         self._head: Head | None = None
         self._sink: SpoolSink | None = None
         self.spooled: Spooled | None = None
@@ -255,7 +263,7 @@ class _Talk:
         # An exchange whose time ran out while its last piece was being written has brought everything all the same.
         if isinstance(outcome, Failure) and not (self._sink is not None and self._sink.is_whole):
             await faults.point("receive.after_failure")
-            return conversation.failed(outcome)
+            return self.kept() or conversation.failed(outcome)
         head = self._head
         assert self._sink is not None, "an exchange always had a head"
         assert head is not None
@@ -265,7 +273,7 @@ class _Talk:
         ended = self._sink.outcome
         if isinstance(ended, WireError):
             await core.in_thread(self._sink.close)
-            return conversation.failed(unfinished(ended, head))
+            return self.kept() or conversation.failed(unfinished(ended, head))
         assert ended is not None
         self.spooled = ended
         self.received_at = core.now_text()
@@ -273,6 +281,18 @@ class _Talk:
         verdict = conversation.received(head, self.spooled.answer)
         await faults.point("receive.after_verdict")
         return verdict
+
+    def kept(self) -> Done | None:
+        """Give what an answer that broke off had brought whole: that is paid for, and no loss. None: nothing."""
+        kept = self._sink.kept if self._sink is not None else None
+        if kept is None:
+            return None
+        self.spooled, self.received_at = kept, self._core.now_text()
+        indices = tuple(image.index for image in kept.images)
+        draws_drafts = self._target.upstream.provider is Provider.GEMINI
+        results, drafts = results_of_torn(indices, draws_drafts=draws_drafts, wanted=self._wanted)
+        emit("attempt.torn", level="warning", attempt_id=self._attempt_id, images=len(indices))
+        return Done(results=results, drafts=drafts, answer=kept.answer)
 
     def _on_head(self, head: Head) -> Sink:
         assert self._conversation is not None

@@ -19,7 +19,7 @@ from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
 from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, images_of_part
 from holdfast.log import emit
-from holdfast.policy.mishaps import LOST_WITH_ITS_GENERATION, LOST_WITH_THE_PROCESS
+from holdfast.policy.mishaps import LOST_WITH_ITS_GENERATION, LOST_WITH_THE_PROCESS, results_of_torn
 from holdfast.providers.conversation import Conversation, Done, Failed
 from holdfast.providers.http import Head
 from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
@@ -149,13 +149,10 @@ def _roles_of(row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> tupl
     A model that draws drafts shows its result last. An Images API shows results only, so each of them counts.
     """
     indices = tuple(image.index for image in spooled.images)
-    if spooled.answer.images:
-        results = tuple(image.index for image in spooled.images if image.role is Role.RESULT)
-    elif attempt.provider == Provider.OPENAI.value:
-        results = indices
-    else:
-        results = indices[-1:]
-    results = results[: images_of_part(attempt.part, n=row.n, parts=row.parts)]
+    wanted = images_of_part(attempt.part, n=row.n, parts=row.parts)
+    if not spooled.answer.images:
+        return results_of_torn(indices, draws_drafts=attempt.provider == Provider.GEMINI.value, wanted=wanted)
+    results = tuple(image.index for image in spooled.images if image.role is Role.RESULT)[:wanted]
     return results, tuple(index for index in indices if index not in results)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from holdfast import faults
 from holdfast.errors import RequestError, is_disk_full
 from holdfast.gateway.call import Call
 from holdfast.policy.admission import storage_low
@@ -94,7 +95,9 @@ class _InputSink:
                 param="image",
             )
         key = f"inputs/{info.sha256}"
+        faults.point_sync("accept.before_input")
         self._blobs.put_shared(key, image.path)
+        faults.point_sync("accept.after_input")
         image.path.unlink()
         self.inputs.append(InputImage.of(info, store_key=key))
 

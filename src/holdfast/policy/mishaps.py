@@ -8,6 +8,8 @@ Pure: no I/O, clock or randomness.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
 LOST_WITH_THE_PROCESS = Failure(
@@ -64,6 +66,20 @@ def failure_by(error: Exception, *, is_sent: bool, status: int | None, is_spoole
         detail=f"the gateway failed while this call was in flight: {reason_of(error)}",
         status=status,
     )
+
+
+def results_of_torn(
+    indices: Sequence[int], *, draws_drafts: bool, wanted: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Say which whole images of an answer that broke off are results and which drafts, by their order alone.
+
+    Args:
+        indices: Of the images that came to their end, as they came.
+        draws_drafts: Whether the model shows drafts on its way, and its result last.
+        wanted: How many results were asked for.
+    """
+    results = tuple(indices[-1:] if draws_drafts else indices)[:wanted]
+    return results, tuple(index for index in indices if index not in results)
 
 
 def kept_back(error: OSError) -> Failure:

@@ -64,7 +64,9 @@ def begin_attempt(conn: sqlite3.Connection, new: NewAttempt) -> int | None:
     }
     if conn.execute(_G["claim_generation"], claim).rowcount == 0:
         return None
+    faults.point_sync("send.after_claim_row")
     conn.execute(_Q["insert_attempt"], {**values_of(new), "epoch": epoch, "state": AttemptState.SENT.value})
+    faults.point_sync("send.after_attempt_row")
     sent_to = {"upstream": new.upstream, "part": new.part}
     insert_event(conn, new.generation_id, number, "running", at=new.sent_at, data=sent_to)
     faults.point_sync("send.after_rows")
@@ -97,6 +99,7 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
         return Ended(was_open=False)
     generation.move_attempt(before, after)
     _write_end(conn, end, after, charge)
+    faults.point_sync("settle.after_attempt_row")
     row, part = GenerationRow.of(found), int(found["attempt_part"])
     booking = _booking(found, end, charge, was_exposed=before is AttemptState.UNKNOWN)
     if State(row.state).is_final or before is AttemptState.UNKNOWN:
@@ -111,6 +114,7 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
         finished = None
     else:
         _insert_blobs(conn, row, part, end, late=False)
+        faults.point_sync("settle.after_image_rows")
         finished = _end_part(conn, row, end, rules, booking)
     faults.point_sync("settle.after_rows")
     return Ended(was_open=True, finished=finished)

@@ -41,6 +41,7 @@ def accept(conn: sqlite3.Connection, new: NewGeneration) -> None:
     values = {**values_of(new), "state": transition.state.value, "sequence_number": 1}
     conn.execute(_Q["insert_generation"], values)
     insert_input_refs(conn, new.id, new.inputs)
+    faults.point_sync("accept.after_generation_row")
     post(conn, postings.hold(new.key_id, new.held_micros), generation_id=new.id, drive=0, at=new.created_at)
     insert_event(conn, new.id, 1, "queued", at=new.created_at)
     faults.point_sync("accept.after_rows")
@@ -160,7 +161,9 @@ def end_generation(
     }
     written = conn.execute(_Q["finish_generation"], {"id": row.id, **end}).rowcount
     assert written == 1, "a generation ends once"
+    faults.point_sync("ending.after_state_row")
     post(conn, *bill.transactions, generation_id=row.id, drive=row.drive, at=at, booking=booking)
+    faults.point_sync("ending.after_postings")
     ended = row.but(**end)
     insert_event(conn, row.id, ended.sequence_number, ended.state, at=at)
     tell_end(conn, ended, at)

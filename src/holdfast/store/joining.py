@@ -152,6 +152,7 @@ def _drive_again(conn: sqlite3.Connection, row: GenerationRow, found: Found, new
     }
     written = conn.execute(_Q["drive_again"], values).rowcount
     assert written == 1, "a failure is driven again once"
+    faults.point_sync("enter.after_driven_row")
     post(conn, postings.hold(row.key_id, row.held_micros), generation_id=row.id, drive=drive, at=new.created_at)
     insert_event(conn, row.id, number, "queued", at=new.created_at)
     driven = get_generation(conn, row.id)

@@ -215,12 +215,30 @@ class SpoolWriter:
             else:
                 self._files.append(path)
 
-    def discard(self) -> None:
-        """Let go of an answer that broke off; nothing of it is whole."""
+    def discard(self) -> Spooled | None:
+        """Let go of an answer that broke off, but for images in it that had come to their end: those are durable, and
+        paid for. Give them; None if there are none. May be called again.
+        """
         if self._open is not None:
             self._open.file.close()
             self._open = None
-        _unlink(self._files)
+        whole = [closed for closed in self._closed if closed.info is not None and closed.complete]
+        kept = tuple(closed.path for closed in whole)
+        for path in self._files:
+            # A disk that turned read-only keeps it for a start or the sweeper: why the answer broke off is to be told,
+            # and not that.
+            if path not in kept:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+        self._files = list(kept)
+        if not whole:
+            return None
+        # What the answer would have said of them never came.
+        images = tuple(
+            SpooledImage(index=each.index, role=Role.DRAFT, path=each.path, info=each.info, complete=True)
+            for each in whole
+        )
+        return Spooled(answer=Answer(images=(), document=b"{}"), images=images, files=kept)
 
 
 def _set_attribute(image: Path, data: bytes) -> bool:

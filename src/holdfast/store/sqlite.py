@@ -21,6 +21,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from holdfast import faults
 from holdfast.errors import StorageError, is_disk_full
+from holdfast.log import emit
 from holdfast.store.queries import migrations
 from holdfast.threads import Threads, let_others_first
 
@@ -183,8 +184,17 @@ class SqliteStore:
             batch, ended = self._next_batch()
             if batch:
                 self._commit(batch)
-        self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._checkpoint()
         self._conn.close()
+
+    def _checkpoint(self) -> None:
+        """Bring all that is committed into one file. A disk that does not take it loses nothing: the WAL stays, and
+        the next start reads it.
+        """
+        try:
+            self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as exc:
+            emit("storage.failed", level="error", message=f"the last checkpoint was not made: {exc}")
 
     def _next_batch(self) -> tuple[list[_Write], bool]:
         """Wait for one write, then take what else is there."""

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from holdfast import faults
 from holdfast.errors import ConfigError
 from holdfast.providers.conversation import malformed
 from holdfast.threads import Threads
@@ -38,6 +39,11 @@ ERROR_BODY_BYTES_MAX = 1 << 20
 """An error answer is read this far; what it says stands in its first lines."""
 ERROR_BODY_S = 10.0
 """And for this long: its status is what counts, and the caller waits."""
+LATE_S = 0.25
+"""A timer that comes later than this says that the process stood still (a stop signal, a frozen machine, a blocked
+loop): timers are looked at before sockets then, and an answer that was in time would be told as lost."""
+GRACE_S = 0.5
+"""What such an exchange is given to read what lies with the kernel, once."""
 CROWD = 1000
 """With more exchanges open than this, sockets are made for a crowd. Unread answers would weigh 88 KB each: with 9,800
 that is more than many kernels allow for TCP (`tcp_mem`), and beyond it they drop what comes."""
@@ -115,7 +121,7 @@ class AioTransport:
         self._open += 1
         try:
             async with asyncio.timeout_at(call.began_at + timeouts.total_s) as scope:
-                failure = await self._answered(call, timeouts=timeouts, context=context)
+                failure = await self._answered(call, timeouts=timeouts, scope=scope, context=context)
                 if failure is not None:
                     return failure
                 return await self._receive(call, timeouts=timeouts, scope=scope, on_head=on_head)
@@ -129,8 +135,11 @@ class AioTransport:
             self._open -= 1
             call.close()
 
-    async def _answered(self, call: _Call, *, timeouts: Timeouts, context: ssl.SSLContext | None) -> Failure | None:
+    async def _answered(
+        self, call: _Call, *, timeouts: Timeouts, scope: asyncio.Timeout, context: ssl.SSLContext | None
+    ) -> Failure | None:
         """Connect, send, and wait for the head of the answer; None when it is there."""
+        await faults.point("send.before_connecting")
         try:
             connection = call.connection = await connect(
                 self._pool,
@@ -147,6 +156,7 @@ class AioTransport:
             return breaks.unreachable(Phase.SEND, "the connection closed before the request was written")
         assert connection.transport is not None
         narrow(connection.transport)
+        await faults.point("send.after_connecting")
         try:
             async with asyncio.timeout(timeouts.write_s) as write_scope:
                 await call.send()
@@ -154,7 +164,8 @@ class AioTransport:
             if not write_scope.expired():
                 raise
             return breaks.lost_reply(call.progress, "the request was not taken in time (write_s)")
-        call.watch(timeouts.read_idle_s)
+        await faults.point("send.after_request")
+        call.watch(timeouts.read_idle_s, scope)
         while not connection.has_answered:
             await connection.something()
         parser = connection.parser
@@ -241,9 +252,13 @@ class _Call:
     """One exchange as it goes on: what a failure needs to know about how far it came."""
 
     __slots__ = (
+        "_due_at",
         "_idle_s",
+        "_is_grace",
         "_loop",
+        "_scope",
         "_timer",
+        "_total_at",
         "_unsent",
         "began_at",
         "body",
@@ -261,6 +276,10 @@ class _Call:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._idle_s = 0.0
+        self._due_at = 0.0
+        self._is_grace = False
+        self._scope: asyncio.Timeout | None = None
+        self._total_at: float | None = None
         self._unsent = head
         self.host = parts.hostname or ""
         self.port = parts.port or _PORTS[parts.scheme]
@@ -282,23 +301,44 @@ class _Call:
             await self.body.write(self.connection, head)
         await self.connection.drain()
 
-    def watch(self, idle_s: float) -> None:
-        """From now on, silence for so long ends the exchange; time in which we do not read does not count."""
+    def watch(self, idle_s: float, scope: asyncio.Timeout) -> None:
+        """From now on, silence for so long ends the exchange; time in which we do not read does not count.
+
+        So does the time of `scope`, which is kept here until the head has come: a timer of ours knows when it is late.
+        """
         assert self.connection is not None
         self._idle_s = idle_s
         self.connection.read_at = self._loop.time()
-        self._timer = self._loop.call_later(idle_s, self._on_idle)
+        if not scope.expired():
+            self._scope, self._total_at = scope, scope.when()
+            scope.reschedule(None)
+        self._arm(self.connection.read_at + idle_s)
 
-    def _on_idle(self) -> None:
+    def _arm(self, due_at: float) -> None:
+        self._is_grace = False
+        self._due_at = due_at if self._scope is None or self._total_at is None else min(due_at, self._total_at)
+        self._timer = self._loop.call_at(self._due_at, self._on_due)
+
+    def _on_due(self) -> None:
         connection = self.connection
         assert connection is not None
+        now = self._loop.time()
         if connection.is_over:
             return
-        silent_s = 0.0 if connection.is_paused else self._loop.time() - connection.read_at
+        if now - self._due_at > LATE_S and not self._is_grace:
+            # What came meanwhile lies with the kernel, and was in time.
+            self._is_grace = True
+            self._timer = self._loop.call_later(GRACE_S, self._on_due)
+            return
+        if self._scope is not None and self._total_at is not None and now >= self._total_at:
+            if not self._scope.expired():
+                self._scope.reschedule(now)
+            return
+        silent_s = 0.0 if connection.is_paused else now - connection.read_at
         if silent_s >= self._idle_s:
             connection.fail(Broken("silent for too long (read_idle_s)"))
             return
-        self._timer = self._loop.call_later(self._idle_s - silent_s, self._on_idle)
+        self._arm(now + self._idle_s - silent_s)
 
     @property
     def is_unsent(self) -> bool:
@@ -318,6 +358,9 @@ class _Call:
         assert self.connection.parser is not None
         self.head = self.connection.parser.head
         self.head_at = at
+        if self._scope is not None and not self._scope.expired():
+            self._scope.reschedule(self._total_at)
+        self._scope = None
 
     @property
     def announced_bytes(self) -> int:

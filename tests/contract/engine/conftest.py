@@ -133,6 +133,8 @@ class Reply:
     """What the transport raises instead."""
     when: asyncio.Event | None = None
     """Answers only then."""
+    end_when: asyncio.Event | None = None
+    """Ends its body only then."""
     piece_bytes: int = 700
 
 
@@ -194,6 +196,8 @@ class FakeUpstream:
                 await self._run(sink.feed, [reply.body[at : at + reply.piece_bytes]])
             except WireError as error:
                 return malformed(error, status=head.status)
+        if reply.end_when is not None:
+            await reply.end_when.wait()
         return reply.failure or Exchange(head=head, timings=TIMINGS)
 
     async def _run(self, function: Callable[..., Any], *args: Any) -> Any:

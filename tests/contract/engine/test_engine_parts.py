@@ -302,15 +302,28 @@ async def test_a_disk_that_fails_under_an_answer_is_told_honestly(
     assert (await bench.made()).generation.state == "succeeded"
 
 
-@pytest.mark.parametrize("point", ["spool.before_answer", "spool.finished", "receive.after_body"])
-async def test_a_disk_that_fails_at_the_end_of_an_answer_leaves_no_rest(
+@pytest.mark.parametrize("point", ["spool.before_answer", "spool.finished"])
+async def test_a_disk_that_fails_behind_a_whole_image_does_not_take_it_back(
+    bench: Any, arm: Callable[[str], None], a_picture: bytes, point: str
+) -> None:
+    """It is synced under its last name; what the answer said besides is not needed for it."""
+    arm(f"{point}:error")
+    record = await bench.made()
+    assert (record.generation.state, record.generation.told) == ("succeeded", None)
+    assert bench.bytes_of(record) == a_picture
+    await bench.is_clean(record.generation.id)
+
+
+@pytest.mark.parametrize("point", ["spool.image_began", "spool.image_synced"])
+async def test_a_disk_that_fails_before_an_image_has_its_name_leaves_no_rest(
     bench: Any, arm: Callable[[str], None], point: str
 ) -> None:
-    """Where the last sync failed nothing counts as durable: told as paid, and the room is given back at once."""
+    """Nothing counts as durable then: told as paid, and the room is given back at once."""
     arm(f"{point}:error")
     record = await bench.made()
     assert record.generation.told is not None
     assert record.generation.told.charge == "yes"
+    assert record.blobs == ()
     await bench.is_clean(record.generation.id)
 
 
@@ -328,12 +341,12 @@ async def test_an_answer_that_became_whole_as_its_exchange_was_given_up_is_deliv
     await bench.is_clean(record.generation.id)
 
 
-async def test_an_answer_that_was_not_whole_when_its_exchange_was_given_up_is_none(
+async def test_an_image_that_was_not_whole_when_its_exchange_was_given_up_is_none(
     bench: Any, shapes: Any, a_picture: bytes
 ) -> None:
-    """One byte short of its end: told as the exchange tells it, and nothing is left of it."""
+    """A few bytes short of its end: told as the exchange tells it, and nothing is left of it."""
     passed = Failure(kind=FailureKind.MALFORMED, phase=Phase.RECEIVE, charge=Charge.YES, detail="not whole in time")
-    bench.upstream.usual = shapes.Reply(body=shapes.gemini(a_picture)[:-1], failure=passed)
+    bench.upstream.usual = shapes.Reply(body=shapes.gemini(a_picture).partition(b'"}}')[0][:-4], failure=passed)
     record = await bench.made()
     assert record.generation.told is not None
     assert (record.generation.told.charge, record.blobs) == ("yes", ())

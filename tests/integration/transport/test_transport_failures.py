@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import re
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -114,6 +116,39 @@ async def test_total_time_without_a_head_is_unknown(lab: Any) -> None:
     peer = await lab.answering(*[b"HTTP/1.1 102 Processing\r\n\r\n"] * 40, pause_s=0.05)
     outcome = await lab.ask(peer.url, total_s=0.4)
     assert verdict(outcome) == (LOST, Phase.WAIT, Charge.UNKNOWN)
+
+
+LIMITS = [{"total_s": 0.4}, {"read_idle_s": 0.4}]
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=["total", "idle"])
+async def test_an_answer_that_came_while_the_loop_stood_still_is_read(lab: Any, limit: dict[str, float]) -> None:
+    """It lay with the kernel in time; that a timer of ours is looked at first is no loss of the upstream's."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Any) -> None:
+        os.write(writer.get_extra_info("socket").fileno(), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        time.sleep(1.0)  # noqa: ASYNC251 - this is the fault
+
+    peer = await lab.peer(script)
+    outcome = await lab.ask(peer.url, **limit)
+    assert isinstance(outcome, Exchange)
+    assert outcome.timings.body_bytes == 2
+
+
+@pytest.mark.parametrize("limit", LIMITS, ids=["total", "idle"])
+async def test_a_loop_that_stood_still_for_nothing_ends_the_exchange_all_the_same(
+    lab: Any, limit: dict[str, float]
+) -> None:
+    """Half a second more, once, and no longer."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Any) -> None:
+        time.sleep(1.0)  # noqa: ASYNC251 - this is the fault
+        await asyncio.sleep(30)
+
+    peer = await lab.peer(script)
+    began_at = time.monotonic()
+    assert verdict(await lab.ask(peer.url, **limit)) == (LOST, Phase.WAIT, Charge.UNKNOWN)
+    assert time.monotonic() - began_at < 10.0
 
 
 async def test_request_that_is_not_taken_is_given_up_while_sending(lab: Any) -> None:

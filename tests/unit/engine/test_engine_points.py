@@ -13,7 +13,17 @@ import pytest
 from holdfast import faults
 
 SOURCE = Path(faults.__file__).parent
-POINTS_MIN = 35
+POINTS_MIN = 60
+AREAS = {
+    "accept": ({"accept", "enter"}, 8),
+    "send": ({"send"}, 10),
+    "receive": ({"receive", "spool"}, 8),
+    "settle": ({"settle", "blob", "ending"}, 14),
+    "recovery": ({"recovery"}, 12),
+    "webhook and sweeper": ({"webhook", "sweeper"}, 8),
+    "everything else": ({"cancel", "store"}, 6),
+}
+"""What stands before the dot in the names of an area, and how many points it has at least."""
 COMMITS = {
     "accept": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "send": {"before_commit", "before_rows", "after_rows", "after_commit"},
@@ -59,6 +69,19 @@ def test_every_point_has_a_name_of_its_own() -> None:
 def test_there_are_points_enough() -> None:
     """Crash tests are as good as the places they crash at."""
     assert len(names()) >= POINTS_MIN
+
+
+@pytest.mark.parametrize("area", sorted(AREAS))
+def test_each_area_has_points_enough(area: str) -> None:
+    """Sixty points in one place would leave the others untried."""
+    words, least = AREAS[area]
+    assert len([name for name in names() if name.partition(".")[0] in words]) >= least
+
+
+def test_each_point_belongs_to_one_area() -> None:
+    """A new word is counted somewhere, and none twice."""
+    listed = sorted(word for words, _ in AREAS.values() for word in words)
+    assert listed == sorted({name.partition(".")[0] for name in names()})
 
 
 def test_names_say_where_and_when() -> None:

@@ -15,6 +15,7 @@ from holdfast.policy.mishaps import (
     failure_by,
     kept_back,
     reason_of,
+    results_of_torn,
 )
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
@@ -97,3 +98,20 @@ def test_a_reason_is_a_few_words_of_nobody_s_secrets() -> None:
     assert reason_of(OSError("only words")) == "OSError"
     assert reason_of(FULL) == "No space left on device"
     assert reason_of(StorageError("x", reason="full")) == "StorageError"
+
+
+@pytest.mark.parametrize(
+    ("indices", "draws_drafts", "wanted", "results", "drafts"),
+    [
+        ((0, 1), False, 2, (0, 1), ()),
+        ((0, 1, 2), False, 2, (0, 1), (2,)),
+        ((0, 1, 2), True, 1, (2,), (0, 1)),
+        ((3,), True, 1, (3,), ()),
+        ((), True, 1, (), ()),
+    ],
+)
+def test_whole_images_of_a_torn_answer_are_told_apart_by_their_order(
+    indices: tuple[int, ...], draws_drafts: bool, wanted: int, results: tuple[int, ...], drafts: tuple[int, ...]
+) -> None:
+    """An Images API shows results only; who draws drafts shows its result last. None is lost, and none counts twice."""
+    assert results_of_torn(indices, draws_drafts=draws_drafts, wanted=wanted) == (results, drafts)
