@@ -14,7 +14,7 @@ settings.register_profile("untimed", deadline=None, suppress_health_check=[Healt
 settings.load_profile("untimed")
 
 BOTH_LOOPS = {"test_protocol.py", "test_transport_bodies.py", "test_transport_ends.py"}
-REAL_SOCKETS = {"integration", "acceptance", "crash"}
+REAL_SOCKETS = {"integration", "acceptance", "crash", "http"}
 
 
 def pytest_asyncio_loop_factories(

@@ -157,6 +157,11 @@ async def test_websocket_upgrade_of_a_get_is_answered_as_a_plain_get() -> None:
     [
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a?b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", 400),
         (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400),
         (POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         (POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
@@ -186,6 +191,18 @@ async def test_malformed_requests_are_refused_once_and_never_reach_the_applicati
     assert answer.count(b"HTTP/1.1 ") == 1
     assert b'{"error":{"message":' in answer
     assert seen.bodies == []
+
+
+@pytest.mark.parametrize(
+    "host", [b"", b"a", b"a_b.example:8080", b"127.0.0.1:", b"[::1]", b"[fe80::1]:16888", b"xn--e1a%41"]
+)
+async def test_every_host_that_is_one_is_served(host: bytes) -> None:
+    """A name, an address, a port or none of them: RFC 9110 §7.2 allows even an empty one."""
+    seen = Seen()
+    async with serving(echo(seen)) as port:
+        answer = await exchange(port, b"GET /h HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
+    assert b"200 OK" in answer
+    assert seen.headers[0][b"host"] == host
 
 
 async def test_chunk_extensions_are_bounded() -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from holdfast import __version__
+from holdfast.gateway import openapi_answers as answers
+from holdfast.gateway.asked import DEFAULT_MODEL
+from holdfast.gateway.openapi_answers import COMPONENTS
 from holdfast.policy.prefer import WAIT_S_MAX
+from holdfast.types import Surface
 from holdfast.wire.failures import CODES
 from holdfast.wire.gemini import GenerateContentRequest
 from holdfast.wire.generations import EventResource, GenerationList, GenerationResource
@@ -24,48 +29,26 @@ from holdfast.wire.webhooks import (
     WebhookResource,
 )
 
-_COMPONENTS = "#/components/schemas/"
-_ERROR_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message"],
-            "properties": {
-                "message": {"type": "string"},
-                "type": {"type": "string"},
-                "code": {"type": ["string", "integer", "null"]},
-                "param": {"type": ["string", "null"]},
-                "paid": {"enum": ["no", "yes", "unknown"]},
-                "retryable": {"type": "boolean"},
-                "generation_id": {"type": ["string", "null"]},
-            },
-        }
-    },
-}
-_PROBLEM_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "required": ["type", "title", "status", "code"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "code": {"type": "string"},
-        "paid": {"enum": ["no", "yes", "unknown"]},
-        "retryable": {"type": "boolean"},
-        "generation_id": {"type": ["string", "null"]},
-    },
+_IN_A_PATH: dict[str, Any] = {"type": "string", "pattern": r"^[^/:\u0000-\u001f\u007f]+$"}
+"""One segment; colons are left to Google's methods, control characters are refused."""
+_EXAMPLES: dict[str, dict[str, Any]] = {"model": {"examples": [DEFAULT_MODEL]}}
+_PROMPT = "A lighthouse in a storm"
+_EXAMPLE = {"prompt": _PROMPT, "size": "1K"}
+_GEMINI_EXAMPLE = {"contents": [{"role": "user", "parts": [{"text": _PROMPT}]}]}
+_EVENT_NUMBER: dict[str, Any] = {"type": "string", "pattern": "^[0-9]{0,18}$"}
+_SECONDS: dict[str, Any] = {
+    "type": "string",
+    "pattern": r"^(?:3600|(?:[1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2})(?:\.[0-9]{1,9})?|0\.[0-9]{0,8}[1-9])$",
 }
 _ASKS = [
     (
         "Prefer",
+        {"type": "string"},
         "`heartbeat=N`: seconds between beats; 0: never commit 200 early. `respond-async`: 202 and the status at once. "
         f"`wait=N`: the same after N seconds, at most {WAIT_S_MAX:g}, if it has not ended. The Gemini surface takes "
         "`heartbeat` only.",
     ),
-    ("Holdfast-Timeout", "The whole budget in seconds, at most 3600."),
+    ("Holdfast-Timeout", _SECONDS, "The whole budget in seconds, at most 3600."),
 ]
 _WEBHOOKS = [NewWebhook, WebhookResource, WebhookList, DeliveryResource, DeliveryList, WebhookPayload]
 _ALT_SSE = {"name": "alt", "in": "query", "required": True, "schema": {"const": "sse"}}
@@ -76,12 +59,13 @@ def _asked(name: str, schema: dict[str, Any], description: str, *, where: str = 
     return {"name": name, "in": where, "required": False, "schema": schema, "description": description}
 
 
+_STATED: dict[str, Any] = {"type": "string", "minLength": 1}
 _LIST_PARAMETERS = [
     _asked("status", {"enum": list(STATUSES)}, "Only those that stand so."),
-    _asked("model", {"type": "string"}, "Only those of this model, or of the model with this alias."),
+    _asked("model", _STATED, "Only those of this model, or of the model with this alias."),
     _asked("collected", {"enum": ["true", "false"]}, "Whether image bytes have reached their caller."),
-    _asked("idempotency_key", {"type": "string"}, "The one that was asked for with this `Idempotency-Key`."),
-    _asked("after", {"type": "string"}, "`last_id` of the page before."),
+    _asked("idempotency_key", _STATED, "The one that was asked for with this `Idempotency-Key`."),
+    _asked("after", _STATED, "`last_id` of the page before."),
     _asked(
         "limit",
         {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
@@ -101,11 +85,12 @@ def document() -> bytes:
     types = [ImagesRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
     types += [GenerationList, EventResource, *_WEBHOOKS]
     (images, generate, native, generation, listed, event, *webhooks), schemas = msgspec.json.schema_components(
-        types, ref_template=_COMPONENTS + "{name}"
+        types, ref_template=COMPONENTS + "{name}"
     )
     told = dict(zip(_WEBHOOKS, webhooks, strict=True))
-    schemas["Error"] = _ERROR_SCHEMA
-    schemas["Problem"] = _PROBLEM_SCHEMA
+    schemas.update(answers.SCHEMAS)
+    # What the decoders say in words of their own, to name the near field.
+    schemas["NewWebhook"]["additionalProperties"] = False
     body: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -137,104 +122,158 @@ def document() -> bytes:
 
 
 def _images_paths(schema: dict[str, Any]) -> dict[str, Any]:
-    generations = {
-        "post": _operation(
-            "createImage",
-            "Create images; the caller is held with line feeds until they are there",
-            body=schema,
-            ok={
-                "application/json": {"schema": {"type": "object"}},
-                "text/event-stream": {"schema": {"type": "string"}},
-            },
-        )
+    create = _operation(
+        "createImage",
+        "Create images; the caller is held with line feeds until they are there. After the first of them the status is "
+        "200 whatever comes, and a failure is told in the body",
+        body=schema,
+        example=_EXAMPLE,
+        ok={
+            "application/json": {"schema": answers.either("Images", "GenerationResource", "Error")},
+            **answers.events({"type": "object"}),
+        },
+        codes=(*answers.ASKING, *answers.ENDING),
+    )
+    create["responses"]["202"] = _accepted(answers.either("GenerationResource"))
+    create["responses"]["200"]["links"] = _links("$response.body#/generation_id")
+    both = {
+        name: {"application/json": {"schema": answers.either(name, f"Gemini{name}")}} for name in ("Model", "ModelList")
     }
-    generations["post"]["responses"]["202"] = _accepted({"$ref": _COMPONENTS + "GenerationResource"})
-    models = {"get": _operation("listModels", "Models, in the dialect of the credential's header")}
-    model = {"get": _operation("getModel", "One model", names=["model"])}
-    return {"/v1/images/generations": generations, "/v1/models": models, "/v1/models/{model}": model}
+    models = _operation("listModels", "Models, in the dialect of the credential's header", ok=both["ModelList"])
+    model = _operation("getModel", "One model", names=["model"], ok=both["Model"], codes=("model_not_found",))
+    return {
+        "/v1/images/generations": {"post": create},
+        "/v1/models": {"get": models},
+        "/v1/models/{model}": {"get": model},
+    }
 
 
 def _gemini_paths(schema: dict[str, Any]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
+    whole = {"application/json": {"schema": answers.either("GeneratedContent", "Error")}}
     for version in ("v1beta", "v1"):
         for verb in ("generateContent", "streamGenerateContent"):
             operation = _operation(
                 f"{verb}_{version}",
                 f"Gemini {verb}",
                 body=schema,
+                example=_GEMINI_EXAMPLE,
                 names=["model"],
-                ok={"text/event-stream": {"schema": {"type": "string"}}} if verb.startswith("stream") else None,
+                ok=answers.events(answers.either("GeneratedContent", "Error")) if verb.startswith("stream") else whole,
+                codes=(*answers.ASKING, *answers.ENDING),
+                surface=Surface.GEMINI,
             )
             if verb.startswith("stream"):
                 operation["parameters"].append(_ALT_SSE)
             paths[f"/{version}/models/{{model}}:{verb}"] = {"post": operation}
-    paths["/v1beta/models"] = {"get": _operation("listModelsGemini", "Models, as Gemini lists them")}
-    paths["/v1beta/models/{model}"] = {"get": _operation("getModelGemini", "One model", names=["model"])}
+    listed = {
+        name: {"application/json": {"schema": answers.either(name)}} for name in ("GeminiModel", "GeminiModelList")
+    }
+    paths["/v1beta/models"] = {
+        "get": _operation(
+            "listModelsGemini", "Models, as Gemini lists them", ok=listed["GeminiModelList"], surface=Surface.GEMINI
+        )
+    }
+    paths["/v1beta/models/{model}"] = {
+        "get": _operation(
+            "getModelGemini",
+            "One model",
+            names=["model"],
+            ok=listed["GeminiModel"],
+            codes=("model_not_found",),
+            surface=Surface.GEMINI,
+        )
+    }
     return paths
 
 
+def _links(id_: str, *, webhook: bool = False) -> dict[str, Any]:
+    """Say which operations take what an answer gives."""
+    of_generations = ("getGeneration", "followGeneration", "cancelGeneration", "getImage")
+    named = ("rotateWebhook", "listDeliveries", "deleteWebhook") if webhook else of_generations
+    return {
+        name: {"operationId": name, "parameters": {"id": id_} | ({"index": 0} if name == "getImage" else {})}
+        for name in named
+    }
+
+
 def _generation_paths(native: dict[str, Any], schema: dict[str, Any], listed: dict[str, Any]) -> dict[str, Any]:
+    resource = {"application/json": {"schema": schema}}
     create = _operation(
         "createGeneration",
         "Create images without waiting: the generation as it stands, to be asked for again",
         body=native,
-        ok={"application/json": {"schema": schema}},
-        error="Problem",
+        example=_EXAMPLE,
+        ok=resource,
+        codes=(*answers.ASKING, "generation_not_found"),
+        surface=Surface.GENERATIONS,
     )
     create["responses"]["202"] = _accepted(schema)
     list_ = _operation(
         "listGenerations",
         "The key's own generations, newest first",
         ok={"application/json": {"schema": listed}},
-        error="Problem",
+        surface=Surface.GENERATIONS,
     )
     list_["parameters"] += _LIST_PARAMETERS
-    status = _operation(
-        "getGeneration",
-        "How a generation stands",
-        names=["id"],
-        ok={"application/json": {"schema": schema}},
-        error="Problem",
-    )
+    list_["responses"]["200"]["links"] = _links("$response.body#/data/0/id")
+    known: dict[str, Any] = {"names": ["id"], "ok": resource, "surface": Surface.GENERATIONS}
+    status = _operation("getGeneration", "How a generation stands", codes=("generation_not_found",), **known)
     status["parameters"].append(_PREFER_WAIT)
     cancel = _operation(
         "cancelGeneration",
         "Cancel: free while it is queued; once it was sent, nothing more is bought and what arrives is delivered",
-        names=["id"],
-        ok={"application/json": {"schema": schema}},
-        error="Problem",
+        codes=("generation_not_found", *answers.WRITING),
+        **known,
     )
-    image = _operation(
-        "getImage",
-        "An image by signed link, or with the key; Range and ETag are honoured",
-        names=["id", "index"],
-        ok={"image/*": {"schema": {"type": "string", "format": "binary"}}},
-        error="Problem",
-    )
+    for operation in (create, status):
+        for code in ("200", "202"):
+            if code in operation["responses"]:
+                operation["responses"][code]["links"] = _links("$response.body#/id")
     return {
         "/v1/generations": {"post": create, "get": list_},
         "/v1/generations/{id}": {"get": status},
         "/v1/generations/{id}/cancel": {"post": cancel},
-        "/v1/generations/{id}/images/{index}": {"get": image},
+        "/v1/generations/{id}/images/{index}": {"get": _image()},
     }
 
 
-def _event_paths(event: dict[str, Any]) -> dict[str, Any]:
-    data = {"type": "string", "contentMediaType": "application/json", "contentSchema": event}
-    events = _operation(
-        "followGeneration",
-        "What happens to a generation, as server-sent events; `data` is the schema's, blank lines are beats",
-        names=["id"],
-        ok={"text/event-stream": {"schema": data}},
-        error="Problem",
+def _image() -> dict[str, Any]:
+    """Describe an image's own operation."""
+    bytes_ = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+    image = _operation(
+        "getImage",
+        "An image by signed link, or with the key; Range and ETag are honoured",
+        names=["id", "index"],
+        ok=bytes_,
+        codes=("generation_not_found", "image_expired"),
+        surface=Surface.GENERATIONS,
     )
-    number = {"type": "integer", "minimum": 0}
-    events["parameters"] += [
+    image["parameters"][-1]["schema"] = {"type": "integer", "minimum": 0, "maximum": 999}
+    image["responses"] |= {
+        "206": {"description": "The part that `Range` asked for", "content": bytes_},
+        "304": {"description": "As `If-None-Match` has it"},
+        "416": {"description": "`Range` begins behind the end"},
+    }
+    return image
+
+
+def _event_paths(event: dict[str, Any]) -> dict[str, Any]:
+    follow = _operation(
+        "followGeneration",
+        "What happens to a generation, as server-sent events; blank lines are beats",
+        names=["id"],
+        ok=answers.events(event),
+        codes=("generation_not_found", "overloaded"),
+        surface=Surface.GENERATIONS,
+    )
+    number = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
+    follow["parameters"] += [
         _asked("starting_after", number, "Begin behind this `sequence_number`."),
-        _asked("Last-Event-ID", number, "The same, as browsers send it; it wins.", where="header"),
+        _asked("Last-Event-ID", _EVENT_NUMBER, "The same, as browsers send it; it wins.", where="header"),
     ]
-    events["responses"]["204"] = {"description": "It is over, and all was seen"}
-    return {"/v1/generations/{id}/events": {"get": events}}
+    follow["responses"]["204"] = {"description": "It is over, and all was seen"}
+    return {"/v1/generations/{id}/events": {"get": follow}}
 
 
 def _accepted(schema: dict[str, Any]) -> dict[str, Any]:
@@ -253,25 +292,23 @@ def _accepted(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _webhook_paths(schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     def operation(name: str, summary: str, answer: Any, *, status: str = "200", **more: Any) -> dict[str, Any]:
-        ok = {"application/json": {"schema": schemas[answer]}} if answer else None
-        made = _operation(name, summary, ok=ok, error="Problem", **more)
+        ok = {"application/json": {"schema": schemas[answer]}} if answer else {}
+        made = _operation(name, summary, ok=ok, surface=Surface.GENERATIONS, **more)
         done = made["responses"].pop("200")
         made["responses"] = {status: done if answer else {"description": "Done"}, **made["responses"]}
         # What is asked of generations in headers means nothing here.
         made["parameters"] = [each for each in made["parameters"] if each["in"] != "header"]
         return made
 
-    page = [
-        {"name": "after", "in": "query", "required": False, "schema": {"type": "string"}},
-        {
-            "name": "limit",
-            "in": "query",
-            "required": False,
-            "schema": {"type": "integer", "minimum": 1, "maximum": 100},
-        },
+    known: dict[str, Any] = {"names": ["id"], "codes": ("webhook_not_found", *answers.WRITING)}
+    deliveries = operation("listDeliveries", "What was told to a webhook, newest first", DeliveryList, **known)
+    deliveries["parameters"] += [
+        _asked("after", {"type": "string"}, "The last `id` of the page before."),
+        _asked("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Deliveries on a page."),
     ]
-    deliveries = operation("listDeliveries", "What was told to a webhook, newest first", DeliveryList, names=["id"])
-    deliveries["parameters"] += page
+    deliveries["responses"]["200"]["links"] = {
+        "redeliver": {"operationId": "redeliver", "parameters": {"id": "$response.body#/data/0/id"}}
+    }
     rotate = "A new secret; the one before signs too for 24 hours. `default` signs for URLs of requests"
     created = operation(
         "createWebhook",
@@ -279,20 +316,19 @@ def _webhook_paths(schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
         WebhookResource,
         body=schemas[NewWebhook],
         status="201",
+        codes=answers.READING,
     )
+    created["responses"]["201"]["links"] = _links("$response.body#/id", webhook=True)
+    listed = operation("listWebhooks", "The key's webhooks", WebhookList)
+    listed["responses"]["200"]["links"] = _links("$response.body#/data/0/id", webhook=True)
     again = "Tell an end once more, under the same id"
     return {
-        "/v1/webhooks": {
-            "get": operation("listWebhooks", "The key's webhooks", WebhookList),
-            "post": created,
-        },
-        "/v1/webhooks/{id}": {
-            "delete": operation("deleteWebhook", "Be told no more", None, names=["id"], status="204"),
-        },
-        "/v1/webhooks/{id}/rotate": {"post": operation("rotateWebhook", rotate, WebhookResource, names=["id"])},
+        "/v1/webhooks": {"get": listed, "post": created},
+        "/v1/webhooks/{id}": {"delete": operation("deleteWebhook", "Be told no more", None, status="204", **known)},
+        "/v1/webhooks/{id}/rotate": {"post": operation("rotateWebhook", rotate, WebhookResource, **known)},
         "/v1/webhooks/{id}/deliveries": {"get": deliveries},
         "/v1/webhooks/deliveries/{id}/redeliver": {
-            "post": operation("redeliver", again, DeliveryResource, names=["id"], status="202")
+            "post": operation("redeliver", again, DeliveryResource, status="202", **known)
         },
     }
 
@@ -312,57 +348,60 @@ def _told(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _open_paths() -> dict[str, Any]:
-    paths = {
-        "/healthz": "The process lives",
-        "/readyz": "New work is taken",
-        "/openapi.json": "This document",
-        "/docs": "This document for people",
+    state = {"type": "object", "required": ["status"], "properties": {"status": {"type": "string"}}}
+    as_json = {"application/json": {"schema": state}}
+    open_: dict[str, tuple[str, dict[str, Any]]] = {
+        "/healthz": ("The process lives", as_json),
+        "/readyz": ("New work is taken", as_json),
+        "/openapi.json": ("This document", {"application/json": {"schema": {"type": "object"}}}),
+        "/docs": ("This document for people", {"text/html": {"schema": {"type": "string"}}}),
     }
-    return {
-        path: {
-            "get": {
-                "operationId": path.strip("/").replace(".", "_"),
-                "summary": summary,
-                "security": [],
-                "responses": {"200": {"description": "Yes"}, "503": {"description": "No"}},
-            }
-        }
-        for path, summary in paths.items()
+    paths: dict[str, Any] = {}
+    for path, (summary, ok) in open_.items():
+        operation = _operation(path.strip("/").replace(".", "_"), summary, ok=ok, is_open=True)
+        paths[path] = {"get": operation}
+    paths["/readyz"]["get"]["responses"]["503"] = {
+        "description": "No; `status` says why: it drains, or the disk is full",
+        "content": as_json,
     }
+    return paths
 
 
 def _operation(
     name: str,
     summary: str,
     *,
+    ok: dict[str, Any],
     body: dict[str, Any] | None = None,
-    names: list[str] | None = None,
-    ok: dict[str, Any] | None = None,
-    error: str = "Error",
+    example: dict[str, Any] | None = None,
+    names: Sequence[str] = (),
+    codes: Sequence[str] = (),
+    surface: Surface = Surface.OPENAI,
+    is_open: bool = False,
 ) -> dict[str, Any]:
-    media = "application/problem+json" if error == "Problem" else "application/json"
+    """Describe an operation; `codes` beyond those of every one."""
     parameters: list[dict[str, Any]] = [
-        {"name": each, "in": "path", "required": True, "schema": {"type": "string"}} for each in names or []
+        {"name": each, "in": "path", "required": True, "schema": _IN_A_PATH | _EXAMPLES.get(each, {})} for each in names
     ]
     if body is not None:
         parameters += [
-            {"name": each, "in": "header", "required": False, "schema": {"type": "string"}, "description": what}
-            for each, what in _ASKS
+            {"name": each, "in": "header", "required": False, "schema": schema, "description": what}
+            for each, schema, what in _ASKS
         ]
     operation: dict[str, Any] = {
         "operationId": name,
         "summary": summary,
         "parameters": parameters,
         "responses": {
-            "200": {"description": "Done", "content": ok or {"application/json": {"schema": {"type": "object"}}}},
-            "default": {
-                "description": "Failed; `paid` says what an upstream may have charged. Codes: " + ", ".join(CODES),
-                "content": {media: {"schema": {"$ref": _COMPONENTS + error}}},
-            },
+            "200": {"description": "Done", "content": ok},
+            **answers.failures(surface, codes if is_open else (*answers.KEYED, *codes)),
         },
     }
+    if is_open:
+        operation["security"] = []
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        content = {"schema": body} | ({} if example is None else {"example": example})
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     return operation
 
 

@@ -33,7 +33,9 @@ _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 _WITHOUT_BODY = {204, 304}
 _PLAIN = bytes({*range(256)} - {*range(0x20)} - {0x7F} | {0x09})
 """What a header may hold."""
-_HOST_LIKE = re.compile(rb"^[\x21-\x7e]*$")
+# RFC 9110 §7.2: uri-host [ ":" port ], after RFC 3986 §3.2.2: an address in brackets or a name, either of which may be
+# empty. A user, a path or a query would end up in the links that are made of it.
+_HOST_LIKE = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +325,7 @@ class HoldProtocol(HttpToolsProtocol):
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) > 1 or (version == "1.1" and not hosts):
             self._stop(400, "invalid_request", "A request needs exactly one Host header.")
-        if hosts and not _HOST_LIKE.match(hosts[0]):
+        if hosts and not _HOST_LIKE.fullmatch(hosts[0]):
             self._stop(400, "invalid_request", "The Host header is not valid.")
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if codings:

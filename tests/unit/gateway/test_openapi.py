@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any, cast
 
@@ -13,17 +14,19 @@ import pytest
 
 from holdfast import __version__
 from holdfast.config import Settings
+from holdfast.errors import RequestError
 from holdfast.gateway import openapi
 from holdfast.gateway.app import Endpoint
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.webhooks import Webhooks
+from holdfast.policy.prefer import asked_timeout_s
 from holdfast.types import Charge, Surface
-from holdfast.wire.failures import CODES, content_type_of, render_error
-from holdfast.wire.gemini import GenerateContentRequest
+from holdfast.wire.failures import CODES, content_type_of, render_error, status_of
+from holdfast.wire.gemini import GenerateContentRequest, decode_generate_request
 from holdfast.wire.generations import GenerationResource
-from holdfast.wire.generations_query import PARAMETERS
-from holdfast.wire.generations_request import GenerationsRequest
-from holdfast.wire.openai import ImagesRequest
+from holdfast.wire.generations_query import PARAMETERS, decode_events_query
+from holdfast.wire.generations_request import GenerationsRequest, decode_generations_request
+from holdfast.wire.openai import ImagesRequest, decode_images_request
 
 SPEC: dict[str, Any] = json.loads(openapi.document())
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
@@ -167,6 +170,25 @@ def test_a_body_is_the_definition_that_validates_it(path: str, type_: type[msgsp
     assert set(schema["required"]) == {field.encode_name for field in msgspec.structs.fields(type_) if field.required}
 
 
+def test_examples_are_requests_that_would_be_taken() -> None:
+    """Whoever copies one gets an image."""
+    decoders: dict[str, Callable[[bytes], Any]] = {
+        "ImagesRequest": decode_images_request,
+        "GenerationsRequest": decode_generations_request,
+        "GenerateContentRequest": decode_generate_request,
+    }
+    seen = 0
+    for _, _, operation in operations():
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        if "example" in content:
+            name = content["schema"]["$ref"].rpartition("/")[2]
+            assert decoders[name](json.dumps(content["example"]).encode())
+            seen += 1
+    assert seen == 6
+    model = SPEC["paths"]["/v1/models/{model}"]["get"]["parameters"][0]["schema"]
+    assert model["examples"] == ["nano-banana-pro"]
+
+
 def test_bounds_are_documented() -> None:
     """`n` from 1 to 10, and the other limits a caller would run into."""
     properties = resolved({"$ref": "#/components/schemas/ImagesRequest"})["properties"]
@@ -220,7 +242,7 @@ def test_errors_look_as_documented(surface: Surface) -> None:
         Surface.GENERATIONS: "/v1/generations/{id}",
     }
     (operation,) = SPEC["paths"][paths[surface]].values()
-    ((media, content),) = operation["responses"]["default"]["content"].items()
+    ((media, content),) = operation["responses"]["500"]["content"].items()
     assert media.encode() == content_type_of(surface)
     schema = resolved(content["schema"])
     assert set(schema["required"]) <= set(body)
@@ -229,7 +251,100 @@ def test_errors_look_as_documented(surface: Surface) -> None:
     assert set(inner["required"]) <= set(told)
     assert {"paid", "retryable", "generation_id"} <= set(inner["properties"]) & set(told)
     assert told["paid"] in inner["properties"]["paid"]["enum"]
-    assert all(code in operation["responses"]["default"]["description"] for code in CODES)
+    shown = set(inner["properties"])
+    assert set(told) <= shown, set(told) - shown
+
+
+def codes_of(operation: dict[str, Any]) -> dict[str, set[int]]:
+    """Give the codes that an operation documents, each with its statuses."""
+    found: dict[str, set[int]] = {}
+    for status, response in operation["responses"].items():
+        if int(status) >= 400:
+            for code in CODES.keys() & set(re.findall(r"`(\w+)`", response["description"])):
+                found.setdefault(code, set()).add(int(status))
+    return found
+
+
+def test_a_failure_is_documented_with_its_status() -> None:
+    """No `default` hides what may come; a code stands under the statuses that callers of this surface are sent."""
+    surfaces = {(path_of(each.pattern), each.method.lower()): each.surface for each in served()}
+    for path, method, operation in operations():
+        assert "default" not in operation["responses"]
+        surface = surfaces[path, method]
+        for code, statuses in codes_of(operation).items():
+            wanted = {status_of(surface, code, paid) for paid in Charge}
+            assert statuses - {414} == wanted, (path, code)
+
+
+def test_what_any_request_may_meet_is_documented_everywhere() -> None:
+    """A malformed or slow request fails before anybody knows which operation it is; most ask for a key."""
+    for path, _, operation in operations():
+        assert {"400", "404", "408", "414", "431", "500"} <= set(operation["responses"]), path
+        assert ("401" in operation["responses"]) is (operation.get("security") != []), path
+
+
+def test_every_code_is_documented_somewhere() -> None:
+    """What is missing is not answered by this version, or is no operation's own."""
+    documented = {code for _, _, operation in operations() for code in codes_of(operation)}
+    nowhere = set(CODES) - documented
+    assert nowhere == {
+        "key_revoked",
+        "model_not_allowed",
+        "budget_exhausted",
+        "rate_limited",
+        "concurrency_limited",
+        "method_not_allowed",
+    }
+
+
+def test_links_lead_to_operations_and_name_their_parameters() -> None:
+    """What an answer gives is what the next operation takes."""
+    by_id = {operation["operationId"]: operation for _, _, operation in operations()}
+    links = [
+        link
+        for _, _, operation in operations()
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    assert len(links) >= 15
+    for link in links:
+        target = by_id[link["operationId"]]
+        names = {each["name"] for each in target["parameters"] if each["in"] == "path"}
+        assert set(link["parameters"]) == names
+
+
+def test_what_a_parameter_takes_is_what_its_pattern_says() -> None:
+    """The document's patterns against the code that reads."""
+    follow = SPEC["paths"]["/v1/generations/{id}/events"]["get"]["parameters"]
+    (last,) = [each["schema"]["pattern"] for each in follow if each["name"] == "Last-Event-ID"]
+    create = SPEC["paths"]["/v1/generations"]["post"]["parameters"]
+    (timeout,) = [each["schema"]["pattern"] for each in create if each["name"] == "Holdfast-Timeout"]
+    for text in ("0", "7", "9" * 18, "9" * 19, "-1", "1.0", "x", "٣"):
+        assert bool(re.fullmatch(last, text)) is taken(partial(decode_events_query, {}, text)), text
+    for text in ("1", "0.5", "600", "3599.5", "3600", "3601", "0", "0.0", "-1", "1e3", "NaN", "x"):
+        read = partial(asked_timeout_s, {"holdfast-timeout": text})
+        assert bool(re.fullmatch(timeout, text)) is taken(read), text
+
+
+def taken(read: Callable[[], Any]) -> bool:
+    """Whether something is read without a complaint."""
+    try:
+        read()
+    except RequestError:
+        return False
+    return True
+
+
+def test_what_is_one_segment_of_a_path_is_found() -> None:
+    """An id fits its pattern exactly if an endpoint takes it: colons are Google's, control characters nobody's."""
+    (schema,) = [
+        each["schema"] for each in SPEC["paths"]["/v1/generations/{id}"]["get"]["parameters"] if each["in"] == "path"
+    ]
+    (endpoint,) = [each for each in served() if path_of(each.pattern) == "/v1/generations/{id}"]
+    for text in ("gen_1", "a b", "ä", "a:b", "a/b", ""):
+        assert bool(re.search(schema["pattern"], text)) is bool(endpoint.pattern.fullmatch(f"/v1/generations/{text}"))
+    assert not re.search(schema["pattern"], "a\nb")
+    assert not re.search(schema["pattern"], "a\x7f")
 
 
 class _Loads(HTMLParser):
