@@ -27,6 +27,8 @@ CUT_S = 2.0
 """`proxy_read_timeout`: nginx gives up an upstream that is silent for so long."""
 FIRST_BEAT_S = 0.5
 BEAT_S = 0.5
+HOP_S = 1.0
+"""Half as long again is below `CUT_S` still."""
 UPSTREAM_KEY = "upstream-secret-Jw4Ru"
 SECRETS = ("marker-Qx7Zt", "Jw4Ru", "sig=", "?key")
 """Must stand in no log: part of every prompt, part of the upstream's credential, pieces of query strings."""
@@ -141,6 +143,11 @@ class Gateway(Holdfast):
             time.sleep(0.05)
         return record
 
+    def listed(self, *, collected: bool) -> list[dict[str, Any]]:
+        """List the latest generations by whether their images have arrived."""
+        query = f"collected={str(collected).lower()}&limit=100"
+        return list(_get(f"{self.base_url}/v1/generations?{query}", headers=self._bearer)["data"])
+
     def generations(self, prompt: str) -> list[str]:
         """List generations by what was asked, oldest first: their callers may never have learned their names."""
         with closing(self._database()) as database:
@@ -175,7 +182,12 @@ def settings_for(upstream_url: str) -> dict[str, Any]:
         {"model": "gpt-image-2", "upstreams": [{"upstream": "openai", "model": "gpt-image-2"}]},
     ]
     return {
-        "heartbeat": {"first_beat_s": FIRST_BEAT_S, "beat_s": BEAT_S, "impatient_first_beat_s": FIRST_BEAT_S},
+        "heartbeat": {
+            "first_beat_s": FIRST_BEAT_S,
+            "beat_s": BEAT_S,
+            "impatient_first_beat_s": FIRST_BEAT_S,
+            "redirect_hop_s": HOP_S,
+        },
         "drain": {"grace_s": 5},
         "upstreams": upstreams,
         "routes": routes,

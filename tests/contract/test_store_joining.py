@@ -22,7 +22,7 @@ from holdfast.policy.retention import Retention
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import events_of, get_generation, mark_received, pass_deadline
-from holdfast.store.joining import Entered, Entering, enter, leave
+from holdfast.store.joining import Entered, Entering, come_back, enter, leave
 from holdfast.store.queries import queries, schema
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Told
 from holdfast.store.retention import Receipt
@@ -512,3 +512,21 @@ def callers_of(db: Any) -> int:
     """Connections that wait, as the row has them."""
     count: int = db.write_sync(lambda conn: conn.execute("SELECT callers FROM generation").fetchone()[0])
     return count
+
+
+def test_who_comes_back_is_counted_again(db: Any) -> None:
+    """He repeats nothing: whoever asks next does not take his image, until he leaves for good."""
+    bought(db, leaves=True)
+    db.write_sync(come_back, "gen_1", "me")
+    assert ask(db, "gen_2").generation_id == "gen_2"
+    db.write_sync(leave, ["gen_1"], "me")
+    assert ask(db, "gen_3", asks_twins=False).answer is Answer.JOIN
+
+
+def test_who_comes_back_to_another_process_is_its_first(db: Any) -> None:
+    """What the process before had counted went with it."""
+    bought(db)
+    db.write_sync(come_back, "gen_1", "next")
+    db.write_sync(leave, ["gen_1"], "next")
+    entered = db.write_sync(enter, asking("gen_2", watched_by="next", asks_twins=False))
+    assert (entered.generation_id, entered.answer) == ("gen_1", Answer.JOIN)

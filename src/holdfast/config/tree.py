@@ -76,6 +76,21 @@ class Join(StrEnum):
     OFF = "off"
 
 
+class HoldBy(StrEnum):
+    """What keeps a waiting caller's line open."""
+
+    BEATS = "beats"
+    REDIRECTS = "redirects"
+
+
+class RouteHold(StrEnum):
+    """The same for a route, which may leave it to the gateway."""
+
+    GATEWAY = "gateway"
+    BEATS = "beats"
+    REDIRECTS = "redirects"
+
+
 class CompensationReason(StrEnum):
     """What a customer was charged for and did not get as he had a right to."""
 
@@ -203,6 +218,20 @@ class Heartbeat:
         unit="seconds",
         source="two beats; TCP_USER_TIMEOUT",
         at_least=1,
+    )
+    hold: HoldBy = key(
+        HoldBy.BEATS,
+        "How callers are held who do not say it (`Prefer: hold=`): `beats`, which reach everybody, or `redirects`, "
+        "which keep the true status for those who follow them. Streams always get beats",
+        source="plain httpx, curl and Java follow no redirect by default (measured)",
+    )
+    redirect_hop_s: float = key(
+        30.0,
+        "Silence before a caller held by redirects is sent on; up to half as long again where as many redirects as it "
+        "follows would not cover the deadline",
+        unit="seconds",
+        source="20 redirects, which SDKs follow, then cover the 600 s of 4K; below the 60 s of ALB and nginx",
+        at_least=0.02,
     )
 
 
@@ -342,6 +371,32 @@ class Webhooks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Images to start from that a request names by their address."""
+
+    fetch: bool = key(
+        True,
+        "Whether such images are fetched; otherwise they are refused",
+        source="no credential goes along, and no address inside is asked",
+    )
+    fetch_s: float = key(
+        20.0,
+        "For all images of a request together, before it is accepted",
+        unit="seconds",
+        source="its caller hears nothing meanwhile: below the 30 s of the shortest common idle limit",
+        at_least=0.1,
+    )
+    allow_private: bool = key(
+        False,
+        "Whether they may lie at private, loopback and carrier addresses, short names and any port",
+        source="a key must not reach into the network that the gateway stands in",
+    )
+    allow_http: bool = key(
+        False, "Whether they may be fetched over plain HTTP", source="anybody on the way could put another in its place"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """The log on standard error."""
 
@@ -402,6 +457,11 @@ class Route:
     tls_required: bool = key(False, "Refuse callers who come without TLS", source="plain HTTP on loopback is safe")
     join: Join = key(
         Join.ALL, "Whose repeats join: see `joining.join`", source="the key and the gateway may be stricter"
+    )
+    hold: RouteHold = key(
+        RouteHold.GATEWAY,
+        "How callers of this model are held: `beats`, `redirects`, or as `heartbeat.hold` says",
+        source="a caller's own `Prefer: hold=` counts first",
     )
     default: bool = key(
         False, "Serves requests that name no model", source="else nano-banana-pro, else the first route"
@@ -481,6 +541,7 @@ class Settings:
     latency: LatencySettings = field(default_factory=LatencySettings)
     money: Money = field(default_factory=Money)
     webhooks: Webhooks = field(default_factory=Webhooks)
+    inputs: Inputs = field(default_factory=Inputs)
     log: Log = field(default_factory=Log)
     upstreams: tuple[Upstream, ...] = ()
     routes: tuple[Route, ...] = ()

@@ -25,7 +25,7 @@ from holdfast.policy.joining import refusal as refusal_of
 from holdfast.store.cancelling import ask_cancel
 from holdfast.store.eventlog import EventLog, get_event_log
 from holdfast.store.generations import get_generation, get_record, mark_received
-from holdfast.store.joining import Entered, Entering, enter, leave
+from holdfast.store.joining import Entered, Entering, come_back, enter, leave
 from holdfast.store.listing import Page, Wanted, list_generations
 from holdfast.store.records import Record
 from holdfast.store.retention import Receipt
@@ -143,10 +143,31 @@ class Engine:
             state=row.state,
             drive=row.drive,
         )
-        state = State(row.state)
-        may_still_come = state is State.FAILED and record.has_open_attempts
-        if answer is Answer.REPLAY or (state.is_final and not may_still_come):
-            core.watchers.remove(id_, watcher)
+        await self._attend(record, watcher, awaits_late=answer is not Answer.REPLAY)
+
+    async def rejoin(self, generation_id: str, watcher: Watcher, *, awaits_late: bool) -> None:
+        """Let somebody wait on, who comes back or was told of an end that is not his; what has ended is told at once.
+
+        With `awaits_late` a failure is no end as long as an image may still come.
+        """
+        self._core.watchers.add(generation_id, watcher)
+        record = await self.record(generation_id)
+        assert record is not None
+        await self._attend(record, watcher, awaits_late=awaits_late)
+
+    async def came_back(self, generation_id: str) -> None:
+        """Count a caller again who was noted as gone; if the disk does not take that, a repeat may join beside him."""
+        try:
+            await self._core.store.write(come_back, generation_id, self._core.owner)
+        except (StorageError, OSError) as exc:
+            emit("storage.failed", level="error", generation_id=generation_id, message=str(exc))
+
+    async def _attend(self, record: Record, watcher: Watcher, *, awaits_late: bool) -> None:
+        """See that a watcher of this generation is told: now, or by whoever drives it."""
+        id_, state = record.generation.id, State(record.generation.state)
+        may_still_come = awaits_late and state is State.FAILED and record.has_open_attempts
+        if state.is_final and not may_still_come:
+            self._core.watchers.remove(id_, watcher)
             watcher(Ended(record=record))
         elif not state.is_final and id_ not in self._live:
             # Nobody drives it: the disk did not take its end, or the answer of the commit that drove it again was lost.
@@ -169,7 +190,7 @@ class Engine:
         request = submission.request
         bytes_ = expected_bytes(request.geometry.tier, request.n)
         refusal = self._refusal(bytes_)
-        if refusal is not None and (not submission.claim.may_join or len(self._core.watchers) >= self._waiting_max):
+        if refusal is not None and (not submission.claim.may_join or self.is_crowded):
             raise refusal
         self._entering += 1
         self._reserved_bytes += bytes_
@@ -178,6 +199,11 @@ class Engine:
         finally:
             self._entering -= 1
             self._reserved_bytes -= bytes_
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether nobody else may wait for now."""
+        return len(self._core.watchers) >= self._waiting_max
 
     @property
     def _waiting_max(self) -> int:
@@ -337,6 +363,10 @@ class Engine:
         self._forget(live)
 
     # Waiting and reading
+
+    def watch(self, generation_id: str, watcher: Watcher) -> None:
+        """Tell a watcher from now on; whoever must not miss the end uses `enter` or `rejoin`."""
+        self._core.watchers.add(generation_id, watcher)
 
     def unwatch(self, generation_id: str, watcher: Watcher) -> None:
         """Stop telling a watcher."""

@@ -37,6 +37,8 @@ class Submission:
     """`policy.fingerprint`, beside a claim."""
     has_caller: bool = True
     """Whether somebody is connected for it."""
+    webhook: str | None = None
+    """Where the end is told besides the key's own webhooks."""
 
 
 def entering_of(
@@ -166,6 +168,8 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         callers=int(submission.has_caller),
         watched_by=core.owner,
         metadata=to_json(request.metadata) if request.metadata else None,
+        webhook=submission.webhook,
+        default_webhook_id=core.clock.new_id("whk") if submission.webhook is not None else None,
     )
 
 

@@ -38,6 +38,11 @@ class Asked:
     request: Request
     route: Route
     ignored: tuple[str, ...] = ()
+    webhook: str | None = None
+    """Where the end is told besides the key's own webhooks; whether anything may be sent there is another question."""
+    came_along: tuple[InputImage, ...] | None = None
+    """Which of its images came with the request, where others were fetched: a repeat names those by their address too,
+    whatever is found there then. None: all of them."""
     skeleton: bytes = field(default=b"", repr=False)
     """The body as it was sent, images replaced by their numbers; what a repeat is recognised by."""
 
@@ -144,16 +149,10 @@ def from_native(asked: GenerationsRequest, inputs: tuple[InputImage, ...], route
     """Understand a request of the native surface.
 
     Raises:
-        RequestError: No such model, no such size, or a webhook of its own.
+        RequestError: No such model, or no such size.
     """
     route = routes.find(asked.model)
     upstream = routes.first_upstream(route)
-    if asked.webhook is not None:
-        raise RequestError(
-            "A webhook for one request is not taken here: leave it out, and register one for all of yours with "
-            "POST /v1/webhooks.",
-            param="webhook",
-        )
     geometry = sizes.resolve(
         asked.size,
         aspect_ratio=asked.aspect_ratio,
@@ -171,7 +170,7 @@ def from_native(asked: GenerationsRequest, inputs: tuple[InputImage, ...], route
         size_as_asked=_own_words(asked) if upstream.flavor is Flavor.RELAY else None,
         metadata=asked.metadata,
     )
-    return Asked(request=request, route=route)
+    return Asked(request=request, route=route, webhook=asked.webhook.url if asked.webhook is not None else None)
 
 
 def from_gemini(
@@ -183,8 +182,7 @@ def from_gemini(
         RequestError: No such model, no such size, or too many images.
     """
     route = routes.find(model)
-    if len(inputs) > INPUTS_MAX:
-        raise RequestError(f"At most {INPUTS_MAX} input images are taken; {len(inputs)} were sent.", param="contents")
+    check_count(len(inputs), "contents")
     try:
         geometry = sizes.resolve(
             view.image_size,
@@ -209,6 +207,16 @@ def from_gemini(
         ),
         route=route,
     )
+
+
+def check_count(images: int, param: str) -> None:
+    """See that no more images are sent or named than are taken.
+
+    Raises:
+        RequestError: There are more.
+    """
+    if images > INPUTS_MAX:
+        raise RequestError(f"At most {INPUTS_MAX} input images are taken; {images} were sent.", param=param)
 
 
 def _is_stated(name: str, value: object) -> bool:

@@ -36,10 +36,47 @@ class JsonBody:
 
 
 @dataclass(slots=True)
-class _Open:
+class OpenInput:
+    """An image on its way to the blob store; all of this may wait for the disk: never on the loop."""
+
     path: Path
     file: BinaryIO
     meter: ImageMeter = field(default_factory=ImageMeter)
+
+    @classmethod
+    def at(cls, path: Path) -> OpenInput:
+        """Begin one."""
+        return cls(path, path.open("wb", buffering=0))
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        write_all(self.file, data)
+        self.meter.feed(data)
+
+    def keep(self, blobs: LocalBlobs, *, what: str, param: str) -> InputImage:
+        """Make it durable under its digest.
+
+        Raises:
+            RequestError: It is no whole image; `what` begins the sentence.
+        """
+        os.fsync(self.file.fileno())
+        self.file.close()
+        info, complete = self.meter.finish()
+        if info is None or not complete:
+            self.path.unlink()
+            raise RequestError(f"{what} is not a whole PNG, JPEG, WebP, GIF, HEIC or HEIF file.", param=param)
+        key = f"inputs/{info.sha256}"
+        faults.point_sync("accept.before_input")
+        blobs.put_shared(key, self.path)
+        faults.point_sync("accept.after_input")
+        self.path.unlink()
+        return InputImage.of(info, store_key=key)
+
+    def discard(self) -> None:
+        """Remove it; what its disk did not take is wanted by nobody."""
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.file.close()
 
 
 class _InputSink:
@@ -50,8 +87,8 @@ class _InputSink:
         self._blobs = blobs
         self._spool = spool
         self._name = name
-        self._open: _Open | None = None
-        self._ended: list[tuple[int, _Open]] = []
+        self._open: OpenInput | None = None
+        self._ended: list[tuple[int, OpenInput]] = []
         self.inputs: list[InputImage] = []
 
     @property
@@ -68,11 +105,10 @@ class _InputSink:
         match event:
             case ImageBegan(index=index):
                 path = self._spool / f"input-{self._name}-{index}.part"
-                self._open = _Open(path, path.open("wb", buffering=0))
+                self._open = OpenInput.at(path)
             case ImageBytes(data=data):
                 assert self._open is not None
-                write_all(self._open.file, data)
-                self._open.meter.feed(data)
+                self._open.write(data)
             case ImageEnded(index=index):
                 assert self._open is not None
                 self._ended.append((index, self._open))
@@ -84,22 +120,8 @@ class _InputSink:
             self._keep(*self._ended[0])
             del self._ended[0]
 
-    def _keep(self, index: int, image: _Open) -> None:
-        os.fsync(image.file.fileno())
-        image.file.close()
-        info, complete = image.meter.finish()
-        if info is None or not complete:
-            image.path.unlink()
-            raise RequestError(
-                f"Input image {index} is not a whole PNG, JPEG, WebP, GIF, HEIC or HEIF file.",
-                param="image",
-            )
-        key = f"inputs/{info.sha256}"
-        faults.point_sync("accept.before_input")
-        self._blobs.put_shared(key, image.path)
-        faults.point_sync("accept.after_input")
-        image.path.unlink()
-        self.inputs.append(InputImage.of(info, store_key=key))
+    def _keep(self, index: int, image: OpenInput) -> None:
+        self.inputs.append(image.keep(self._blobs, what=f"Input image {index}", param="image"))
 
     def discard(self) -> None:
         """Remove what a request that failed half-way left open."""
@@ -108,8 +130,7 @@ class _InputSink:
             left.append(self._open)
         with contextlib.ExitStack() as stack:
             for image in left:
-                stack.callback(image.path.unlink, missing_ok=True)
-                stack.callback(_abandon, image.file)
+                stack.callback(image.discard)
         self._ended.clear()
         self._open = None
 
@@ -117,12 +138,6 @@ class _InputSink:
 def expired(where: str) -> RequestError:
     """Tell that an image to start from is gone; `where` names it."""
     return RequestError(f"{where}: the image has been deleted.", code="image_expired", status=410, param=where)
-
-
-def _abandon(file: BinaryIO) -> None:
-    """Close a file that is about to be removed: what its disk did not take is wanted by nobody."""
-    with contextlib.suppress(OSError):
-        file.close()
 
 
 class BodyReader:

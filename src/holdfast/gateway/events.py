@@ -1,7 +1,8 @@
 """`GET /v1/generations/{id}/events`: what happens to a generation, as server-sent events from its log.
 
-Every event is a row that was committed, so a stream that breaks is taken up again behind the last number that was seen,
-by the same process or the next one. Nothing is invented in between: a beat is a blank line.
+Every numbered event is a row that was committed, so a stream that breaks is taken up again behind the last number that
+was seen, by the same process or the next one. Nothing is invented in between: a beat is a blank line. A preview is an
+event without a number: whoever follows at that moment is shown it, and nobody else.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from typing import cast
 
 import msgspec
 
-from holdfast.clock import from_rfc3339
+from holdfast.clock import Clock, from_rfc3339, rfc3339
 from holdfast.config import Settings
 from holdfast.engine.engine import Engine
+from holdfast.engine.watchers import PartialImage
 from holdfast.errors import RequestError
+from holdfast.gateway.answer import FilePieces, write_parts
 from holdfast.gateway.auth import Authenticator
 from holdfast.gateway.beats import BeatWheel
 from holdfast.gateway.call import Call, Headers
@@ -25,7 +28,15 @@ from holdfast.gateway.waits import Wait, Waits
 from holdfast.generation import State
 from holdfast.store.eventlog import EventLog
 from holdfast.wire.fields import mapping_of
-from holdfast.wire.generations import EVENT_TYPES, EventResource, EventType, Status, render_event
+from holdfast.wire.generations import (
+    EVENT_TYPES,
+    EventResource,
+    EventType,
+    PartialImageEvent,
+    Status,
+    render_event,
+    render_partial_image,
+)
 from holdfast.wire.generations_query import decode_events_query
 
 RETRY = b"retry: 2000\n\n"
@@ -38,13 +49,47 @@ _HEADERS: Headers = [
 ]
 
 
+class Beats:
+    """The blank lines of one stream."""
+
+    __slots__ = ("_call", "_is_paused", "beat_s")
+
+    def __init__(self, call: Call, beat_s: float) -> None:
+        self._call = call
+        self._is_paused = False
+        self.beat_s = beat_s
+
+    def tick(self) -> float:
+        """Send one, unless something else is being written; give the seconds until the next."""
+        if not self._is_paused:
+            self._call.write_now(BEAT)
+        return self.beat_s
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Send none meanwhile."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
+
 class EventStreams:
     """Serves the events of generations."""
 
     def __init__(
-        self, *, engine: Engine, auth: Authenticator, settings: Settings, waits: Waits, wheel: BeatWheel
+        self,
+        *,
+        engine: Engine,
+        auth: Authenticator,
+        settings: Settings,
+        waits: Waits,
+        wheel: BeatWheel,
+        clock: Clock,
     ) -> None:
         self._engine = engine
+        self._clock = clock
         self._auth = auth
         self._settings = settings
         self._waits = waits
@@ -71,16 +116,18 @@ class EventStreams:
                 status=503,
                 retry_after_s=FULL_RETRY_S,
             )
-        with self._waits.following(call, id_) as wait:
+        with self._waits.following(call, id_, previews=True) as wait:
             await call.start(200, [*_HEADERS])
             await call.write(RETRY)
-            with self._beating(call):
-                await self._tell(call, wait, id_, key.id, after)
+            with self._beating(call) as beats:
+                await self._tell(call, wait, beats, id_, key.id, after)
         if not call.has_left:
             await call.finish()
 
-    async def _tell(self, call: Call, wait: Wait, id_: str, key_id: str, after: int) -> None:
+    async def _tell(self, call: Call, wait: Wait, beats: Beats, id_: str, key_id: str, after: int) -> None:
         while True:
+            while wait.previews and not wait.is_over:
+                await self._show(call, beats, id_, wait.previews.popleft())
             # Read after following: what is committed in between wakes the wait that comes next.
             log = await self._log(id_, key_id)
             for event in events_after(log, after, self._settings):
@@ -91,17 +138,32 @@ class EventStreams:
                 return
             await wait.sleep()
 
-    @contextmanager
-    def _beating(self, call: Call) -> Iterator[None]:
-        beat_s = self._settings.heartbeat.beat_s
-
-        def beat() -> float:
-            call.write_now(BEAT)
-            return beat_s
-
-        ticket = self._wheel.add(beat_s, beat)
+    async def _show(self, call: Call, beats: Beats, id_: str, preview: PartialImage) -> None:
+        """Send a preview, if it is still there: it is kept only as long as its attempt is in flight."""
         try:
-            yield
+            pieces = FilePieces(preview.path)
+        except FileNotFoundError:
+            return
+        event = PartialImageEvent(
+            id=id_,
+            at=rfc3339(self._clock.now()),
+            partial_image_index=preview.index,
+            mime=preview.info.mime,
+            bytes=preview.info.bytes,
+            width=preview.info.width_px,
+            height=preview.info.height_px,
+            b64_json="0",
+        )
+        # In several writes: a beat in between would end the event.
+        with pieces, beats.paused():
+            await write_parts(call, render_partial_image(event), {0: pieces})
+
+    @contextmanager
+    def _beating(self, call: Call) -> Iterator[Beats]:
+        beats = Beats(call, self._settings.heartbeat.beat_s)
+        ticket = self._wheel.add(beats.beat_s, beats.tick)
+        try:
+            yield beats
         finally:
             ticket.cancel()
 

@@ -3,109 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from holdfast.clock import Clock, from_rfc3339
 from holdfast.config import Join, Settings
+from holdfast.engine.ending import DEADLINE_EXCEEDED
 from holdfast.engine.engine import Engine
 from holdfast.engine.submit import Submission
-from holdfast.engine.watchers import Ended, Notice, PartialImage
+from holdfast.engine.watchers import PartialImage
 from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.answer import FilePieces, write_parts
 from holdfast.gateway.asked import Asked
 from holdfast.gateway.beats import BeatWheel
+from holdfast.gateway.between import Between
 from holdfast.gateway.call import Call, CallerLeft, Headers, effective_scheme
 from holdfast.gateway.delivery import finish_and_confirm
 from holdfast.gateway.dialects import Dialect, Rendered, dialect_for
 from holdfast.gateway.generations import resource_of
+from holdfast.gateway.heads import generation_headers, served_by, server_timing
+from holdfast.gateway.held import Held, Waiting
 from holdfast.gateway.hold import Hold
-from holdfast.gateway.links import LinkMaker
+from holdfast.gateway.links import LinkMaker, Onward
 from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy.admission import storage_low
 from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form
+from holdfast.policy.deadlines import CALLER_S_MAX, attempt_timeout_s, generation_s
 from holdfast.policy.fingerprint import fingerprint
 from holdfast.policy.heartbeats import SILENT, Schedule, schedule_for
-from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, strictest, would_join
+from holdfast.policy.hops import Hop, holds_by_redirects, hop_for
+from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, refusal, strictest, would_join
 from holdfast.policy.latency import prior
-from holdfast.policy.prefer import asked_timeout_s, parse_prefer
+from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
 from holdfast.store.joining import Entered
 from holdfast.store.records import KeyRow, Record, Told
-from holdfast.types import Charge, Surface, Tier
+from holdfast.types import Charge, Request, Tier, worst_charge
 from holdfast.wire.generations import render_generation
 from holdfast.wire.template import length_of
 
 TWIN_POLL_S = 0.02
-_MILLISECOND = timedelta(milliseconds=1)
 NOT_AWAITED = Told(
     code="outcome_unknown",
     message="The gateway ended its wait before it knew how this generation ends; ask for it later, by its id.",
     charge=Charge.UNKNOWN,
 )
 """Told where the record has no end: the gateway is stopped, or its disk does not take what it has to write."""
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """What the engine has told one caller so far."""
-
-    hold: Hold | None = None
-    ended: bool = False
-    is_due: bool = False
-    """The caller wants to be told how it stands now, finished or not."""
-    record: Record | None = None
-    """What it ended with, where that was told with the end."""
-    previews: deque[PartialImage] | None = None
-
-    def __call__(self, notice: Notice) -> None:
-        if isinstance(notice, PartialImage):
-            if self.previews is not None:
-                self.previews.append(notice)
-        else:
-            self.ended, self.record = True, notice.record
-        if self.hold is not None:
-            self.hold.wake()
-
-    def fall_due(self) -> None:
-        """Wait no longer."""
-        self.is_due = True
-        if self.hold is not None:
-            self.hold.wake()
+OUT_OF_TIME = replace(
+    DEADLINE_EXCEEDED,
+    message="The time that this call gave was over before an image arrived. The generation that it joined goes on; ask "
+    "for it later, by its id.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """A caller whose generation was accepted: all that is kept of it while it waits."""
+class _Way:
+    """How a caller is held."""
 
-    generation_id: str
-    dialect: Dialect
-    caller: CallerClass
     schedule: Schedule
-    headers: Headers
-    base_url: str
-    """Where this caller reached us; links are made of it."""
-    waiting: _Waiting
-    joins: bool
-    """Whether a repeat that says it is one would join: then a late failure may be told by breaking off."""
-    later_at: float | None = None
-    """Loop time, seconds, at which the status is told instead of the answer; None: the caller is held."""
-
-    @property
-    def is_native(self) -> bool:
-        """Whether the caller is told the resource, however it ended."""
-        return self.dialect.request.surface is Surface.GENERATIONS
-
-    def head(self) -> Headers:
-        """The headers of an early 200."""
-        return [(b"content-type", self.dialect.content_type), *self.headers]
-
-    def note_commit(self) -> None:
-        """Record that the status is spent."""
-        emit("beat.committed", generation_id=self.generation_id, caller=self.caller.name)
+    applied: tuple[str, ...]
+    hop: Hop | None = None
 
 
 class Generator:
@@ -120,8 +82,9 @@ class Generator:
         self._wheel = wheel
         self._links = links
         self._root = root
-        self._held: dict[str, list[_Waiting]] = {}
+        self._held: dict[str, list[Waiting]] = {}
         """By generation: repeats that joined wait beside whom they repeat."""
+        self._between = Between(engine.left)
 
     async def accept(self, call: Call, key: KeyRow, asked: Asked) -> Held:
         """Accept one POST durably, and begin.
@@ -140,23 +103,23 @@ class Generator:
         caller = classify(call.headers)
         preferences = parse_prefer(call.headers.get("prefer"))
         later_s = preferences.later_on(asked.request.surface)
-        applied = preferences.applied if later_s is None else preferences.later_applied
         join = strictest(Join(key.join_mode), asked.route.join, self._settings.joining.join)
         submission = _submission(call, key, asked, join=join, is_strict=preferences.is_strict)
         has_previews = asked.request.partial_images and asked.request.stream and later_s is None
-        waiting = _Waiting(previews=deque() if has_previews else None)
+        waiting = Waiting(previews=deque() if has_previews else None)
         entered = await self._enter(call, submission, waiting)
         generation_id = entered.generation_id
         assert generation_id is not None
+        is_replay, has_joined = entered.answer is Answer.REPLAY, entered.answer is Answer.JOIN
+        way = self._way_of(call, asked, preferences, caller, submission.asked_s)
         held = Held(
             generation_id=generation_id,
             dialect=dialect_for(asked.request, self._root),
             caller=caller,
-            schedule=schedule_for(caller, self._settings.heartbeat, asked_beat_s=preferences.heartbeat_s)
-            if later_s is None
-            else SILENT,
-            headers=_headers(generation_id, applied, asked.ignored, is_replay=entered.answer is Answer.REPLAY),
+            schedule=way.schedule,
+            headers=generation_headers(generation_id, way.applied, asked.ignored, is_replay=is_replay),
             base_url=self._links.base_of(call),
+            path=call.path,
             waiting=waiting,
             joins=would_join(
                 submission.claim,
@@ -165,12 +128,74 @@ class Generator:
                 window_s=self._settings.joining.window_s,
             ),
             later_at=None if later_s is None else call.received_at + later_s,
+            outlasts=has_joined and later_s is None,
+            # Whose generation it is, is told by the engine, which ends it.
+            budget_at=call.received_at + submission.asked_s if has_joined and submission.asked_s is not None else None,
+            hop=way.hop,
+            hop_at=_hop_at(call, way.hop),
+            may_be_gone=is_replay,
         )
         # From here on the store keeps what was asked; the caller waits with nothing but this.
         call.headers = {}
         return held
 
-    async def _enter(self, call: Call, submission: Submission, waiting: _Waiting) -> Entered:
+    def _way_of(
+        self, call: Call, asked: Asked, preferences: Preferences, caller: CallerClass, asked_s: float | None
+    ) -> _Way:
+        """Choose how a caller is held, and what of its wishes is honoured by that."""
+        beats = self._settings.heartbeat
+        if preferences.later_on(asked.request.surface) is not None:
+            return _Way(schedule=SILENT, applied=preferences.later_applied)
+        is_redirected = holds_by_redirects(preferences, route=asked.route.hold, gateway=beats.hold)
+        if asked.request.stream or not is_redirected:
+            # Whoever reads a stream is told by it; nothing else is a stream.
+            schedule = schedule_for(caller, beats, asked_beat_s=preferences.heartbeat_s)
+            return _Way(schedule=schedule, applied=preferences.applied)
+        hop = hop_for(caller, beats, longest_s=self._longest_s(asked.request.geometry.tier, asked_s))
+        schedule = hop.schedule(schedule_for(caller, beats))
+        return _Way(schedule=schedule, applied=preferences.redirected_applied, hop=hop)
+
+    def _longest_s(self, tier: Tier, asked_s: float | None) -> float:
+        deadlines = self._settings.deadlines
+        attempt_s = 0.0 if asked_s is not None else attempt_timeout_s(tier, deadlines)
+        return generation_s(tier, deadlines, asked_s=asked_s) + attempt_s
+
+    async def resume(self, call: Call, record: Record, onward: Onward) -> None:
+        """Go on holding a caller who was sent on, until its generation has ended, or send it on once more.
+
+        Raises:
+            RequestError: What was asked is gone, with its images.
+        """
+        row, beats = record.generation, self._settings.heartbeat
+        if row.request is None:
+            raise refusal(Answer.EXPIRED, row.id)
+        caller, tier = classify(call.headers), Tier(row.tier)
+        budget_s = (from_rfc3339(row.deadline_at) - from_rfc3339(row.created_at)).total_seconds()
+        longest_s = self._longest_s(tier, min(budget_s, CALLER_S_MAX) if row.hard_deadline else None)
+        hop = hop_for(caller, beats, longest_s=longest_s, number=onward.hop)
+        left_s = None if onward.until is None else onward.until / 1000 - self._clock.now().timestamp()
+        held = Held(
+            generation_id=row.id,
+            dialect=dialect_for(msgspec.json.decode(row.request, type=Request), self._root),
+            caller=caller,
+            schedule=hop.schedule(schedule_for(caller, beats)),
+            headers=generation_headers(row.id, parse_prefer("hold=redirects").redirected_applied),
+            base_url=self._links.base_of(call),
+            path=call.path,
+            waiting=Waiting(),
+            # Its repeat is the POST, of which nothing is known here.
+            joins=False,
+            outlasts=left_s is not None,
+            budget_at=None if left_s is None else call.received_at + max(0.0, left_s),
+            hop=hop,
+            hop_at=_hop_at(call, hop),
+            may_be_gone=True,
+            is_back=True,
+        )
+        call.headers = {}
+        await self.hold(call, held)
+
+    async def _enter(self, call: Call, submission: Submission, waiting: Waiting) -> Entered:
         try:
             entered = await self._engine.enter(submission, waiting)
             if entered.twin_ids:
@@ -190,35 +215,59 @@ class Generator:
         A departure without a word is seen by the next thing that is sent: a beat, ahead of its time.
         """
         asked = [each for id_ in generation_ids for each in self._held.get(id_, ())]
+        count = len(asked) + self._between_of(generation_ids)
         for waiting in asked:
             if waiting.hold is not None:
                 waiting.hold.beat_now()
         for _ in range(round(TWIN_WAIT_S / TWIN_POLL_S)):
             held = [each for id_ in generation_ids for each in self._held.get(id_, ())]
+            # Whoever was sent on is there once he comes back; if he does not, that is noted before this time is over.
+            between = self._between_of(generation_ids)
             # Whoever has left is waited for until that is noted; one is enough.
-            if len(held) < len(asked) or all(each.hold is None or each.hold.is_there for each in held):
+            if len(held) + between < count:
+                return
+            if not between and all(each.hold is None or each.hold.is_there for each in held):
                 return
             await asyncio.sleep(TWIN_POLL_S)
 
+    def _between_of(self, generation_ids: Sequence[str]) -> int:
+        return sum(self._between.count(id_) for id_ in generation_ids)
+
     async def hold(self, call: Call, held: Held) -> None:
         """Keep the caller's connection alive until its generation has ended, then answer."""
-        id_ = held.generation_id
-        self._held.setdefault(id_, []).append(held.waiting)
-        alarm = None
-        if held.later_at is not None:
-            alarm = asyncio.get_running_loop().call_at(held.later_at, held.waiting.fall_due)
+        # No context managers of ours: thousands are in here at once, and each of those is a frame more.
+        id_, waiting = held.generation_id, held.waiting
+        self._held.setdefault(id_, []).append(waiting)
+        alarms = held.alarms()
         try:
+            if held.is_back:
+                await self._welcome(held)
             await self._hold(call, held)
         finally:
-            if alarm is not None:
+            for alarm in alarms:
                 alarm.cancel()
-            waiting = self._held[id_]
-            waiting.remove(held.waiting)
-            if not waiting:
+            together = self._held[id_]
+            together.remove(waiting)
+            if not together:
                 del self._held[id_]
-            self._engine.unwatch(id_, held.waiting)
-            # Last: an answer that arrived is noted by now, and a repeat does not take it for one that did not.
-            self._engine.left(id_)
+            self._engine.unwatch(id_, waiting)
+            if waiting.is_sent_on:
+                self._between.went(id_)
+            else:
+                # Last: an answer that arrived is noted by now, and a repeat does not take it for one that did not.
+                self._engine.left(id_)
+
+    async def _welcome(self, held: Held) -> None:
+        """Let a caller wait on who was sent on; it has not left, unless it took too long."""
+        id_ = held.generation_id
+        if not self._between.came(id_):
+            await self._engine.came_back(id_)
+        await self._engine.rejoin(id_, held.waiting, awaits_late=held.outlasts)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody is still to be told an end."""
+        return any(not each.ended for several in self._held.values() for each in several)
 
     def release(self) -> None:
         """End every wait: each caller is told, in its own way, that nobody knows yet how its generation ends.
@@ -226,34 +275,73 @@ class Generator:
         A body that just broke off would be repeated by some SDKs, and the image bought again.
         """
         for waiting in [each for several in self._held.values() for each in several]:
-            if not waiting.ended:
-                waiting(Ended())
+            waiting.release()
+        self._between.close()
 
     async def _hold(self, call: Call, held: Held) -> None:
         waiting = held.waiting
         with Hold(call, self._wheel, held.schedule, head=held.head, on_commit=held.note_commit) as hold:
             waiting.hold = hold
-            while not waiting.ended and not waiting.is_due and not hold.left:
+            record = await self._awaited(call, held, hold)
+            hold.quiet()
+            if record is None:
+                emit("caller.left", generation_id=held.generation_id, held=hold.committed)
+                return
+            is_sent_on = held.is_sent_on_with(record)
+            if not is_sent_on:
+                with_image, is_told = await self._tell(call, record, held, is_late=hold.committed)
+        if is_sent_on:
+            await self._send_on(call, held)
+        else:
+            await self._confirm(call, held.generation_id, with_image=with_image, is_told=is_told)
+
+    async def _tell(self, call: Call, record: Record, held: Held, *, is_late: bool) -> tuple[bool, bool]:
+        """Write all but the end of the answer; say whether there are image bytes in it, and whether it tells an end."""
+        waiting = held.waiting
+        # A body is not a beat: a reader that pauses inside 27 MB is alive (http-contract §7).
+        call.protocol.set_user_timeout(self._settings.server.body_stall_s)
+        is_final = State(record.generation.state).is_final
+        told = _told(record, is_out=waiting.is_out)
+        if held.later_at is not None and (held.is_native or (not is_final and not waiting.is_out)):
+            with_image = await self._tell_status(call, record, held)
+        elif is_late:
+            with_image = await self._answer_late(call, record, held, told)
+        else:
+            with_image = await self._answer(call, record, held, told)
+        return with_image, is_final or (held.later_at is not None and not waiting.is_out)
+
+    async def _awaited(self, call: Call, held: Held, hold: Hold) -> Record | None:
+        """Wait until there is something to tell; give the generation as it stands then, None if its caller left."""
+        waiting, id_ = held.waiting, held.generation_id
+        while True:
+            while not waiting.is_over and not hold.left:
                 if waiting.previews:
                     await self._preview(call, held.dialect, waiting.previews.popleft(), hold)
                 else:
                     await hold.sleep()
-            hold.quiet()
             if hold.left:
-                emit("caller.left", generation_id=held.generation_id, held=hold.committed)
-                return
-            record = waiting.record or await self._engine.record(held.generation_id)
+                return None
+            record = waiting.record or await self._engine.record(id_)
             assert record is not None, "a generation is never forgotten while it is held"
-            # A body is not a beat: a reader that pauses inside 27 MB is alive (http-contract §7).
-            call.protocol.set_user_timeout(self._settings.server.body_stall_s)
-            if held.later_at is not None and (held.is_native or not State(record.generation.state).is_final):
-                with_image = await self._tell_status(call, record, held)
-            elif hold.committed:
-                with_image = await self._answer_late(call, record, held)
-            else:
-                with_image = await self._answer(call, record, held)
-            is_told = held.later_at is not None or State(record.generation.state).is_final
-        await self._confirm(call, held.generation_id, with_image=with_image, is_told=is_told)
+            if waiting.is_due or waiting.is_out or waiting.is_released or not held.outlives(record):
+                return record
+            waiting.go_on()
+            await self._engine.rejoin(id_, waiting, awaits_late=True)
+
+    async def _send_on(self, call: Call, held: Held) -> None:
+        """Answer with a redirect to where this caller goes on waiting, before its path loses patience."""
+        assert held.hop is not None
+        until = None
+        if held.outlasts:
+            left_s = CALLER_S_MAX if held.budget_at is None else held.budget_at - asyncio.get_running_loop().time()
+            until = round(1000 * (self._clock.now().timestamp() + left_s))
+        onward = Onward(generation_id=held.generation_id, hop=held.hop.number + 1, until=until)
+        location = self._links.onward(onward, from_path=held.path).encode()
+        headers = [(name, location if name == b"location" else value) for name, value in held.headers]
+        await call.start(303, [*headers, (b"content-length", b"0")])
+        await call.finish()
+        held.waiting.is_sent_on = not call.has_left
+        emit("caller.sent_on", generation_id=held.generation_id, hop=onward.hop)
 
     async def _preview(self, call: Call, dialect: Dialect, preview: PartialImage, hold: Hold) -> None:
         template = dialect.partial(preview.index, preview.info, int(self._clock.now().timestamp()))
@@ -277,9 +365,12 @@ class Generator:
                 await write_parts(call, template, {0: pieces})
             call.protocol.set_user_timeout(beats.caller_dead_s)
 
-    async def _answer(self, call: Call, record: Record, held: Held) -> bool:
-        """Answer with the true status and the length."""
-        told = _told(record)
+    async def _answer(self, call: Call, record: Record, held: Held, told: Told | None) -> bool:
+        """Answer with the true status and the length.
+
+        Raises:
+            RequestError: 410 `image_expired`: it has been deleted in this moment.
+        """
         if told is None:
             rendered = held.dialect.success(record, self._links.at(held.base_url))
         else:
@@ -287,11 +378,14 @@ class Generator:
         headers = [
             *held.headers,
             *rendered.headers,
-            (b"server-timing", _server_timing(record, self._clock.now())),
-            *_served_by(record),
+            (b"server-timing", server_timing(record, self._clock.now())),
+            *served_by(record),
         ]
-        await _start(call, rendered, headers)
-        await write_parts(call, rendered.template, rendered.files)
+        with contextlib.ExitStack() as stack:
+            # Where its length is told, it must be there: what is old may be deleted between two lines of this.
+            files = _opened(stack, record, rendered) if held.may_be_gone and told is None else rendered.files
+            await _start(call, rendered, headers)
+            await write_parts(call, rendered.template, files)
         return told is None and rendered.has_images
 
     async def _tell_status(self, call: Call, record: Record, held: Held) -> bool:
@@ -306,9 +400,8 @@ class Generator:
         await call.write(body)
         return False
 
-    async def _answer_late(self, call: Call, record: Record, held: Held) -> bool:
+    async def _answer_late(self, call: Call, record: Record, held: Held, told: Told | None) -> bool:
         """Answer inside the 200 that the first beat committed."""
-        told = _told(record)
         if told is not None:
             # Over HTTP/1.0 a body that breaks off looks like one that ends.
             form = late_form(held.caller, joins=held.joins and call.http_version != "1.0")
@@ -335,10 +428,32 @@ class Generator:
             emit("caller.left", generation_id=generation_id, held=True)
 
 
-def _told(record: Record) -> Told | None:
+def _hop_at(call: Call, hop: Hop | None) -> float | None:
+    """When it is sent on: counted from the head of its request, as its path counts."""
+    return None if hop is None or hop.is_last else call.received_at + hop.hop_s
+
+
+def _told(record: Record, *, is_out: bool) -> Told | None:
     """What a caller is told instead of images, if anything; a wait that ended before its generation is no success."""
     row = record.generation
+    if is_out and not State(row.state).is_final:
+        return replace(OUT_OF_TIME, charge=worst_charge(Charge(attempt.charge) for attempt in record.attempts))
     return NOT_AWAITED if row.told is None and row.state != State.SUCCEEDED else row.told
+
+
+def _opened(stack: contextlib.ExitStack, record: Record, rendered: Rendered) -> dict[int, FilePieces]:
+    """Open every image before a byte is said of them.
+
+    Raises:
+        RequestError: 410 `image_expired`: one is gone.
+    """
+    expired = refusal(Answer.EXPIRED, record.generation.id)
+    if any(blob.state != "stored" for blob in record.results):
+        raise expired
+    try:
+        return {slot: stack.enter_context(FilePieces(path)) for slot, path in rendered.files.items()}
+    except FileNotFoundError as exc:
+        raise expired from exc
 
 
 async def _start(call: Call, rendered: Rendered, headers: Headers) -> None:
@@ -358,69 +473,13 @@ def _submission(call: Call, key: KeyRow, asked: Asked, *, join: Join, is_strict:
         request=asked.request,
         asked_s=asked_timeout_s(call.headers),
         traceparent=call.headers.get("traceparent"),
+        webhook=asked.webhook,
         claim=claim_of(call.headers, join=join, names_end_user=names_end_user, is_strict=is_strict),
         fingerprint=fingerprint(
             key_id=key.id,
             path=call.path,
             skeleton=asked.skeleton,
-            inputs=[image.sha256 for image in asked.request.inputs],
+            inputs=[image.sha256 for image in (asked.request.inputs if asked.came_along is None else asked.came_along)],
             end_user=end_user,
         ),
     )
-
-
-def _headers(generation_id: str, applied: tuple[str, ...], ignored: tuple[str, ...], *, is_replay: bool) -> Headers:
-    headers: Headers = [
-        (b"generation-id", generation_id.encode()),
-        (b"location", f"/v1/generations/{generation_id}".encode()),
-        (b"cache-control", b"no-store, no-transform"),
-        (b"x-accel-buffering", b"no"),
-    ]
-    if is_replay:
-        headers.append((b"idempotency-replayed", b"true"))
-    if applied:
-        headers.append((b"preference-applied", ", ".join(applied).encode()))
-    if ignored:
-        headers.append((b"holdfast-ignored", _visible(", ".join(ignored))))
-    return headers
-
-
-def _visible(text: str) -> bytes:
-    """Field names are a caller's words; only visible ASCII goes into a header."""
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(char if " " <= char <= "~" else "?" for char in text)
-    return text[:1000].encode()
-
-
-def _served_by(record: Record) -> Headers:
-    results = record.results
-    if not results:
-        return []
-    attempt = record.attempt_of(results[0])
-    return [(b"holdfast-served-by", _visible(f"{attempt.upstream}/{attempt.model}"))]
-
-
-def _server_timing(record: Record, now: datetime) -> bytes:
-    """Milliseconds in the queue, at the upstream, on our disk, and from there to this first byte.
-
-    An attempt that ended without an answer leaves no moment at which it was received: all of its time is the
-    upstream's.
-    """
-    row = record.generation
-    created = from_rfc3339(row.created_at)
-    finished = from_rfc3339(row.finished_at) if row.finished_at else now
-    started = from_rfc3339(row.started_at) if row.started_at else finished
-    received = max((from_rfc3339(each.received_at) for each in record.attempts if each.received_at), default=finished)
-    # Whoever was told at his deadline did not wait for what came later.
-    received = min(received, finished)
-    return b"queue;dur=%.0f, upstream;dur=%.0f, store;dur=%.0f, send;dur=%.0f" % (
-        _milliseconds(started - created),
-        _milliseconds(received - started),
-        _milliseconds(finished - received),
-        _milliseconds(now - finished),
-    )
-
-
-def _milliseconds(span: timedelta) -> float:
-    """Not less than nothing: the wall clock may have been set back in between."""
-    return max(0.0, span / _MILLISECOND)

@@ -66,7 +66,9 @@ class Generations:
         wheel: BeatWheel,
     ) -> None:
         self.waits = Waits(engine, waiting_max=settings.server.held_max)
-        self._streams = EventStreams(engine=engine, auth=auth, settings=settings, waits=self.waits, wheel=wheel)
+        self._streams = EventStreams(
+            engine=engine, auth=auth, settings=settings, waits=self.waits, wheel=wheel, clock=clock
+        )
         self._engine = engine
         self._routes = routes
         self._auth = auth

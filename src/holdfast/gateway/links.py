@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -15,9 +16,34 @@ from holdfast.store.signing import Signer
 LINK_LIFE = timedelta(hours=24)
 
 
+HOP_LINK_LIFE = timedelta(minutes=2)
+"""A redirect is followed at once; a proxy that repeats a GET may do so while it is held."""
+
+
 def image_path(generation_id: str, index: int) -> str:
     """The path of an image; its signature covers it."""
     return f"/v1/generations/{generation_id}/images/{index}"
+
+
+def result_path(generation_id: str) -> str:
+    """The path at which a caller goes on waiting who was sent on from its POST."""
+    return f"/v1/generations/{generation_id}/result"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onward:
+    """Where a caller is sent on to, and what is not to be forgotten on the way."""
+
+    generation_id: str
+    hop: int
+    until: int | None = None
+    """It outlasts whom it joined: up to this millisecond of the Unix clock. None: the generation's time is its own."""
+
+    @property
+    def signed(self) -> str:
+        """What the signature covers."""
+        until = "" if self.until is None else f"&until={self.until}"
+        return f"{result_path(self.generation_id)}?hop={self.hop}{until}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +86,21 @@ class LinkMaker:
     def at(self, base_url: str) -> Links:
         """Links under an address that `base_of` gave."""
         return Links(base_url=base_url, signer=self.signer, now=self._clock.now())
+
+    def onward(self, onward: Onward, *, from_path: str) -> str:
+        """Give the next redirect as a reference from where the caller is: whatever a proxy put before our paths stays.
+
+        It carries a permission of its own: what stood in the query of the POST, as Google's callers have their key, is
+        not carried along.
+        """
+        signature = self.signer.query(
+            onward.signed, expires_unix_s=int((self._clock.now() + HOP_LINK_LIFE).timestamp())
+        )
+        return "../" * (from_path.count("/") - 1) + f"{onward.signed.removeprefix('/')}&{signature}"
+
+    def is_onward(self, onward: Onward, query: Mapping[str, str]) -> bool:
+        """Whether this is a redirect of ours, and still holds."""
+        return self.signer.is_valid(onward.signed, query, now_unix_s=self._clock.now().timestamp())
 
     def base_of(self, call: Call) -> str:
         """Where this caller can reach us: `server.public_url`, else the Host it used. Needs the call's headers."""

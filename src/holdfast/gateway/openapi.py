@@ -12,11 +12,12 @@ from holdfast import __version__
 from holdfast.gateway import openapi_answers as answers
 from holdfast.gateway.asked import DEFAULT_MODEL
 from holdfast.gateway.openapi_answers import COMPONENTS
+from holdfast.policy.hops import HOPS_MAX
 from holdfast.policy.prefer import WAIT_S_MAX
 from holdfast.types import Surface
 from holdfast.wire.failures import CODES
 from holdfast.wire.gemini import GenerateContentRequest
-from holdfast.wire.generations import EventResource, GenerationList, GenerationResource
+from holdfast.wire.generations import EventResource, GenerationList, GenerationResource, PartialImageEvent
 from holdfast.wire.generations_query import LIMIT_DEFAULT, LIMIT_MAX, STATUSES
 from holdfast.wire.generations_request import GenerationsRequest
 from holdfast.wire.openai import ImagesRequest
@@ -45,8 +46,9 @@ _ASKS = [
         "Prefer",
         {"type": "string"},
         "`heartbeat=N`: seconds between beats; 0: never commit 200 early. `respond-async`: 202 and the status at once. "
-        f"`wait=N`: the same after N seconds, at most {WAIT_S_MAX:g}, if it has not ended. The Gemini surface takes "
-        "`heartbeat` only.",
+        f"`wait=N`: the same after N seconds, at most {WAIT_S_MAX:g}, if it has not ended. `hold=redirects`: 303 to "
+        "`/v1/generations/{id}/result` instead of beats, until the true status is known; not for streams. The Gemini "
+        "surface takes `heartbeat` and `hold` only.",
     ),
     ("Holdfast-Timeout", _SECONDS, "The whole budget in seconds, at most 3600."),
 ]
@@ -72,6 +74,14 @@ _LIST_PARAMETERS = [
         "Generations on a page. With a filter there may be fewer, and still more behind them: `has_more` tells.",
     ),
 ]
+_HOP_PARAMETERS = [
+    _asked("hop", {"type": "integer", "minimum": 1, "maximum": HOPS_MAX}, "Which redirect led here."),
+    *(_asked(name, {"type": "string"}, "Of the redirect's own permission.") for name in ("until", "exp", "kid", "sig")),
+]
+_SENT_ON = {
+    "description": "Not ended yet: go on there, at once",
+    "headers": {"Location": {"description": "A relative reference", "schema": {"type": "string"}}},
+}
 _PREFER_WAIT = _asked(
     "Prefer",
     {"type": "string"},
@@ -83,8 +93,8 @@ _PREFER_WAIT = _asked(
 def document() -> bytes:
     """Write the OpenAPI 3.1 document."""
     types = [ImagesRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
-    types += [GenerationList, EventResource, *_WEBHOOKS]
-    (images, generate, native, generation, listed, event, *webhooks), schemas = msgspec.json.schema_components(
+    types += [GenerationList, EventResource, PartialImageEvent, *_WEBHOOKS]
+    (images, generate, native, generation, listed, event, preview, *webhooks), schemas = msgspec.json.schema_components(
         types, ref_template=COMPONENTS + "{name}"
     )
     told = dict(zip(_WEBHOOKS, webhooks, strict=True))
@@ -104,7 +114,7 @@ def document() -> bytes:
             **_images_paths(images),
             **_gemini_paths(generate),
             **_generation_paths(native, generation, listed),
-            **_event_paths(event),
+            **_event_paths(event, preview),
             **_webhook_paths(told),
             **_open_paths(),
         },
@@ -135,6 +145,7 @@ def _images_paths(schema: dict[str, Any]) -> dict[str, Any]:
         codes=(*answers.ASKING, *answers.ENDING),
     )
     create["responses"]["202"] = _accepted(answers.either("GenerationResource"))
+    create["responses"]["303"] = _SENT_ON
     create["responses"]["200"]["links"] = _links("$response.body#/generation_id")
     both = {
         name: {"application/json": {"schema": answers.either(name, f"Gemini{name}")}} for name in ("Model", "ModelList")
@@ -165,6 +176,8 @@ def _gemini_paths(schema: dict[str, Any]) -> dict[str, Any]:
             )
             if verb.startswith("stream"):
                 operation["parameters"].append(_ALT_SSE)
+            else:
+                operation["responses"]["303"] = _SENT_ON
             paths[f"/{version}/models/{{model}}:{verb}"] = {"post": operation}
     listed = {
         name: {"application/json": {"schema": answers.either(name)}} for name in ("GeminiModel", "GeminiModelList")
@@ -233,9 +246,24 @@ def _generation_paths(native: dict[str, Any], schema: dict[str, Any], listed: di
     return {
         "/v1/generations": {"post": create, "get": list_},
         "/v1/generations/{id}": {"get": status},
+        "/v1/generations/{id}/result": {"get": _result()},
         "/v1/generations/{id}/cancel": {"post": cancel},
         "/v1/generations/{id}/images/{index}": {"get": _image()},
     }
+
+
+def _result() -> dict[str, Any]:
+    """Describe where a caller goes on waiting that is held by redirects: its answer is that of its POST."""
+    result = _operation(
+        "awaitResult",
+        "Where a caller goes on waiting that is held by redirects: answered as its POST, or sent on once more",
+        names=["id"],
+        ok={"application/json": {"schema": answers.either("Images", "GeneratedContent")}},
+        codes=("generation_not_found", "image_expired", *answers.ENDING),
+    )
+    result["parameters"] += _HOP_PARAMETERS
+    result["responses"]["303"] = _SENT_ON
+    return result
 
 
 def _image() -> dict[str, Any]:
@@ -258,12 +286,12 @@ def _image() -> dict[str, Any]:
     return image
 
 
-def _event_paths(event: dict[str, Any]) -> dict[str, Any]:
+def _event_paths(event: dict[str, Any], preview: dict[str, Any]) -> dict[str, Any]:
     follow = _operation(
         "followGeneration",
         "What happens to a generation, as server-sent events; blank lines are beats",
         names=["id"],
-        ok=answers.events(event),
+        ok=answers.events({"anyOf": [event, preview]}),
         codes=("generation_not_found", "overloaded"),
         surface=Surface.GENERATIONS,
     )

@@ -24,9 +24,11 @@ from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import Authenticator
 from holdfast.gateway.beats import BeatWheel
 from holdfast.gateway.bodies import BodyReader
+from holdfast.gateway.fetching import InputFetcher
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
 from holdfast.gateway.links import LinkMaker
+from holdfast.gateway.results import Results
 from holdfast.gateway.server import Listeners, Running, Signals, announce
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.tuning import tune_gc, tune_malloc
@@ -62,6 +64,7 @@ class Gateway:
     generations: Generations
     listeners: Listeners
     deliverer: Deliverer
+    fetcher: InputFetcher
 
 
 async def serve(
@@ -168,6 +171,7 @@ async def running(
             await gateway.sweeper.stop()
             await gateway.engine.stop()
             await gateway.deliverer.stop()
+            gateway.fetcher.close()
             cut = listeners.break_off()
             cut += await listeners.close()
             if cut:
@@ -205,14 +209,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         routes=routes,
         wheel=wheel,
     )
-    surfaces = Surfaces(
-        engine=engine,
-        auth=auth,
-        bodies=bodies,
-        routes=routes,
-        generator=generator,
-        generations=generations,
-    )
+    fetcher = InputFetcher(core, GuardedTransport(AddressRules.of(settings.inputs)))
     webhooks = Webhooks(
         store=core.store,
         auth=auth,
@@ -221,6 +218,17 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         settings=settings,
         clock=core.clock,
         secret=folder.secret,
+    )
+    surfaces = Surfaces(
+        engine=engine,
+        auth=auth,
+        bodies=bodies,
+        routes=routes,
+        generator=generator,
+        generations=generations,
+        webhooks=webhooks,
+        results=Results(engine=engine, auth=auth, generator=generator, links=links),
+        fetcher=fetcher,
     )
     served = [*surfaces.endpoints(), *webhooks.endpoints()]
     app = App(served, clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
@@ -232,6 +240,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         generations=generations,
         listeners=listeners,
         deliverer=deliverer,
+        fetcher=fetcher,
     )
 
 
@@ -258,6 +267,8 @@ async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None
     await asyncio.wait([ending, asked_again])
     if engine.open_generations:
         emit("server.cut_short", level="warning", open=engine.open_generations)
+    if engine.open_generations or gateway.generator.is_waited_for:
+        # Some wait for an image that is late: its generation has ended.
         gateway.generator.release()
         gateway.generations.waits.release()
         await _until_idle(gateway, FAREWELL_S)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from holdfast.engine.engine import Engine
 from holdfast.errors import RequestError
 from holdfast.gateway import openapi
 from holdfast.gateway.app import Endpoint, endpoint
-from holdfast.gateway.asked import Asked, Routes, from_gemini, from_native, from_openai
+from holdfast.gateway.asked import Asked, Routes, check_count, from_gemini, from_native, from_openai
 from holdfast.gateway.auth import Authenticator, speaks_gemini
 from holdfast.gateway.bodies import BodyReader
-from holdfast.gateway.call import Call
+from holdfast.gateway.call import Call, CallerLeft
+from holdfast.gateway.fetching import InputFetcher
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
+from holdfast.gateway.results import Results
+from holdfast.gateway.webhooks import Webhooks
 from holdfast.types import InputImage, Surface
 from holdfast.wire import gemini, openai
 from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE
@@ -34,6 +38,9 @@ class Surfaces:
         routes: Routes,
         generator: Generator,
         generations: Generations,
+        webhooks: Webhooks,
+        results: Results,
+        fetcher: InputFetcher,
     ) -> None:
         self._engine = engine
         self._auth = auth
@@ -41,6 +48,9 @@ class Surfaces:
         self._routes = routes
         self._generator = generator
         self._generations = generations
+        self._webhooks = webhooks
+        self._results = results
+        self._fetcher = fetcher
         self._openapi = openapi.document()
         self._page = openapi.page(self._openapi)
 
@@ -60,6 +70,7 @@ class Surfaces:
             endpoint("GET", "/v1/generations", Surface.GENERATIONS, self._generations.list_own),
             endpoint("GET", "/v1/generations/{id}", Surface.GENERATIONS, self._generations.get),
             endpoint("GET", "/v1/generations/{id}/events", Surface.GENERATIONS, self._generations.events),
+            endpoint("GET", "/v1/generations/{id}/result", Surface.GENERATIONS, self._results.serve),
             endpoint("POST", "/v1/generations/{id}/cancel", Surface.GENERATIONS, self._generations.cancel),
             endpoint("GET", "/v1/generations/{id}/images/{index}", Surface.GENERATIONS, self._generations.image),
             endpoint("GET", "/v1/models", Surface.OPENAI, self._models, by_credential=True),
@@ -84,22 +95,37 @@ class Surfaces:
     async def _create_generation(self, call: Call, _: dict[str, str]) -> None:
         key = await self._auth.authenticate(call)
         asked = await self._read_native(call, key.id)
-        await self._generator.hold(call, await self._generator.accept(call, key, asked))
+        held = await self._generator.accept(call, key, asked)
+        if asked.webhook is not None:
+            self._webhooks.expect()
+        await self._generator.hold(call, held)
 
     async def _read_native(self, call: Call, key_id: str) -> Asked:
         body = await self._bodies.read_json(call, is_input_image)
         request = decode_generations_request(body.skeleton)
+        if request.webhook is not None:
+            self._webhooks.checked_url(request.webhook.url, "webhook.url")
+        self._routes.find(request.model)
+        images = request.images or ()
+        urls = {f"images[{index}].url": image.url for index, image in enumerate(images) if image.url is not None}
+        fetched = await self._fetched(call, urls)
         inputs: list[InputImage] = []
-        for index, image in enumerate(request.images or ()):
+        came_along: list[InputImage] = []
+        for index, image in enumerate(images):
+            where = f"images[{index}]"
+            if image.url is not None:
+                inputs.append(fetched[f"{where}.url"])
+                continue
             if image.generation_id is None:
                 # What was cut out of the body left its number there.
                 assert image.b64 is not None
-                inputs.append(body.inputs[int(image.b64)])
-                continue
-            where = f"images[{index}]"
-            blob = await self._generations.own_image(key_id, image.generation_id, image.index or 0, where=where)
-            inputs.append(await self._bodies.keep_again(blob, where=where))
-        return replace(from_native(request, tuple(inputs), self._routes), skeleton=body.skeleton)
+                came_along.append(body.inputs[int(image.b64)])
+            else:
+                blob = await self._generations.own_image(key_id, image.generation_id, image.index or 0, where=where)
+                came_along.append(await self._bodies.keep_again(blob, where=where))
+            inputs.append(came_along[-1])
+        asked = from_native(request, tuple(inputs), self._routes)
+        return replace(asked, skeleton=body.skeleton, came_along=tuple(came_along))
 
     async def _generate_content(self, call: Call, names: dict[str, str]) -> None:
         await self._gemini(call, names["model"], stream=False)
@@ -118,8 +144,23 @@ class Surfaces:
     async def _read_gemini(self, call: Call, model: str, *, stream: bool) -> Asked:
         body = await self._bodies.read_json(call, GEMINI_REQUEST_IMAGE)
         view = gemini.decode_generate_request(body.skeleton)
-        asked = from_gemini(view, model, body.inputs, self._routes, stream=stream)
-        return replace(asked, skeleton=body.skeleton)
+        check_count(len(body.inputs) + len(view.references), "contents")
+        fetched = tuple((await self._fetched(call, {each.where: each.uri for each in view.references})).values())
+        view = gemini.with_inlined(view, [image.mime for image in fetched], first_slot=len(body.inputs))
+        asked = from_gemini(view, model, (*body.inputs, *fetched), self._routes, stream=stream)
+        return replace(asked, skeleton=body.skeleton, came_along=body.inputs)
+
+    async def _fetched(self, call: Call, urls: Mapping[str, str]) -> dict[str, InputImage]:
+        """Fetch what a request names by its address, in order.
+
+        Raises:
+            RequestError: Something of it cannot be had.
+            CallerLeft: It took a while, and nobody is there any more to take what would come of it.
+        """
+        fetched = await self._fetcher.fetch(urls, call.request_id)
+        if urls and call.has_left:
+            raise CallerLeft
+        return fetched
 
     async def _models(self, call: Call, names: dict[str, str]) -> None:
         if speaks_gemini(call):

@@ -87,6 +87,10 @@ class Webhooks:
             raise RequestError(f"{param} {destination.reason}.", param=param)
         return url
 
+    def expect(self) -> None:
+        """Look for what is to be told from now on: a request has brought a URL along."""
+        self._deliverer.expect()
+
     async def _list(self, call: Call, _: dict[str, str]) -> None:
         key = await self._auth.authenticate(call)
         found = await self._store.read(rows.endpoints_of, key.id)

@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Self
 from urllib.parse import urlsplit
 
-from holdfast.config import Webhooks
+from holdfast.config import Inputs, Webhooks
 
 URL_CHARS_MAX = 2048
 HOST_CHARS_MAX = 253
@@ -79,11 +79,14 @@ class AddressRules:
 
     allow_private: bool = False
     allow_http: bool = False
+    section: str = "webhooks"
+    """Where these settings stand; named where they refuse something."""
 
     @classmethod
-    def of(cls, settings: Webhooks) -> Self:
+    def of(cls, settings: Webhooks | Inputs) -> Self:
         """Take them from the settings."""
-        return cls(allow_private=settings.allow_private, allow_http=settings.allow_http)
+        section = "webhooks" if isinstance(settings, Webhooks) else "inputs"
+        return cls(allow_private=settings.allow_private, allow_http=settings.allow_http, section=section)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +158,7 @@ def _host_obstacle(host: str, rules: AddressRules) -> Refused | None:
         # 2130706433, 0x7f.1, 0177.0.0.1: no name ends so, and resolvers make loopback of all three.
         return Refused(reason="must write an address as four decimal numbers")
     if not rules.allow_private and (len(labels) == 1 or labels[-1] in _LOCAL_LABELS):
-        return Refused(reason="must name a host of the public internet (webhooks.allow_private)")
+        return Refused(reason=f"must name a host of the public internet ({rules.section}.allow_private)")
     return None
 
 

@@ -190,7 +190,8 @@ def refusal(answer: Answer, generation_id: str) -> RequestError:
             return RequestError(message, code=answer.value, status=409, retry_after_s=10.0, generation_id=generation_id)
         case Answer.EXPIRED:
             message = (
-                f"The image of generation {generation_id} has been deleted. Use a new Idempotency-Key to buy another."
+                f"The image of generation {generation_id} has been deleted. To buy another, ask anew, under a new "
+                "Idempotency-Key if you use one."
             )
             return RequestError(message, code=answer.value, status=410, generation_id=generation_id)
     raise AssertionError(f"{answer.value} is no refusal")

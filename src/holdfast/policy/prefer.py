@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from holdfast.config import HoldBy
 from holdfast.errors import RequestError
 from holdfast.policy.deadlines import CALLER_S_MAX
 from holdfast.types import Surface
@@ -43,6 +44,8 @@ class Preferences:
     """How long an answer may be waited for before the status is told instead, at most `WAIT_S_MAX`."""
     respond_async: bool = False
     """The status is wanted at once, or after `wait_s`."""
+    hold: HoldBy | None = None
+    """What keeps the line open while a caller is held; None: as the gateway does."""
     applied: tuple[str, ...] = ()
     """The preferences that are honoured while a caller is held, as `Preference-Applied` has them."""
 
@@ -57,6 +60,11 @@ class Preferences:
         wait = () if self.wait_s is None else (f"wait={self.wait_s:g}",)
         strict = ("handling=strict",) if self.is_strict else ()
         return (*(("respond-async",) if self.respond_async else ()), *wait, *strict)
+
+    @property
+    def redirected_applied(self) -> tuple[str, ...]:
+        """The preferences that are honoured while a caller is held by redirects."""
+        return (f"hold={HoldBy.REDIRECTS.value}", *(("handling=strict",) if self.is_strict else ()))
 
     def later_on(self, surface: Surface) -> float | None:
         """The same for a surface: the native one holds nobody, and Google's SDKs know no other answer than the last."""
@@ -84,6 +92,7 @@ def parse_prefer(header: str | None) -> Preferences:
         # A token: with a value it is some other preference (RFC 7240 §4.1).
         respond_async=stated.get("respond-async") == "",
         is_strict=is_strict,
+        hold=next((each for each in HoldBy if each.value == stated.get("hold")), None),
         applied=strict if heartbeat_s is None else (f"heartbeat={heartbeat_s:g}", *strict),
     )
 

@@ -189,6 +189,8 @@ class Reading:
 
     def _gemini(self, skeleton: bytes) -> Asked:
         view = decode_generate_request(skeleton)
+        if view.references:
+            raise RequestError("Images by reference are not fetched here.", param=view.references[0].where)
         config = mapping_of(mapping_of(document_of(view.body_normalised)).get("generationConfig"))
         output = mapping_of(mapping_of(config.get("imageConfig")).get("imageOutputOptions"))
         geometry = resolve(

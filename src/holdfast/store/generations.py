@@ -26,7 +26,7 @@ from holdfast.store.records import (
     values_of,
 )
 from holdfast.store.retention import Receipt, collect, insert_input_refs
-from holdfast.store.webhooks import tell_end
+from holdfast.store.webhooks import tell_end, tell_inline
 from holdfast.types import worst_charge
 
 _Q = queries("generations")
@@ -44,6 +44,15 @@ def accept(conn: sqlite3.Connection, new: NewGeneration) -> None:
     faults.point_sync("accept.after_generation_row")
     post(conn, postings.hold(new.key_id, new.held_micros), generation_id=new.id, drive=0, at=new.created_at)
     insert_event(conn, new.id, 1, "queued", at=new.created_at)
+    if new.webhook is not None and new.default_webhook_id is not None:
+        tell_inline(
+            conn,
+            generation_id=new.id,
+            key_id=new.key_id,
+            url=new.webhook,
+            default_id=new.default_webhook_id,
+            created_at=new.created_at,
+        )
     faults.point_sync("accept.after_rows")
 
 

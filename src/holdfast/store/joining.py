@@ -163,3 +163,8 @@ def _drive_again(conn: sqlite3.Connection, row: GenerationRow, found: Found, new
 def leave(conn: sqlite3.Connection, generation_ids: Sequence[str], owner: str) -> None:
     """Note that callers no longer wait, each for one of these."""
     conn.executemany(_Q["leave"], [{"id": each, "owner": owner} for each in generation_ids])
+
+
+def come_back(conn: sqlite3.Connection, generation_id: str, owner: str) -> None:
+    """Note that a caller waits again who had been noted as gone; he repeats nothing."""
+    conn.execute(_Q["come_back"], {"id": generation_id, "owner": owner})

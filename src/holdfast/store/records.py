@@ -126,6 +126,13 @@ class NewGeneration:
     """What the upstream takes for an image, without our margin."""
     metadata: str | None = None
     """The caller's own, as JSON."""
+    webhook: str | None = None
+    """The URL that the request brought along, to be told of the end."""
+    default_webhook_id: str | None = None
+    """Of the key's default, which signs for that URL, where it has to be made."""
+
+    def __post_init__(self) -> None:
+        assert (self.webhook is None) == (self.default_webhook_id is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,12 @@ class Signer:
 
     def sign(self, path: str, *, expires_unix_s: int) -> str:
         """Give the path with its signature as query."""
+        return f"{path}?{self.query(path, expires_unix_s=expires_unix_s)}"
+
+    def query(self, signed: str, *, expires_unix_s: int) -> str:
+        """Give the signature of a text alone, as a query has it."""
         kid, secret = self.secrets[0]
-        return f"{path}?exp={expires_unix_s}&kid={kid}&sig={_signature(secret, path, expires_unix_s, kid)}"
+        return f"exp={expires_unix_s}&kid={kid}&sig={_signature(secret, signed, expires_unix_s, kid)}"
 
     def is_valid(self, path: str, query: Mapping[str, str], *, now_unix_s: float) -> bool:
         """Whether a presented link was signed by us and has not expired."""

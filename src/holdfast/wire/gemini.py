@@ -30,6 +30,7 @@ from holdfast.wire.gemini_request import (
     decode_generate_request,
     encode_generate_request,
     normalised,
+    with_inlined,
 )
 from holdfast.wire.sse import event_of
 from holdfast.wire.template import Template, template_of
@@ -56,6 +57,7 @@ __all__ = [
     "render_model",
     "render_models",
     "render_refusal",
+    "with_inlined",
 ]
 
 _METHODS = ("generateContent", "streamGenerateContent")

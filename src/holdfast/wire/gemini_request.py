@@ -9,7 +9,8 @@ Source: google-genai 3.4 `types.py`; ai.google.dev/api/generate-content (2026-10
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import msgspec
@@ -26,6 +27,7 @@ _SNAKE = re.compile(r"(?<=[a-zA-Z0-9])_([a-zA-Z0-9])")
 _FREE_FORM = frozenset(
     {"args", "response", "parameters", "parametersJsonSchema", "responseSchema", "responseJsonSchema", "labels"}
 )
+_GOOGLE_S_OWN = ("gs://", "https://generativelanguage.googleapis.com/")
 _IMAGE_SIZES = frozenset({"512", "1K", "2K", "4K"})
 
 
@@ -37,10 +39,10 @@ class InlineData(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class FileData(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An image by reference: refused, send it inline."""
+    """An image by reference, fetched before the request is accepted; files of Google's own are refused."""
 
-    mime_type: str | None = None
-    file_uri: str | None = None
+    mime_type: Annotated[str, Meta(max_length=128, description="The bytes decide.")] | None = None
+    file_uri: Annotated[str, Meta(max_length=2048, description="https, a public host.")] | None = None
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -93,6 +95,21 @@ class InlineImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """An image that is named by its address."""
+
+    turn: int
+    number: int
+    """Of the part in its turn."""
+    uri: str
+
+    @property
+    def where(self) -> str:
+        """The field that names it."""
+        return f"contents[{self.turn}].parts[{self.number}].fileData.fileUri"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateView:
     """What a gateway needs to know of a request."""
 
@@ -100,6 +117,8 @@ class GenerateView:
     """The text parts of the last user turn, a line feed between them."""
     images: tuple[InlineImage, ...]
     """In order, from all turns."""
+    references: tuple[Reference, ...]
+    """To be fetched, and put where they are named (`with_inlined`)."""
     aspect_ratio: str | None
     image_size: str | None
     candidate_count: int
@@ -157,13 +176,14 @@ def decode_generate_request(skeleton: bytes) -> GenerateView:
             "This model answers with images; add IMAGE to responseModalities or leave it out.",
             param="generationConfig.responseModalities",
         )
-    images = _images_of(request)
+    images, references = _images_of(request)
     prompt = _prompt_of(request)
-    if not prompt.strip() and not images:
+    if not prompt.strip() and not images and not references:
         raise RequestError("The last user turn holds neither text nor an image.", param="contents")
     return GenerateView(
         prompt=prompt,
         images=images,
+        references=references,
         aspect_ratio=image_config.aspect_ratio or None,
         image_size=_image_size_of(image_config),
         candidate_count=config.candidate_count or 1,
@@ -181,22 +201,53 @@ def _image_size_of(config: ImageConfig) -> str | None:
     return config.image_size or None
 
 
-def _images_of(request: GenerateContentRequest) -> tuple[InlineImage, ...]:
+def with_inlined(view: GenerateView, mimes: Sequence[str], *, first_slot: int) -> GenerateView:
+    """Put images that were fetched in the places where they are named: an upstream is sent bytes, not addresses.
+
+    Args:
+        view: Of the request.
+        mimes: What the bytes of each reference are, in order.
+        first_slot: The number of the first of them; the others follow.
+    """
+    if not view.references:
+        return view
+    document = document_of(view.body_normalised)
+    for slot, (reference, mime) in enumerate(zip(view.references, mimes, strict=True), first_slot):
+        part = document["contents"][reference.turn]["parts"][reference.number]
+        del part["fileData"]
+        part["inlineData"] = {"mimeType": mime, "data": str(slot)}
+    return replace(view, references=(), body_normalised=msgspec.json.encode(document))
+
+
+def _images_of(request: GenerateContentRequest) -> tuple[tuple[InlineImage, ...], tuple[Reference, ...]]:
     images: list[InlineImage] = []
+    references: list[Reference] = []
     for turn, content in enumerate(request.contents):
         for number, part in enumerate(content.parts or ()):
             where = f"contents[{turn}].parts[{number}]"
             if part.file_data is not None:
-                raise RequestError(
-                    "Images by reference are not fetched; send the bytes as inlineData.", param=f"{where}.fileData"
-                )
+                reference = Reference(turn=turn, number=number, uri=part.file_data.file_uri or "")
+                _check_reference(part, reference)
+                references.append(reference)
+                continue
             if part.inline_data is None:
                 continue
             slot = slot_of(part.inline_data.data)
             if slot is None:
                 raise RequestError("inlineData holds no data.", param=f"{where}.inlineData.data")
             images.append(InlineImage(slot=slot, mime=part.inline_data.mime_type))
-    return tuple(images)
+    return tuple(images), tuple(references)
+
+
+def _check_reference(part: Part, reference: Reference) -> None:
+    where = reference.where
+    if not reference.uri or part.inline_data is not None:
+        raise RequestError(f"{where}: a part holds one of inlineData and fileData, with a fileUri.", param=where)
+    if reference.uri.startswith(_GOOGLE_S_OWN):
+        raise RequestError(
+            f"{where}: files that were uploaded to Google take a credential of Google's. Send the bytes as inlineData.",
+            param=where,
+        )
 
 
 def _prompt_of(request: GenerateContentRequest) -> str:

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import msgspec
 
 from holdfast.wire.sse import event_of
+from holdfast.wire.template import Template, template_of
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Paid = Literal["no", "yes", "unknown"]
@@ -146,6 +147,33 @@ def render_event(event: EventResource) -> bytes:
     (text,) = event_of((msgspec.json.encode(event),), name=event.type, id=str(event.sequence_number))
     assert isinstance(text, bytes)
     return text
+
+
+class PartialImageEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A preview on its way: sent to whoever follows at that moment, and kept nowhere.
+
+    It has no number, so a stream that is taken up again does not bring it back, and no link, since nothing is kept.
+    """
+
+    id: str
+    type: Literal["generation.partial_image"] = "generation.partial_image"
+    """Also the event's name."""
+    status: Status = "running"
+    at: str
+    partial_image_index: int
+    """As the upstream numbers them, from 0."""
+    mime: str
+    bytes: int
+    width: int
+    height: int
+    b64_json: str
+    """The image, base64."""
+
+
+def render_partial_image(event: PartialImageEvent) -> Template:
+    """Write the event; the number in `b64_json` is the slot of the image. Without an id: nobody resumes behind it."""
+    document = template_of(msgspec.json.encode(event), lambda path: path == ("b64_json",))
+    return event_of(document, name=event.type)
 
 
 class GenerationList(msgspec.Struct, frozen=True, kw_only=True):

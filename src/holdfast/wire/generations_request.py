@@ -25,16 +25,18 @@ _QUOTED_CHARS_MAX = 40
 
 
 class InputReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An image to start from: its bytes, or one that an earlier generation of the same key made."""
+    """An image to start from: its bytes, one that an earlier generation of the same key made, or where it lies."""
 
     b64: Annotated[str, Meta(description="The image, base64; a `data:` prefix is passed over.")] | None = None
     generation_id: Annotated[str, Meta(max_length=64, description="A generation of the same key.")] | None = None
     index: Annotated[int, Meta(ge=0, le=999, description="Which of its images, from 0; 0 if left out.")] | None = None
-    url: Annotated[str, Meta(max_length=4096, description="Refused: images are not fetched.")] | None = None
+    url: (
+        Annotated[str, Meta(min_length=1, max_length=2048, description="Fetched at once; https, a public host.")] | None
+    ) = None
 
 
 class WebhookTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who is told of the end."""
+    """Who is told of the end of this one, besides the key's webhooks."""
 
     url: Annotated[str, Meta(max_length=2048, description="Where the end is told.")]
 
@@ -100,11 +102,7 @@ def _check_reference(image: InputReference, where: str) -> None:
     stated = [name for name in ("b64", "generation_id", "url") if getattr(image, name) is not None]
     if len(stated) != 1:
         came = " and ".join(stated) if stated else "none of them"
-        raise RequestError(f"{where} takes one of b64 and generation_id (with index), not {came}.", param=where)
-    if image.url is not None:
-        raise RequestError(
-            f"{where}.url: images are not fetched from addresses here. Send the bytes as b64.", param=f"{where}.url"
-        )
+        raise RequestError(f"{where} takes one of b64, generation_id (with index) and url, not {came}.", param=where)
     if image.b64 == "":
         raise RequestError(f"{where}.b64 is empty.", param=f"{where}.b64")
     if image.index is not None and image.generation_id is None:

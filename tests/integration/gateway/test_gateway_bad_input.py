@@ -117,7 +117,7 @@ async def test_a_body_of_the_gemini_surface_that_cannot_be_meant(gateway: Any, a
     """400 INVALID_ARGUMENT, with the field in a `BadRequest` detail where there is one."""
     cut = base64.b64encode(a_png()[:-20]).decode()
     whole = {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(a_png()).decode()}}
-    by_reference = {"fileData": {"mimeType": "image/png", "fileUri": "https://images.example/a.png"}}
+    by_reference = {"fileData": {"mimeType": "image/png", "fileUri": "http://images.example/a.png"}}
     cases: list[tuple[dict[str, Any], str, str | None]] = [
         ({}, "invalid_request", "contents"),
         ({"contents": []}, "invalid_request", "contents"),
@@ -129,7 +129,7 @@ async def test_a_body_of_the_gemini_surface_that_cannot_be_meant(gateway: Any, a
         (a_config(imageConfig={"aspectRatio": "7:1"}), "unsupported_size", "generationConfig.imageConfig.aspectRatio"),
         (a_config(candidateCount=0), "invalid_request", "generationConfig.candidateCount"),
         (a_config(responseModalities=["TEXT"]), "invalid_request", "generationConfig.responseModalities"),
-        ({"contents": [{"parts": [TEXT, by_reference]}]}, "invalid_request", "contents[0].parts[1].fileData"),
+        ({"contents": [{"parts": [TEXT, by_reference]}]}, "invalid_request", "contents[0].parts[1].fileData.fileUri"),
         (an_image("no base64 at all!"), "invalid_request", None),
         (an_image(base64.b64encode(b"no image at all").decode()), "invalid_request", "image"),
         (an_image(cut), "invalid_request", "image"),

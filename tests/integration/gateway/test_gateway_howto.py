@@ -62,6 +62,17 @@ async def test_every_line_of_the_page_works(gateway: Any, page: str) -> None:
         await gateway.resource_once(document["id"], "succeeded")
 
 
+async def test_the_page_on_the_status_shows_a_call_that_follows(start: Any, upstream: Any, journal: Any) -> None:
+    """curl is sent on, follows, and has the image as it would have had it at once."""
+    gateway = await start(heartbeat={"redirect_hop_s": 0.1}, deadlines={"generation_s": {"1K": 1, "2K": 1, "4K": 1}})
+    (line,) = lines_of("keep-the-status.md")
+    upstream.gate.clear()
+    calling = asyncio.create_task(curl(gateway, line, ""))
+    await journal.has("caller.sent_on", 2)
+    upstream.gate.set()
+    assert json.loads(await calling)["data"][0]["b64_json"]
+
+
 def test_the_page_shows_every_way_to_ask() -> None:
     """What the native surface has, and both wishes on OpenAI's."""
     shown = {asked(line) for line in lines_of(PAGES[0])}

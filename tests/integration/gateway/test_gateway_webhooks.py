@@ -16,7 +16,7 @@ from holdfast.engine import webhooks as engine
 from holdfast.errors import StorageError
 from holdfast.policy import webhooks as policy
 from holdfast.policy.webhooks import ENDPOINTS_MAX
-from holdfast.store.webhooks import tell_end, tell_inline
+from holdfast.transport import guarded
 
 Start = Callable[..., Awaitable[Any]]
 HANGS = 0
@@ -269,30 +269,92 @@ async def test_many_ends_at_once_are_each_told(gateway: Any, receiver: Receiver)
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 20
 
 
+async def ask_to_be_told(gateway: Any, url: str, **headers: str) -> Any:
+    """Ask natively, with a webhook of the request's own."""
+    sent = {"Authorization": f"Bearer {gateway.key}", **headers}
+    return await gateway.ask("POST", "/v1/generations", headers=sent, json={"prompt": "x", "webhook": {"url": url}})
+
+
 async def test_a_url_of_a_request_signs_with_the_key_s_default_secret(gateway: Any, receiver: Receiver) -> None:
-    """Which `default` in place of an id shows and rotates, and whose log it gives."""
+    """Which `default` in place of an id shows and rotates, and whose log it gives; other requests tell it nothing."""
     shown = await gateway.ask("POST", "/v1/webhooks/default/rotate")
     assert shown.status == 200
     assert shown.json["url"] is None
     assert "previous_secret_until" not in shown.json
-    answer = await gateway.images()
-    record = gateway.record(answer.json["generation_id"]).generation
-    await gateway.core.store.write(
-        tell_inline,
-        generation_id=f"{record.id}x",
-        key_id=record.key_id,
-        url=receiver.url,
-        default_id="whk_unused",
-        created_at=record.created_at,
-    )
-    # A generation that named it would end so.
-    await gateway.core.store.write(tell_end, record.but(id=f"{record.id}x"), record.finished_at)
-    gateway.made.deliverer.poke()
-    ((headers, body),) = await receiver.has(1)
-    Webhook(shown.json["secret"]).verify(body, headers)
-    await settled(gateway, "default", "delivered")
+    asked = await ask_to_be_told(gateway, receiver.url)
+    assert asked.status == 202
+    await gateway.images()
+    (told,) = await settled(gateway, "default", "delivered")
+    ((headers, body),) = receiver.got
+    document = Webhook(shown.json["secret"]).verify(body, headers)
+    assert document["data"] == {"id": asked.json["id"], "status": "succeeded", "drive": 0}
+    assert (headers["webhook-id"], told["generation_id"]) == (told["id"], asked.json["id"])
     listed = await gateway.ask("GET", "/v1/webhooks")
     assert listed.json == {"object": "list", "data": []}
+
+
+async def test_the_first_of_a_key_needs_nothing_registered(gateway: Any, receiver: Receiver, upstream: Any) -> None:
+    """The default is made with it; a secret that is shown afterwards verifies what is sent from then on."""
+    asked = await ask_to_be_told(gateway, receiver.url)
+    ((headers, body),) = await receiver.has(1)
+    await settled(gateway, "default", "delivered")
+    shown = await gateway.ask("POST", "/v1/webhooks/default/rotate")
+    with pytest.raises(WebhookVerificationError):
+        # It is the one after the one that signed: the first was never shown.
+        Webhook(shown.json["secret"]).verify(body, headers)
+    again = await ask_to_be_told(gateway, receiver.url)
+    (_, (headers, body)) = await receiver.has(2)
+    assert Webhook(shown.json["secret"]).verify(body, headers)["data"]["id"] == again.json["id"] != asked.json["id"]
+    await settled(gateway, "default", "delivered", count=2)
+    assert len(upstream.asked) == 2
+
+
+async def test_a_repeat_is_told_once(gateway: Any, receiver: Receiver, upstream: Any) -> None:
+    """Whoever joins, or is given the same again, has asked for the same telling; another URL is another request."""
+    upstream.gate.clear()
+    key = {"Idempotency-Key": "told-once"}
+    first = await ask_to_be_told(gateway, receiver.url, **key)
+    joined = await ask_to_be_told(gateway, receiver.url, **key)
+    other = await ask_to_be_told(gateway, receiver.url + "2", **key)
+    upstream.gate.set()
+    await settled(gateway, "default", "delivered")
+    replayed = await ask_to_be_told(gateway, receiver.url, **key)
+    assert first.generation_id == joined.generation_id == replayed.generation_id
+    assert (other.status, other.json["code"]) == (422, "idempotency_key_reused")
+    assert gateway.count("webhook_inline") == 1
+    assert len(receiver.got) == len(upstream.asked) == 1
+
+
+async def test_a_url_of_a_request_is_looked_at_when_it_is_told(
+    start: Start, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name may lead to this machine, whatever it looked like when it was taken: nothing is sent there."""
+    gateway = await start(webhooks={"allow_http": True})
+    here = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", receiver.port))]
+    monkeypatch.setattr(guarded.socket, "getaddrinfo", lambda *_, **__: here)
+    asked = await ask_to_be_told(gateway, f"http://hooks.example.com:{receiver.port}/")
+    assert asked.status == 202
+    (told,) = await settled(gateway, "default", "failed")
+    assert (told["tries"], told["last_status"]) == (len(policy.SCHEDULE_S), None)
+    assert told["last_error"] == "the host leads to an address that is loopback"
+    assert receiver.got == []
+
+
+async def test_a_url_that_a_dead_process_was_asked_to_tell_is_told_by_the_next(
+    start: Start, receiver: Receiver, tmp_path: Path, upstream: Any
+) -> None:
+    """It was written with the generation, in one commit."""
+    receiver.statuses = [HANGS]
+    sections = {"webhooks": {"allow_private": True, "allow_http": True}, "data": tmp_path / "kept"}
+    first = await start(**sections)
+    asked = await ask_to_be_told(first, receiver.url)
+    await receiver.has(1)
+    assert await first.stop() == 0
+    receiver.statuses = [204]
+    second = await start(key=first.key, **sections)
+    (told,) = await settled(second, "default", "delivered")
+    assert told["generation_id"] == asked.json["id"]
+    assert len(upstream.asked) == 1
 
 
 async def test_rotation_gives_receivers_a_day(gateway: Any, receiver: Receiver) -> None:

@@ -250,11 +250,12 @@ def test_a_relay_gets_the_native_size_in_the_callers_words(routes: Routes) -> No
     assert from_native(native(model="gpt-image-2", size="2K"), (), routes).request.size_as_asked is None
 
 
-def test_a_webhook_that_nobody_would_call_is_refused(routes: Routes) -> None:
-    """Its caller would wait for it."""
-    with pytest.raises(RequestError, match="POST /v1/webhooks") as refused:
-        from_native(native(webhook=WebhookTarget(url="https://app.example")), (), routes)
-    assert (refused.value.param, refused.value.status) == ("webhook", 400)
+def test_a_webhook_is_kept_beside_the_request(routes: Routes) -> None:
+    """It is no part of what is drawn."""
+    url = "https://app.example/hook"
+    asked, plain = from_native(native(webhook=WebhookTarget(url=url)), (), routes), from_native(native(), (), routes)
+    assert (asked.webhook, plain.webhook) == (url, None)
+    assert asked.request == plain.request
 
 
 def test_a_list_is_narrowed_by_any_name_of_a_model(routes: Routes) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import pytest
 
 from holdfast.config import Settings
-from holdfast.gateway.links import LINK_LIFE, LinkMaker, Links, image_path
+from holdfast.gateway.links import HOP_LINK_LIFE, LINK_LIFE, LinkMaker, Links, Onward, image_path, result_path
 from holdfast.store.signing import Signer
 
 SettingsOf = Callable[..., Settings]
@@ -111,3 +111,41 @@ def test_a_replay_has_fresh_links(settings_of: SettingsOf, a_clock: Any, a_blob:
     before = maker.at("http://gw").of("gen_1", 0, a_blob())
     a_clock.at += timedelta(minutes=5)
     assert maker.at("http://gw").of("gen_1", 0, a_blob()) != before
+
+
+@pytest.mark.parametrize(
+    ("from_path", "base"),
+    [
+        ("/v1/images/generations", ""),
+        ("/v1beta/models/m:generateContent", ""),
+        ("/v1/generations/gen_1/result", ""),
+        ("/v1/images/generations", "/prefix"),
+        ("/v1/models/m:generateContent", "/a/b"),
+    ],
+)
+@pytest.mark.parametrize("until", [None, 1_795_000_000_123])
+async def test_a_redirect_leads_on_from_wherever_its_caller_is(
+    settings_of: SettingsOf, a_clock: Any, from_path: str, base: str, until: int | None
+) -> None:
+    """Whatever a proxy put before our paths, and with a permission that holds for this hop alone."""
+    maker = maker_of(settings_of, a_clock)
+    onward = Onward(generation_id="gen_1", hop=3, until=until)
+    parts = urlsplit(urljoin(f"https://gw.example{base}{from_path}", maker.onward(onward, from_path=from_path)))
+    assert (parts.netloc, parts.path) == ("gw.example", f"{base}{result_path('gen_1')}")
+    query = dict(parse_qsl(parts.query))
+    assert (query["hop"], query.get("until")) == ("3", None if until is None else str(until))
+    assert maker.is_onward(onward, query)
+    for other in (
+        Onward(generation_id="gen_2", hop=3, until=until),
+        Onward(generation_id="gen_1", hop=4, until=until),
+        Onward(generation_id="gen_1", hop=3, until=1),
+    ):
+        assert not maker.is_onward(other, query)
+
+
+async def test_a_redirect_s_permission_is_short(settings_of: SettingsOf, a_clock: Any) -> None:
+    """It is followed at once; what is found in a log later opens nothing."""
+    maker = maker_of(settings_of, a_clock)
+    onward = Onward(generation_id="gen_1", hop=1)
+    query = dict(parse_qsl(urlsplit(maker.onward(onward, from_path="/v1/images/generations")).query))
+    assert int(query["exp"]) - a_clock.now().timestamp() <= HOP_LINK_LIFE.total_seconds() <= 300

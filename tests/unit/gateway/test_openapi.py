@@ -43,7 +43,15 @@ def served() -> list[Endpoint]:
     """Every endpoint of the application."""
     nothing = cast(Any, _Anything())
     surfaces = Surfaces(
-        engine=nothing, auth=nothing, bodies=nothing, routes=nothing, generator=nothing, generations=nothing
+        engine=nothing,
+        auth=nothing,
+        bodies=nothing,
+        routes=nothing,
+        generator=nothing,
+        generations=nothing,
+        webhooks=nothing,
+        results=nothing,
+        fetcher=nothing,
     )
     webhooks = Webhooks(
         store=nothing,

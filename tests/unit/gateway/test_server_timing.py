@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.gateway.generate import _server_timing
+from holdfast.gateway.heads import server_timing
 
 NOW = datetime(2026, 11, 24, 12, 0, 20, 90_000, tzinfo=UTC)
 TIMES = {
@@ -22,7 +22,7 @@ Build = Callable[..., Any]
 
 def spans(record: Any, now: datetime = NOW) -> dict[str, int]:
     """Read the header back."""
-    told = _server_timing(record, now).decode()
+    told = server_timing(record, now).decode()
     return {name: int(dur) for name, _, dur in (each.partition(";dur=") for each in told.split(", "))}
 
 

@@ -45,7 +45,7 @@ class Unreached:
     """Fails a test that gets this far."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("get", "image", "list_own", "events", "cancel"):
+        if name in ("get", "image", "list_own", "events", "cancel", "serve"):
             return None
         raise AssertionError(f"{name} was reached")
 
@@ -67,6 +67,9 @@ def ask(settings_of: Callable[..., Settings], a_clock: Any, a_caller: Any, engin
         routes=Routes(settings_of()),
         generator=unreached,
         generations=unreached,
+        webhooks=unreached,
+        results=unreached,
+        fetcher=unreached,
     )
     app = App(surfaces.endpoints(), clock=a_clock, body_bytes_max=1000)
 

@@ -19,9 +19,10 @@ from holdfast.wire.gemini_request import (
     decode_generate_request,
     encode_generate_request,
     normalised,
+    with_inlined,
 )
 from holdfast.wire.scan import ImageBytes, JsonReader
-from holdfast.wire.template import filled, slots_of
+from holdfast.wire.template import filled, slots_of, template_of
 
 CANONICAL: dict[str, Any] = {
     "contents": [
@@ -205,7 +206,12 @@ def test_absent_settings_are_absent() -> None:
         ),
         (with_parts({"text": "p"}, {"inlineData": {"mimeType": "a/b"}}), "contents[0].parts[1].inlineData.data"),
         (with_parts({"text": "p"}, {"inlineData": {"data": ""}}), "contents[0].parts[1].inlineData.data"),
-        (with_parts({"text": "p"}, {"file_data": {"file_uri": "https://x.test"}}), "contents[0].parts[1].fileData"),
+        (with_parts({"text": "p"}, {"file_data": {}}), "contents[0].parts[1].fileData.fileUri"),
+        (with_parts({"text": "p"}, {"fileData": {"fileUri": "gs://b/a"}}), "contents[0].parts[1].fileData.fileUri"),
+        (
+            with_parts({"fileData": {"fileUri": "https://x.test"}, "inlineData": {"data": "aGVsbG8="}}),
+            "contents[0].parts[0].fileData.fileUri",
+        ),
     ],
 )
 def test_a_wrong_request_is_refused_and_its_field_named(document: Any, param: str) -> None:
@@ -342,3 +348,44 @@ def test_what_is_written_can_be_read() -> None:
     pieces, view = read(body)
     assert pieces == [b"ABC"]
     assert (view.prompt, view.aspect_ratio, view.image_size) == ("a lighthouse", "16:9", "4K")
+
+
+def test_what_was_fetched_stands_where_it_was_named() -> None:
+    """As bytes with what they are; whatever else stood in the request stays, and what was sent keeps its number."""
+    named = [{"file_data": {"file_uri": "https://x.test/a", "mime_type": "image/heic"}}, {"text": "and"}]
+    skeleton = json.dumps(
+        {
+            "contents": [
+                {"role": "user", "parts": [{"inlineData": {"mimeType": "image/png", "data": "0"}}, *named]},
+                {"role": "user", "parts": [{"fileData": {"fileUri": "https://x.test/b"}}, {"text": "p"}]},
+            ],
+            "tools": [{"google_search": {}}],
+        }
+    ).encode()
+    view = decode_generate_request(skeleton)
+    assert [each.uri for each in view.references] == ["https://x.test/a", "https://x.test/b"]
+    assert [each.where for each in view.references] == [
+        "contents[0].parts[1].fileData.fileUri",
+        "contents[1].parts[0].fileData.fileUri",
+    ]
+    made = with_inlined(view, ["image/png", "image/webp"], first_slot=1)
+    document = json.loads(made.body_normalised)
+    first, second = (content["parts"] for content in document["contents"])
+    assert [part.get("inlineData") for part in first] == [
+        {"mimeType": "image/png", "data": "0"},
+        {"mimeType": "image/png", "data": "1"},
+        None,
+    ]
+    assert second[0] == {"inlineData": {"mimeType": "image/webp", "data": "2"}}
+    assert document["tools"] == [{"googleSearch": {}}]
+    assert "fileData" not in made.body_normalised.decode()
+    assert slots_of(template_of(made.body_normalised, GEMINI_REQUEST_IMAGE)) == (0, 1, 2)
+    assert made.references == ()
+    plain = decode_generate_request(b'{"contents": [{"parts": [{"text": "p"}]}]}')
+    assert with_inlined(plain, [], first_slot=0) is plain
+
+
+def test_an_image_that_is_named_is_enough_to_ask_for() -> None:
+    """As one that is sent is."""
+    view = decode_generate_request(b'{"contents": [{"parts": [{"fileData": {"fileUri": "https://x.test"}}]}]}')
+    assert (view.prompt, len(view.references)) == ("", 1)

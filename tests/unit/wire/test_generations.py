@@ -14,10 +14,13 @@ from holdfast.wire.generations import (
     ErrorResource,
     GenerationResource,
     ImageResource,
+    PartialImageEvent,
     Progress,
     decode_generation,
     render_generation,
+    render_partial_image,
 )
+from holdfast.wire.template import filled
 
 
 def a_generation(**overrides: Any) -> GenerationResource:
@@ -102,3 +105,24 @@ def test_a_json_schema_can_be_made() -> None:
     """The OpenAPI document comes from the definitions."""
     schema = msgspec.json.schema(GenerationResource)
     assert set(schema["$defs"]["GenerationResource"]["required"]) >= {"id", "status", "model", "paid", "cost"}
+
+
+def test_a_preview_is_an_event_with_its_image_and_without_a_number() -> None:
+    """Whatever its words hold, the image is in one place."""
+    event = PartialImageEvent(
+        id="gen_1",
+        at="2026-11-27T12:00:00.000Z",
+        partial_image_index=2,
+        mime="image/png",
+        bytes=3,
+        width=1,
+        height=1,
+        b64_json="0",
+    )
+    text = filled(render_partial_image(event), {0: b"abc"}).decode()
+    head, _, data = text.partition("data: ")
+    assert head == "event: generation.partial_image\n"
+    assert data.endswith("\n\n")
+    told = json.loads(data)
+    assert (told["b64_json"], told["partial_image_index"], told["type"]) == ("YWJj", 2, "generation.partial_image")
+    assert "sequence_number" not in told

@@ -45,6 +45,10 @@ UPDATE generation SET callers = CASE WHEN watched_by = :owner THEN callers + 1 E
   joins = joins + 1
 WHERE id = :id;
 
+-- name: come_back
+UPDATE generation SET callers = CASE WHEN watched_by = :owner THEN callers + 1 ELSE 1 END, watched_by = :owner
+WHERE id = :id;
+
 -- name: leave
 UPDATE generation SET callers = callers - 1 WHERE id = :id AND watched_by = :owner AND callers > 0;
 

@@ -202,4 +202,5 @@ CREATE TABLE webhook_delivery (
 );
 CREATE INDEX webhook_delivery_by_endpoint ON webhook_delivery (endpoint_id, id);
 CREATE INDEX webhook_delivery_pending ON webhook_delivery (next_at) WHERE state = 'pending';
+CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint_id, next_at) WHERE state = 'pending';
 CREATE INDEX webhook_delivery_ended ON webhook_delivery (ended_at) WHERE state <> 'pending';

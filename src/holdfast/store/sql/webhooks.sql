@@ -56,14 +56,26 @@ ON CONFLICT (endpoint_id, generation_id, drive, type) DO NOTHING;
 
 -- name: due
 -- Longest due first; endpoints and keys that are busy enough wait, so that one that hangs does not stop the others.
+-- Endpoint by endpoint, each found by a step in the index, and of each its longest due: what waits for one that hangs is
+-- never walked through, however much it is.
+WITH RECURSIVE waiting (endpoint_id) AS (
+  SELECT min(endpoint_id) FROM webhook_delivery WHERE state = 'pending'
+  UNION ALL
+  SELECT (SELECT min(endpoint_id) FROM webhook_delivery WHERE state = 'pending' AND endpoint_id > waiting.endpoint_id)
+  FROM waiting WHERE waiting.endpoint_id IS NOT NULL
+)
 SELECT delivery.id, delivery.endpoint_id, delivery.key_id, coalesce(delivery.url, endpoint.url) AS url,
   delivery.generation_id, delivery.drive, delivery.type, delivery.tries, delivery.created_at,
   endpoint.secret_number, endpoint.previous_until
-FROM webhook_delivery AS delivery JOIN webhook_endpoint AS endpoint ON endpoint.id = delivery.endpoint_id
-WHERE delivery.state = 'pending' AND delivery.next_at <= :now
-  AND delivery.endpoint_id NOT IN (SELECT value FROM json_each(:busy))
-  AND delivery.key_id NOT IN (SELECT value FROM json_each(:busy_keys))
-  AND delivery.id NOT IN (SELECT value FROM json_each(:taken))
+FROM waiting CROSS JOIN webhook_endpoint AS endpoint ON endpoint.id = waiting.endpoint_id
+CROSS JOIN webhook_delivery AS delivery ON delivery.id IN (
+  SELECT id FROM webhook_delivery
+  WHERE endpoint_id = endpoint.id AND state = 'pending' AND next_at <= :now
+    AND id NOT IN (SELECT value FROM json_each(:taken))
+  ORDER BY next_at LIMIT :most
+)
+WHERE endpoint.id NOT IN (SELECT value FROM json_each(:busy))
+  AND endpoint.key_id NOT IN (SELECT value FROM json_each(:busy_keys))
 ORDER BY delivery.next_at LIMIT :most;
 
 -- name: next_due
