@@ -190,17 +190,21 @@ def test_a_size_that_nobody_draws_is_400_in_both(stage: Any, callers: ModuleType
     assert stage.gateway.generations("much too large") == []
 
 
+NO_TIME_TO_WAIT = {"Holdfast-Timeout": "30"}
+"""An image takes 45 s as a rule: after one that failed no other would be in time."""
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_an_upstream_that_is_busy_is_503_and_invites_a_repeat(stage: Any, status: int) -> None:
-    """Both are unpaid: the status is the gateway's own, and the hint of the upstream is passed on."""
+    """Where there is no time to wait for it: unpaid, the status the gateway's own, the upstream's hint passed on."""
     wish = f"[sim status={status} retry_after=7]"
     with pytest.raises(openai.InternalServerError) as raised:
-        stage.begin("openai", f"busy {status} {wish}").result()
+        stage.begin("openai", f"busy {status} {wish}", headers=NO_TIME_TO_WAIT).result()
     assert (raised.value.status_code, raised.value.code) == (503, "server_is_overloaded")
     assert raised.value.response.headers["x-should-retry"] == "true"
     assert raised.value.response.headers["retry-after"] == "7"
     with pytest.raises(google_errors.ServerError) as also:
-        stage.begin("google", f"busy for Google {status} {wish}").result()
+        stage.begin("google", f"busy for Google {status} {wish}", headers=NO_TIME_TO_WAIT).result()
     assert (also.value.code, also.value.status) == (503, "UNAVAILABLE")
     for prompt in (f"busy {status} ", f"busy for Google {status} "):
         generation_id = stage.only_generation(prompt)
@@ -211,10 +215,24 @@ def test_an_upstream_that_is_busy_is_503_and_invites_a_repeat(stage: Any, status
 def test_the_invited_repeat_of_openai_gets_the_image(stage: Any) -> None:
     """Its default retries take the hint: the second POST drives the same generation again, which is paid once."""
     stage.simulator.script({"match": {"prompt_contains": "at the second try"}, "do": ["status=503", "none"]})
-    got = stage.begin("openai", "at the second try", retries=openai.DEFAULT_MAX_RETRIES).result()
+    retries = openai.DEFAULT_MAX_RETRIES
+    got = stage.begin("openai", "at the second try", retries=retries, headers=NO_TIME_TO_WAIT).result()
     assert got.generation_id == stage.only_generation("at the second try")
     assert len(got.images) == 1
     assert len(stage.simulator.purchases(got.generation_id)) == 1
+
+
+@pytest.mark.parametrize("sdk", ["openai", "google"])
+def test_a_busy_upstream_is_waited_out_and_no_sdk_sees_it(stage: Any, sdk: str) -> None:
+    """Twice 503 and 429, and an SDK that never repeats gets its image: three requests, one purchase, no error."""
+    prompt = f"worth the wait for {sdk}"
+    stage.simulator.script({"match": {"prompt_contains": prompt}, "do": ["status=503", "retry_after=1", "none"]})
+    got = stage.begin(sdk, prompt).result()
+    assert len(got.images) == 1
+    generation_id = stage.only_generation(prompt)
+    assert stage.simulator.requests(generation_id) == 3
+    assert len(stage.simulator.purchases(generation_id)) == 1
+    assert [each["charge"] for each in stage.gateway.record(generation_id)["attempts"]] == ["no", "no", "yes"]
 
 
 @pytest.mark.parametrize("wish", ["status=500", "fault=reset_sent", "fault=truncate"])

@@ -140,8 +140,15 @@ def test_a_ledger_that_holds_has_no_problem(folder: Path) -> None:
         ("UPDATE generation SET charged_micros = 1 WHERE id = 'gen_free'", [("told_otherwise", "gen_free")]),
         ("UPDATE generation SET compensated_micros = 1 WHERE id = 'gen_good'", [("told_otherwise", "gen_good")]),
         ("UPDATE attempt SET state = 'settled' WHERE id = 'att_free'", [("misbooked", "att_free")]),
-        ("UPDATE attempt SET state = 'settled' WHERE id = 'att_lost'", [("misbooked", "att_lost")]),
-        ("UPDATE attempt SET state = 'unknown' WHERE id = 'att_good'", [("misbooked", "att_good")]),
+        (
+            "UPDATE attempt SET state = 'settled' WHERE id = 'att_lost'",
+            [("exposed", "unknown_exposure"), ("misbooked", "att_lost")],
+        ),
+        (
+            "UPDATE attempt SET state = 'unknown' WHERE id = 'att_good'",
+            [("exposed", "unknown_exposure"), ("misbooked", "att_good")],
+        ),
+        ("UPDATE attempt SET estimated_micros = 1 WHERE id = 'att_lost'", [("exposed", "unknown_exposure")]),
         ("UPDATE attempt SET state = 'rejected' WHERE id = 'att_paid'", [("misbooked", "att_paid")]),
         (
             "UPDATE ledger_txn SET drive = 9 WHERE generation_id = 'gen_good' AND kind = 'hold'",

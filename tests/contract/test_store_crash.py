@@ -32,7 +32,7 @@ from pathlib import Path
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.blobs import LocalBlobs, key_for
 from holdfast.policy.joining import Claim
-from holdfast.store.cancelling import ask_cancel
+from holdfast.store.cancelling import ask_cancel, cancel_unwatched
 from holdfast.store.generations import accept
 from holdfast.store.joining import Entering, enter
 from holdfast.store.lock import DataFolder
@@ -40,6 +40,7 @@ from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneratio
 from holdfast.store.spool import SpoolWriter
 from holdfast.store.sqlite import SqliteStore
 from holdfast.store.webhooks import TryEnd, deliveries_of, end_try, insert_endpoint
+from holdfast.types import Charge, Failure, FailureKind, Phase
 from holdfast.wire.openai import ImagesReader
 
 root, attempt_id, image = Path(sys.argv[1]), sys.argv[2], bytes.fromhex(sys.argv[3])
@@ -84,6 +85,21 @@ store.write_sync(accept, other)
 print("asked", flush=True)
 store.write_sync(ask_cancel, "gen_2", AT, "later")
 print("cancelled", flush=True)
+third, fourth = (NewGeneration(
+    id=id_, key_id="key_2", surface="openai", model="m", tier="1K", size="1x1", n=1, parts=1, request=b"{}",
+    deadline_at="later", hard_deadline=False, created_at=AT, currency="USD", unit_micros=5, held_micros=5,
+    only_awaited=True,
+) for id_ in ("gen_3", "gen_4"))
+store.write_sync(lambda conn: (accept(conn, third), accept(conn, fourth), begin_attempt(conn, NewAttempt(
+    id="att_3", generation_id="gen_3", part=0, drive=0, upstream="u", provider="openai", model="m",
+    idempotency_key="gen_3.0.0", estimated_micros=5, owner="story", sent_at="2026-01-17T12:00:01.000Z",
+))))
+print("busy", flush=True)
+busy = Failure(kind=FailureKind.OVERLOADED, phase=Phase.WAIT, charge=Charge.NO, detail="busy")
+store.write_sync(end_attempt, AttemptEnd(attempt_id="att_3", at=AT, purge_after="later", failure=busy, retry_at="soon"))
+print("paused", flush=True)
+store.write_sync(cancel_unwatched, "gen_4", "story", (), AT, "later")
+print("dropped", flush=True)
 store.close()
 """
 IMAGE = bytes.fromhex(
@@ -93,6 +109,7 @@ IMAGE = bytes.fromhex(
 STEPS = [
     *("opened", "accepted", "sent", "spooled", "stored", "settled"),
     *("told", "joined", "asked", "cancelled"),
+    *("busy", "paused", "dropped"),
 ]
 # Point and pass -> the last step that was told.
 POINTS = {
@@ -133,6 +150,13 @@ POINTS = {
     "cancel.after_rows": "asked",
     "store.before_commit:kill:8": "asked",
     "store.after_commit:kill:8": "asked",
+    "retry.after_rows": "busy",
+    "store.before_commit:kill:10": "busy",
+    "store.after_commit:kill:10": "busy",
+    "unwatched.before_rows": "paused",
+    "unwatched.after_rows": "paused",
+    "store.before_commit:kill:11": "paused",
+    "store.after_commit:kill:11": "paused",
 }
 
 
@@ -179,8 +203,22 @@ def test_a_kill_loses_nothing_that_was_told(tmp_path: Path, point: str) -> None:
         if "asked" in told:
             other = store.write_sync(get_generation, "gen_2")
             assert other is not None
-            assert other.state == ("cancelled" if is_durable else "queued")
+            assert other.state == ("cancelled" if is_durable or "cancelled" in told else "queued")
+        if "busy" in told:
+            _check_unpaid(store, is_paused=is_durable or "paused" in told, is_dropped=is_durable and "paused" in told)
         _check_files(folder, attempt_id, point, told)
+
+
+def _check_unpaid(store: SqliteStore, *, is_paused: bool, is_dropped: bool) -> None:
+    """A failure and what follows it are one commit; what nobody waits for is queued, or cancelled and free."""
+    attempt = store.write_sync(get_attempt, "att_3")
+    assert attempt is not None
+    assert (attempt.state, attempt.retry_at) == (("rejected", "soon") if is_paused else ("sent", None))
+    paused, dropped = (store.write_sync(get_generation, id_) for id_ in ("gen_3", "gen_4"))
+    assert paused is not None
+    assert dropped is not None
+    assert (paused.state, paused.parts_open, paused.sequence_number) == ("running", 1, 3 if is_paused else 2)
+    assert (dropped.state, dropped.charged_micros) == ("cancelled" if is_dropped else "queued", 0)
 
 
 def _check_files(folder: DataFolder, attempt_id: str, point: str, told: list[str]) -> None:
@@ -208,6 +246,7 @@ def test_the_story_ends_where_nothing_kills_it(tmp_path: Path) -> None:
         cancelled = store.write_sync(get_generation, "gen_2")
         assert cancelled is not None
         assert (cancelled.state, cancelled.charged_micros) == ("cancelled", 0)
+        _check_unpaid(store, is_paused=True, is_dropped=True)
 
 
 def test_every_point_of_the_store_is_killed_at() -> None:

@@ -227,6 +227,11 @@ def check(settings: Settings) -> None:
             "store.image_bytes_max is above store.response_bytes_max: an answer holds its image and is larger.",
             key="store.image_bytes_max",
         )
+    if settings.retry.backoff_s_first > settings.retry.backoff_s_max:
+        raise ConfigError(
+            "retry.backoff_s_first is above retry.backoff_s_max: pauses grow from the one to the other.",
+            key="retry.backoff_s_first",
+        )
     currency = settings.money.currency
     if len(currency) != 3 or not (currency.isascii() and currency.isalpha() and currency.isupper()):
         raise ConfigError('money.currency must be a three-letter code such as "USD".', key="money.currency")

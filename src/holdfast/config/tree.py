@@ -434,6 +434,12 @@ class Upstream:
         "PEM file of the authorities to trust; empty: the system's",
         source="the system's are right for public hosts",
     )
+    concurrency: int = key(
+        0,
+        "Most calls in flight there at once; further ones wait in line; 0: no limit",
+        source="vendors limit calls a minute, and say so by 429; some resellers allow only so many at once",
+        at_least=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -498,6 +504,67 @@ class Joining:
         source="an SDK's last retry comes within minutes; later the same words mean a new picture",
         at_least=0.0,
     )
+    unwatched_cancel_s: float = key(
+        120.0,
+        "How long a generation that is still queued is kept when whoever waited for it has left; then it is cancelled, "
+        "free. One that was asked for without waiting is always kept",
+        unit="seconds",
+        source="an SDK's last retry has come by then",
+        at_least=0.0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """Trying again what failed and cost nothing; what may have been charged is never bought twice."""
+
+    attempts_max: int = key(
+        4,
+        "Attempts at an image that may fail, the first included; being told to wait (429, 503) is none",
+        source="with the pauses below three repeats span 14 s; what fails for longer seldom ends within a call",
+        at_least=1,
+    )
+    backoff_s_first: float = key(
+        2.0,
+        "Base of the first pause; it doubles from try to try, and half of it is left to chance",
+        unit="seconds",
+        source="equal jitter (AWS Architecture Blog, 2015); a call takes 30 s and more, so 2 s are no loss",
+        at_least=0.01,
+    )
+    backoff_s_max: float = key(
+        60.0, "Longest base of a pause", unit="seconds", source="quotas are counted by the minute", at_least=0.01
+    )
+    budget_share: float = key(
+        0.10,
+        "Repeats as a share of all calls, over all generations",
+        source="10 % more load is no storm (Google SRE Book, ch. 21)",
+        at_least=0.0,
+        at_most=1.0,
+    )
+    budget_burst: int = key(
+        3,
+        "Repeats that are allowed beyond that share at once",
+        source="one generation may use all of its own",
+        at_least=0,
+    )
+    sends_max: int = key(
+        12,
+        "Calls made for one image, whatever became of them; bounds the waiting out of 429 and 503",
+        source="at 45 % of refusals one image in 14,000 meets twelve in a row",
+        at_least=1,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSettings:
+    """Waiting for a place at an upstream (`upstreams.concurrency`), first come first served."""
+
+    waiting_max: int = key(
+        5000,
+        "Most calls that wait for a place, all upstreams together; whoever would be one more is told 503 `queue_full`",
+        source="at 10 KB each 50 MB",
+        at_least=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -537,6 +604,8 @@ class Settings:
     store: Store = field(default_factory=Store)
     joining: Joining = field(default_factory=Joining)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    queue: QueueSettings = field(default_factory=QueueSettings)
     drain: Drain = field(default_factory=Drain)
     latency: LatencySettings = field(default_factory=LatencySettings)
     money: Money = field(default_factory=Money)

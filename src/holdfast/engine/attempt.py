@@ -202,7 +202,7 @@ class _Talk:
         """Begin the conversation; the request itself is let go of when every part has it."""
         live, core = self._live, self._core
         assert live is not None
-        assert live.request is not None, "a live generation keeps its request until every part has been sent"
+        assert live.request is not None, "whoever sends a part has read the request"
         request = live.request
         self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.inputs)
         input_bytes = sum(image.bytes for image in request.inputs)
@@ -217,9 +217,7 @@ class _Talk:
             n=live.images_of(new.part),
             image_bytes_max=core.settings.store.image_bytes_max,
         )
-        live.parts_to_send -= 1
-        if live.parts_to_send == 0:
-            live.request = None
+        live.let_go(new.part)
         self._live = None
         return self._conversation.start()
 

@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings, Upstream
 from holdfast.engine.followers import Followers
+from holdfast.engine.queue import Ticket
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
 from holdfast.policy.compensation import Rules, rules_of
@@ -54,6 +55,16 @@ class Target:
     key: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """What an earlier process has tried of one part, without success and for nothing."""
+
+    failures: tuple[Failure, ...]
+    """Oldest first."""
+    again_at: float
+    """Monotonic seconds at which it is tried again."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Live:
     """A generation that this process drives, as long as it is open."""
@@ -61,7 +72,7 @@ class Live:
     id: str
     key_id: str
     request: Request | None = field(repr=False)
-    """Let go of once every part has been sent: a prompt is not kept in memory while its caller is held."""
+    """None once every part has been sent, or waits: a prompt is not kept in memory while its caller is held."""
     model: str
     tier: Tier
     n: int
@@ -77,13 +88,50 @@ class Live:
     """Monotonic seconds; stops new attempts."""
     hard_deadline: bool
     """The caller named its budget: it is told at that instant, even while an attempt is in flight."""
-    parts_to_send: int = 0
+    only_awaited: bool = False
+    """Nobody was told to come back for it: while it is queued, it ends with the last of those who wait."""
+    parts_to_send: set[int] = field(default_factory=set)
+    """Those that need the request now."""
     timer: asyncio.TimerHandle | None = None
     """Tells a caller who named its budget."""
+    unwatched: asyncio.TimerHandle | None = None
+    """Rings when nobody has waited for it for too long."""
+    earlier: Mapping[int, Earlier] = field(default_factory=dict)
+    """What an earlier process has tried, by part."""
+    tickets: list[Ticket] = field(default_factory=list)
+    """Places of its parts at their upstreams, or in line."""
+    sleepers: list[asyncio.Future[None]] = field(default_factory=list)
+    """What its parts wait for: a place, or the end of a pause."""
+    is_stopped: bool = False
+    """No attempt begins any more."""
 
     def images_of(self, part: int) -> int:
         """How many images a part asks for."""
         return min(self.images_per_call, images_of_part(part, n=self.n, parts=self.parts))
+
+    def let_go(self, part: int) -> None:
+        """Note that a part needs the request no longer, or not yet; with the last one it is let go of."""
+        self.parts_to_send.discard(part)
+        if not self.parts_to_send:
+            self.request = None
+
+    def stop(self) -> None:
+        """Begin no attempt any more: whoever waits for a place or in a pause wakes, and ends."""
+        if self.is_stopped:
+            return
+        self.is_stopped = True
+        for ticket in self.tickets:
+            if ticket.position is not None:
+                # At once, before its task has woken: whoever asks next finds the room.
+                ticket.leave()
+        for sleeper in self.sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
+
+    @property
+    def queue_position(self) -> int | None:
+        """Where the first of its parts that wait stands in line, from 1; None: none waits."""
+        return min((at for ticket in self.tickets if (at := ticket.position) is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

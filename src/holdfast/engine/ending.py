@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 
 from holdfast import faults
@@ -10,8 +11,8 @@ from holdfast.engine.core import Core
 from holdfast.engine.patience import patiently
 from holdfast.engine.settle import announce, tell_if_ended
 from holdfast.policy.compensation import Rules
-from holdfast.store.generations import attempts_of, pass_deadline
-from holdfast.store.records import GenerationRow, Told
+from holdfast.store.generations import attempts_of, blobs_of, pass_deadline
+from holdfast.store.records import Record, Told
 from holdfast.types import Charge, worst_charge
 
 DEADLINE_EXCEEDED = Told(
@@ -27,29 +28,57 @@ GIVEN_UP = Told(
 )
 
 
-async def end_early(core: Core, generation_id: str, told: Told) -> None:
-    """End a generation with what it has, unless it has ended, and tell who waits.
+async def end_early(
+    core: Core,
+    generation_id: str,
+    told: Told,
+    *,
+    drive: int | None = None,
+    awaits: bool = False,
+    on_end: Callable[[], None] | None = None,
+) -> bool:
+    """End a generation with what it has, and tell who waits; False: it has not ended.
 
     What `told` says of the charge is replaced by what the attempts say at that instant: a generation that was never
     sent has cost nothing, whatever the clock says.
+
+    Args:
+        core: The engine's dependencies.
+        generation_id: Which.
+        told: What its callers are told.
+        drive: The one that ends; of another one nothing is touched. None: whichever it is in.
+        awaits: Attempts in flight are awaited: then only nothing more is sent.
+        on_end: Called once it has ended, before anybody is told.
     """
     at, purge_after = core.now_text(), core.purge_text()
     await faults.point("ending.before_commit")
-    row = await patiently(
-        lambda: core.store.write(_end, generation_id, told, at, purge_after, core.rules), generation_id
+    record = await patiently(
+        lambda: core.store.write(_end, generation_id, told, at, purge_after, core.rules, drive, awaits), generation_id
     )
     await faults.point("ending.after_commit")
-    if row is None:
-        await tell_if_ended(core, generation_id)
-    else:
-        announce(core, row)
+    if record is None:
+        return await tell_if_ended(core, generation_id) is not None
+    if on_end is not None:
+        on_end()
+    announce(core, record.generation, record)
+    return True
 
 
 def _end(
-    conn: sqlite3.Connection, generation_id: str, told: Told, at: str, purge_after: str, rules: Rules
-) -> GenerationRow | None:
+    conn: sqlite3.Connection,
+    generation_id: str,
+    told: Told,
+    at: str,
+    purge_after: str,
+    rules: Rules,
+    drive: int | None,
+    awaits: bool,
+) -> Record | None:
     # An attempt in flight says `unknown`, which is what it is.
     charge = worst_charge(Charge(attempt.charge) for attempt in attempts_of(conn, generation_id))
     rest = "Nothing was bought." if charge is Charge.NO else "If its image still comes, it is kept here."
     told = replace(told, charge=charge, message=f"{told.message} {rest}")
-    return pass_deadline(conn, generation_id, told, at, purge_after, False, rules)
+    row = pass_deadline(conn, generation_id, told, at, purge_after, awaits, rules, drive)
+    if row is None:
+        return None
+    return Record(generation=row, attempts=attempts_of(conn, generation_id), blobs=blobs_of(conn, generation_id))

@@ -9,20 +9,23 @@ from functools import partial
 from typing import Any
 
 from holdfast import faults
-from holdfast.engine import attempt, recover, settle
+from holdfast.engine import recover, settle
 from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.followers import Follower
+from holdfast.engine.parts import Parts
+from holdfast.engine.queue import Ticket
 from holdfast.engine.submit import Submission, entering_of, first_target, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Watcher
 from holdfast.errors import RequestError, StorageError
-from holdfast.generation import State
+from holdfast.generation import State, parts_for
 from holdfast.log import emit
 from holdfast.policy import admission
 from holdfast.policy.admission import Load, Obstacle, expected_bytes
 from holdfast.policy.joining import REFUSALS, Answer
 from holdfast.policy.joining import refusal as refusal_of
-from holdfast.store.cancelling import ask_cancel
+from holdfast.providers.registry import images_per_call
+from holdfast.store.cancelling import ask_cancel, cancel_unwatched
 from holdfast.store.eventlog import EventLog, get_event_log
 from holdfast.store.generations import get_generation, get_record, mark_received
 from holdfast.store.joining import Entered, Entering, come_back, enter, leave
@@ -45,7 +48,9 @@ class Engine:
         self._free_bytes = free_bytes
         self._live: dict[str, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._parts = Parts(core)
         self._entering = 0
+        self._entering_places = 0
         self._reserved_bytes = 0
         self._received: list[Receipt] = []
         self._noted = asyncio.Event()
@@ -58,10 +63,8 @@ class Engine:
         """Set when room was found too low: whoever can make room begins at once, and clears it."""
 
     def __repr__(self) -> str:
-        return (
-            f"<Engine {len(self._live)} generations open, {len(self._tasks)} tasks, "
-            f"{self._reserved_bytes} bytes set aside>"
-        )
+        parts = (f"{len(self._live)} generations open", repr(self._parts), f"{len(self._tasks)} tasks")
+        return f"<Engine {', '.join(filter(None, parts))}, {self._reserved_bytes} bytes set aside>"
 
     @property
     def open_generations(self) -> int:
@@ -104,7 +107,8 @@ class Engine:
             raise refusal_of(entered.answer, entered.generation_id)
         else:
             try:
-                await self._join(entered.generation_id, entered, watcher)
+                only_awaited = submission.only_awaited
+                await self._join(entered.generation_id, entered, watcher, only_awaited=only_awaited)
             except BaseException:
                 # It is counted as somebody who waits, and waits no more: the next repeat must find that out.
                 self.unwatch(entered.generation_id, watcher)
@@ -124,10 +128,13 @@ class Engine:
             elapsed_s=0.0,
         )
 
-    async def _join(self, id_: str, entered: Entered, watcher: Watcher) -> None:
+    async def _join(self, id_: str, entered: Entered, watcher: Watcher, *, only_awaited: bool) -> None:
         """Let a repeat wait for what it joined; what has ended is told at once."""
         core, answer = self._core, entered.answer
         core.watchers.add(id_, watcher)
+        if id_ in self._live and not only_awaited:
+            # From here on somebody may come back for it.
+            self._live[id_].only_awaited = False
         if answer is Answer.DRIVE_AGAIN:
             assert entered.row is not None
             self.drive(live_of_row(core, entered.row))
@@ -189,15 +196,19 @@ class Engine:
         """
         request = submission.request
         bytes_ = expected_bytes(request.geometry.tier, request.n)
-        refusal = self._refusal(bytes_)
+        target = first_target(self._core, request.model)
+        places = parts_for(request.n, per_call=images_per_call(target.upstream, stream=request.stream))
+        refusal = self._refusal(request.model, bytes_, places)
         if refusal is not None and (not submission.claim.may_join or self.is_crowded):
             raise refusal
         self._entering += 1
+        self._entering_places += places
         self._reserved_bytes += bytes_
         try:
             yield refusal
         finally:
             self._entering -= 1
+            self._entering_places -= places
             self._reserved_bytes -= bytes_
 
     @property
@@ -210,9 +221,10 @@ class Engine:
         """How many may wait, repeats included: each has a connection, and memory."""
         return 2 * self._core.settings.server.held_max
 
-    def _refusal(self, needed_bytes: int) -> RequestError | None:
-        load = self._load()
-        obstacle = admission.obstacle(load, needed_bytes=needed_bytes)
+    def _refusal(self, model: str, needed_bytes: int, needed_places: int) -> RequestError | None:
+        places = self._parts.places(model)
+        load = self._load(None if places is None else places - self._entering_places)
+        obstacle = admission.obstacle(load, needed_bytes=needed_bytes, needed_places=needed_places)
         if obstacle is None:
             return None
         if obstacle is Obstacle.STORAGE_LOW:
@@ -220,13 +232,15 @@ class Engine:
             self.storage_low.set()
         return admission.refusal(obstacle, load)
 
-    def _load(self) -> Load:
+    def _load(self, places: int | None = None) -> Load:
         settings = self._core.settings
         return Load(
             is_draining=self.is_draining,
             open_generations=len(self._live) + self._entering,
             open_max=settings.server.held_max,
             room_bytes=self._free_bytes() - self._reserved_bytes - settings.store.free_bytes_margin,
+            waiting=self._parts.queue.waiting,
+            places=places,
         )
 
     async def _enter(self, entering: Entering) -> Entered:
@@ -256,9 +270,9 @@ class Engine:
         """Begin every part of a generation that has not been begun."""
         self._live[live.id] = live
         parts = range(live.parts) if parts is None else parts
-        live.parts_to_send = len(parts)
+        live.parts_to_send.update(parts)
         for part in parts:
-            self._begin_part(live, part)
+            self._begin_part(live, part, self._parts.enter(live, part))
         if live.hard_deadline:
             after_s = live.deadline_at - self._core.clock.monotonic()
             live.timer = asyncio.get_running_loop().call_later(max(0.0, after_s), self._on_deadline, live)
@@ -270,7 +284,7 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _begin_part(self, live: Live, part: int) -> None:
+    def _begin_part(self, live: Live, part: int, ticket: Ticket) -> None:
         # Set aside until the part's task has ended, not until its generation has: an image may still be on its way
         # after the caller was told that time is over.
         bytes_ = expected_bytes(live.tier, live.images_of(part))
@@ -278,21 +292,15 @@ class Engine:
 
         def release(_: asyncio.Task[None]) -> None:
             self._reserved_bytes -= bytes_
+            ticket.leave()
+            live.tickets.remove(ticket)
 
-        self.spawn(self._run_part(live, part), f"part:{live.id}:{part}").add_done_callback(release)
+        self.spawn(self._run_part(live, part, ticket), f"part:{live.id}:{part}").add_done_callback(release)
 
-    async def _run_part(self, live: Live, part: int) -> None:
+    async def _run_part(self, live: Live, part: int, ticket: Ticket) -> None:
         """Drive one part to its end; whatever goes wrong inside is recorded, never lost."""
-        core = self._core
         try:
-            if core.clock.monotonic() >= live.deadline_at:
-                await self._pass_deadline(live)
-                return
-            attempted = await attempt.run(core, live, part, first_target(core, live.model))
-            if attempted is None:
-                return
-            if await settle.settle(core, live, attempted, on_end=partial(self._forget, live)) is not None:
-                self._forget(live)
+            await self._parts.run(live, part, ticket, on_end=partial(self._forget, live))
         except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, the end is told
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
             await self._give_up(live)
@@ -300,7 +308,7 @@ class Engine:
     async def _give_up(self, live: Live) -> None:
         core = self._core
         try:
-            await recover.give_up(core, live.id)
+            await recover.give_up(core, live.id, live.drive)
         except Exception as exc:  # noqa: BLE001 - nothing can be written; the record stays open for the next start
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
             # Nobody is kept waiting for what cannot come: whoever reads the record finds no end in it, and says so.
@@ -311,9 +319,11 @@ class Engine:
         # One that failed may have been driven again under its id.
         if self._live.get(live.id) is live:
             del self._live[live.id]
-        if live.timer is not None:
-            live.timer.cancel()
-            live.timer = None
+        live.stop()
+        for timer in (live.timer, live.unwatched):
+            if timer is not None:
+                timer.cancel()
+        live.timer = live.unwatched = None
 
     def _on_deadline(self, live: Live) -> None:
         live.timer = None
@@ -338,7 +348,7 @@ class Engine:
         core = self._core
         try:
             await faults.point("cancel.before_commit")
-            done = await core.store.write(ask_cancel, generation_id, core.now_text(), core.purge_text())
+            done = await core.store.write(ask_cancel, generation_id, core.now_text(), core.purge_text(), core.rules)
             await faults.point("cancel.after_commit")
         except (StorageError, OSError):
             # The commit may have been made all the same; then those who wait are told.
@@ -351,6 +361,9 @@ class Engine:
             self._forget_id(generation_id)
             settle.announce(core, done.row)
         else:
+            if done.row.cancel_requested and generation_id in self._live:
+                # Parts that wait, for a place or in a pause, wait for nothing.
+                self._live[generation_id].stop()
             core.followers.notify(generation_id)
 
     def _forget_id(self, generation_id: str) -> None:
@@ -359,14 +372,20 @@ class Engine:
             self._forget(live)
 
     async def _pass_deadline(self, live: Live) -> None:
-        await end_early(self._core, live.id, DEADLINE_EXCEEDED)
-        self._forget(live)
+        forget = partial(self._forget, live)
+        await end_early(self._core, live.id, DEADLINE_EXCEEDED, drive=live.drive, on_end=forget)
+        forget()
 
     # Waiting and reading
 
     def watch(self, generation_id: str, watcher: Watcher) -> None:
         """Tell a watcher from now on; whoever must not miss the end uses `enter` or `rejoin`."""
         self._core.watchers.add(generation_id, watcher)
+
+    def queue_position(self, generation_id: str) -> int | None:
+        """Where a generation stands in line for its upstream, from 1; None: it does not wait for a place."""
+        live = self._live.get(generation_id)
+        return None if live is None else live.queue_position
 
     def unwatch(self, generation_id: str, watcher: Watcher) -> None:
         """Stop telling a watcher."""
@@ -429,6 +448,9 @@ class Engine:
         self._departed.append(generation_id)
         if len(self._departed) >= DEPARTED_MAX:
             self.spawn(self._note_departed(), "note-departed")
+        live = self._live.get(generation_id)
+        if live is not None:
+            self._mind_unwatched(live)
 
     async def _note_departed(self) -> None:
         departed, self._departed = self._departed, []
@@ -438,6 +460,42 @@ class Engine:
             self._departed += departed
             emit("storage.failed", level="error", message=str(exc))
 
+    def _mind_unwatched(self, live: Live) -> None:
+        """Come back when nobody has waited for a while for what nobody was told to come back for."""
+        if live.unwatched is not None:
+            live.unwatched.cancel()
+            live.unwatched = None
+        if live.only_awaited and live.queue_position is not None and live.id not in self._core.watchers:
+            after_s = self._core.settings.joining.unwatched_cancel_s
+            live.unwatched = asyncio.get_running_loop().call_later(after_s, self._on_unwatched, live)
+
+    def _on_unwatched(self, live: Live) -> None:
+        live.unwatched = None
+        if live.id in self._core.followers:
+            # Somebody looks on, whoever it is.
+            self._mind_unwatched(live)
+        elif live.id not in self._core.watchers and self._live.get(live.id) is live:
+            self.spawn(self._run_unwatched(live), f"unwatched:{live.id}")
+
+    async def _run_unwatched(self, live: Live) -> None:
+        """Cancel what is still queued and nobody waits for; where the disk does not take it, it goes on."""
+        core = self._core
+        departed, self._departed = self._departed, []
+        try:
+            await faults.point("unwatched.before_commit")
+            at, purge_after = core.now_text(), core.purge_text()
+            row = await core.store.write(cancel_unwatched, live.id, core.owner, departed, at, purge_after)
+            await faults.point("unwatched.after_commit")
+        except (StorageError, OSError) as exc:
+            self._departed += departed
+            emit("storage.failed", level="error", generation_id=live.id, message=str(exc))
+            if await settle.tell_if_ended(core, live.id) is not None:
+                self._forget(live)
+            return
+        if row is not None:
+            self._forget(live)
+            settle.announce(core, row)
+
     # Starting and stopping
 
     async def start(self) -> recover.Recovered:
@@ -445,6 +503,7 @@ class Engine:
         recovered = await recover.recover(self._core)
         for live, parts in recovered.to_drive:
             self.drive(live, parts)
+            self._mind_unwatched(live)
         if recovered.settled or recovered.unknown or recovered.to_drive:
             emit(
                 "recovery.done",
@@ -470,8 +529,9 @@ class Engine:
         cancelled with it.
         """
         for live in self._live.values():
-            if live.timer is not None:
-                live.timer.cancel()
+            for timer in (live.timer, live.unwatched):
+                if timer is not None:
+                    timer.cancel()
         for task in self._tasks:
             if task is not self._noting:
                 task.cancel()

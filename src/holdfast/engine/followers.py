@@ -19,6 +19,9 @@ class Followers:
     def __len__(self) -> int:
         return sum(map(len, self._by_id.values()))
 
+    def __contains__(self, generation_id: str) -> bool:
+        return generation_id in self._by_id
+
     def add(self, generation_id: str, follower: Follower) -> None:
         """Call `follower` whenever something of this generation has been committed, until it is removed."""
         self._by_id.setdefault(generation_id, []).append(follower)

@@ -12,7 +12,7 @@ import msgspec
 from holdfast import faults
 from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.config import Provider
-from holdfast.engine.core import Core, Live
+from holdfast.engine.core import Core, Earlier, Live
 from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
 from holdfast.engine.settle import About, Judged, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
@@ -43,7 +43,7 @@ class Recovered:
     unknown: int
     """Attempts whose outcome nobody can know."""
     to_drive: tuple[tuple[Live, tuple[int, ...]], ...]
-    """Generations with the parts that were never sent."""
+    """Generations with the parts that were never sent, or are to be tried again."""
 
 
 async def recover(core: Core) -> Recovered:
@@ -174,10 +174,11 @@ async def _end_open(core: Core, record: Record, failure: Failure) -> int:
 
 
 async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] | None:
-    """Prepare the parts of a generation that were never sent."""
+    """Prepare the parts of a generation that were never sent, and those that were in a pause."""
     row = record.generation
     sent = {attempt.part for attempt in record.attempts if attempt.drive == row.drive}
-    unsent = tuple(part for part in range(row.parts) if part not in sent)
+    earlier = _earlier_of(core, record)
+    unsent = tuple(part for part in range(row.parts) if part not in sent or part in earlier)
     # What was to be cancelled has ended with the attempts that were in flight: its other parts were counted out.
     if not unsent or row.cancel_requested:
         return None
@@ -192,14 +193,32 @@ async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] |
         await give_up(core, row.id)
         await faults.point("recovery.after_giving_up")
         return None
+    live.earlier = earlier
     await faults.point("recovery.after_taking_up")
     return live, unsent
 
 
-async def give_up(core: Core, generation_id: str) -> None:
-    """End a generation that this process cannot drive: its open attempts are unknown, its unsent parts are not."""
+def _earlier_of(core: Core, record: Record) -> dict[int, Earlier]:
+    """What was tried of the parts whose latest attempt failed for nothing and was to be followed by another."""
+    earlier: dict[int, Earlier] = {}
+    of_drive = [attempt for attempt in record.attempts if attempt.drive == record.generation.drive]
+    for last in {attempt.part: attempt for attempt in of_drive}.values():
+        if last.retry_at is not None:
+            failures = (attempt.failed for attempt in of_drive if attempt.part == last.part)
+            earlier[last.part] = Earlier(
+                failures=tuple(failure for failure in failures if failure is not None),
+                again_at=core.monotonic_of(from_rfc3339(last.retry_at)),
+            )
+    return earlier
+
+
+async def give_up(core: Core, generation_id: str, drive: int | None = None) -> None:
+    """End a generation that this process cannot drive: its open attempts are unknown, its unsent parts are not.
+
+    Where a drive is named and it has gone on to another one, nothing is touched.
+    """
     record = await core.store.read(get_record, generation_id)
-    if record is None:
+    if record is None or (drive is not None and record.generation.drive != drive):
         return
     await _end_open(core, record, LOST_WITH_ITS_GENERATION)
-    await end_early(core, generation_id, GIVEN_UP)
+    await end_early(core, generation_id, GIVEN_UP, drive=drive)

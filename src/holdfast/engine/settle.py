@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
 from holdfast import faults
-from holdfast.clock import from_rfc3339
+from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.config import Provider
 from holdfast.engine.attempt import Attempted
 from holdfast.engine.core import Core, Live
@@ -20,8 +21,9 @@ from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy.costs import cost_micros
 from holdfast.policy.mishaps import NO_WHOLE_IMAGE, kept_back, reason_of
+from holdfast.policy.retry import Decision, Fallback, GiveUp, Retry, Wait
 from holdfast.store import records, spool
-from holdfast.store.attempts import end_attempt
+from holdfast.store.attempts import end_attempt, get_attempt
 from holdfast.store.blobs import key_for
 from holdfast.store.generations import get_generation
 from holdfast.store.records import AttemptEnd, AttemptRow, GenerationRow, NewAttempt, NewBlob
@@ -107,10 +109,52 @@ def judge_failed(failure: Failure, images: Sequence[SpooledImage]) -> Judged:
     return Judged(results=(), drafts=tuple(image for image in images if image.is_whole), failure=failure)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequel:
+    """What follows a failed attempt: decided before its commit, which writes it down."""
+
+    decision: Decision
+    decided_at: float
+    """Monotonic seconds."""
+
+    @property
+    def again_at(self) -> float | None:
+        """Monotonic seconds at which the same part is tried again; None: it has ended."""
+        return None if self.after_s is None else self.decided_at + self.after_s
+
+    @property
+    def after_s(self) -> float | None:
+        """Seconds until the same part is tried again; None: it has ended."""
+        match self.decision:
+            case Retry(after_s=after_s) | Wait(after_s=after_s):
+                return after_s
+            case Fallback() | GiveUp():
+                return None
+
+    def told(self) -> dict[str, Any]:
+        """What the log line says of it."""
+        match self.decision:
+            case Retry(after_s=after_s):
+                return {"follows": "retry", "after_s": round(after_s, 3)}
+            case Wait(after_s=after_s):
+                return {"follows": "wait", "after_s": round(after_s, 3)}
+            case Fallback():
+                return {"follows": "fallback"}
+            case GiveUp(reason=reason):
+                return {"follows": "give_up", "why": reason.value}
+
+
+Decide = Callable[[Failure], Sequel]
+
+
 async def settle(
-    core: Core, live: Live, attempted: Attempted, on_end: Callable[[], None] | None = None
-) -> GenerationRow | None:
-    """Settle what an attempt brought; return the generation if it has ended."""
+    core: Core,
+    live: Live,
+    attempted: Attempted,
+    on_end: Callable[[], None] | None = None,
+    decide: Decide | None = None,
+) -> GenerationRow | Sequel | None:
+    """Settle what an attempt brought; return the generation if it has ended, or how its part goes on."""
     spooled = attempted.spooled
     images = spooled.images if spooled is not None else ()
     if attempted.done is not None:
@@ -126,6 +170,7 @@ async def settle(
         http_status=attempted.http_status,
         received_at=attempted.received_at,
         on_end=on_end,
+        decide=decide,
     )
 
 
@@ -138,10 +183,13 @@ async def commit(
     http_status: int | None = None,
     received_at: str | None = None,
     on_end: Callable[[], None] | None = None,
-) -> GenerationRow | None:
-    """Move the files, make the settling commit, tell who waits, and empty the spool; return a generation that ended.
+    decide: Decide | None = None,
+) -> GenerationRow | Sequel | None:
+    """Move the files, make the settling commit, tell who waits, and empty the spool.
 
-    `on_end` is called before anybody is told: whoever has his answer finds the place free that he had.
+    `on_end` is called before anybody is told: whoever has his answer finds the place free that he had. `decide` says
+    what follows a failure; without it nothing does. Returned is the generation if it has ended, or the sequel if the
+    part goes on: a cancel may have come first.
 
     An answer that the blob store does not take stays in the spool, and its attempt is told as unknown: the next start
     takes it in, and what was told as lost turns out a late success.
@@ -155,6 +203,7 @@ async def commit(
         judged, is_kept_back = Judged(results=(), drafts=(), failure=kept_back(exc)), True
     await faults.point("settle.after_blobs")
     answer = spooled.answer if spooled is not None and not is_kept_back else None
+    sequel = None if decide is None or judged.failure is None else decide(judged.failure)
     end = AttemptEnd(
         attempt_id=about.attempt_id,
         at=core.now_text(),
@@ -166,28 +215,48 @@ async def commit(
         answer=answer.document if answer is not None and len(answer.document) <= spool.ANSWER_BYTES_MAX else None,
         received_at=received_at,
         cost_micros=None if judged.failure is not None else _cost(about, answer),
+        retry_at=_retry_at(core, sequel),
     )
     await faults.point("settle.before_commit")
     ended: records.Ended = await patiently(lambda: core.store.write(end_attempt, end, core.rules), about.generation_id)
     await faults.point("settle.after_commit")
     if ended.was_open:
-        _log_end(core, about, judged)
+        # A cancel that came first is told by itself.
+        is_refused = sequel is not None and sequel.after_s is not None and not ended.goes_on
+        _log_end(core, about, judged, None if is_refused else sequel)
         core.followers.notify(about.generation_id)
-    finished = None
+    finished: GenerationRow | Sequel | None = None
     if ended.finished is not None:
         finished = ended.finished.generation
         if on_end is not None:
             on_end()
         announce(core, finished, ended.finished)
+    elif ended.goes_on:
+        finished = sequel
     else:
         # Where the commit was made twice, since its first answer was lost, only the record knows what it did. And who
         # joined a failure for the sake of an image that might still come, is told that none did.
         finished = await tell_if_ended(core, about.generation_id)
+        if finished is None and end.retry_at is not None and await _goes_on(core, end):
+            finished = sequel
     await faults.point("settle.after_notice")
     if spooled is not None and not is_kept_back:
         await _empty_spool(core, about, spooled)
     await faults.point("settle.after_spool_removed")
     return finished
+
+
+def _retry_at(core: Core, sequel: Sequel | None) -> str | None:
+    again_at = None if sequel is None else sequel.again_at
+    if again_at is None:
+        return None
+    return rfc3339(core.clock.now() + timedelta(seconds=again_at - core.clock.monotonic()))
+
+
+async def _goes_on(core: Core, end: AttemptEnd) -> bool:
+    """Whether the record says that the part goes on, where the answer of the commit that wrote it was lost."""
+    attempt = await core.store.read(get_attempt, end.attempt_id)
+    return attempt is not None and attempt.retry_at == end.retry_at
 
 
 def _cost(about: About, answer: Answer | None) -> int | None:
@@ -286,7 +355,7 @@ async def tell_if_ended(core: Core, generation_id: str) -> GenerationRow | None:
     return row
 
 
-def _log_end(core: Core, about: About, judged: Judged) -> None:
+def _log_end(core: Core, about: About, judged: Judged, sequel: Sequel | None) -> None:
     fields: dict[str, Any] = {
         "generation_id": about.generation_id,
         "attempt_id": about.attempt_id,
@@ -309,4 +378,5 @@ def _log_end(core: Core, about: About, judged: Judged) -> None:
         status=failure.status,
         reason=failure.reason,
         **fields,
+        **(sequel.told() if sequel is not None else {}),
     )

@@ -39,6 +39,8 @@ class Submission:
     """Whether somebody is connected for it."""
     webhook: str | None = None
     """Where the end is told besides the key's own webhooks."""
+    only_awaited: bool = False
+    """Whoever asks waits, and is not told to come back: while it is queued it is dropped when nobody waits any more."""
 
 
 def entering_of(
@@ -82,7 +84,7 @@ def live_of(core: Core, new: NewGeneration, submission: Submission) -> Live:
         accepted_at=now,
         deadline_at=now + _deadline_s(core, submission),
         hard_deadline=new.hard_deadline,
-        parts_to_send=new.parts,
+        only_awaited=new.only_awaited,
     )
 
 
@@ -109,7 +111,7 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
         accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
         hard_deadline=bool(row.hard_deadline),
-        parts_to_send=row.parts,
+        only_awaited=bool(row.only_awaited),
     )
 
 
@@ -170,6 +172,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         metadata=to_json(request.metadata) if request.metadata else None,
         webhook=submission.webhook,
         default_webhook_id=core.clock.new_id("whk") if submission.webhook is not None else None,
+        only_awaited=submission.only_awaited,
     )
 
 

@@ -45,6 +45,9 @@ class Watchers:
     def __len__(self) -> int:
         return sum(map(len, self._by_id.values()))
 
+    def __contains__(self, generation_id: str) -> bool:
+        return generation_id in self._by_id
+
     def add(self, generation_id: str, watcher: Watcher) -> None:
         """Tell `watcher` what happens to this generation from now on."""
         self._by_id.setdefault(generation_id, []).append(watcher)

@@ -130,7 +130,8 @@ class EventStreams:
                 await self._show(call, beats, id_, wait.previews.popleft())
             # Read after following: what is committed in between wakes the wait that comes next.
             log = await self._log(id_, key_id)
-            for event in events_after(log, after, self._settings):
+            at = self._engine.queue_position(id_)
+            for event in events_after(log, after, self._settings, queue_position=at):
                 # Whole, in one write: no beat comes between its lines.
                 await call.write(render_event(event))
                 after = event.sequence_number
@@ -179,10 +180,13 @@ def is_over(log: EventLog, after: int) -> bool:
     return State(log.generation.state).is_final and all(event.sequence_number <= after for event in log.events)
 
 
-def events_after(log: EventLog, after: int, settings: Settings) -> Iterator[EventResource]:
+def events_after(
+    log: EventLog, after: int, settings: Settings, *, queue_position: int | None = None
+) -> Iterator[EventResource]:
     """Tell the events of a log behind a number, each with how the generation stood then.
 
-    A number that never was is a place in the order all the same.
+    A number that never was is a place in the order all the same. Where the generation stands in line is known of this
+    moment only: the last event tells it, if that is where it stands.
     """
     status: Status = "queued"
     late = cancel_requested = False
@@ -203,6 +207,7 @@ def events_after(log: EventLog, after: int, settings: Settings) -> Iterator[Even
             sequence_number=event.sequence_number,
             at=event.at,
             progress=progress_of(row, settings, from_rfc3339(event.at)) if is_open else None,
+            queue_position=queue_position if status == row.state == State.QUEUED and event is log.events[-1] else None,
             late=late,
             cancel_requested=cancel_requested,
         )

@@ -104,7 +104,9 @@ class Generator:
         preferences = parse_prefer(call.headers.get("prefer"))
         later_s = preferences.later_on(asked.request.surface)
         join = strictest(Join(key.join_mode), asked.route.join, self._settings.joining.join)
-        submission = _submission(call, key, asked, join=join, is_strict=preferences.is_strict)
+        submission = _submission(
+            call, key, asked, join=join, is_strict=preferences.is_strict, only_awaited=later_s is None
+        )
         has_previews = asked.request.partial_images and asked.request.stream and later_s is None
         waiting = Waiting(previews=deque() if has_previews else None)
         entered = await self._enter(call, submission, waiting)
@@ -391,7 +393,10 @@ class Generator:
     async def _tell_status(self, call: Call, record: Record, held: Held) -> bool:
         """Answer with the generation as it stands: 202 while it is open, and where to ask for the rest."""
         is_open = not State(record.generation.state).is_final
-        body = render_generation(resource_of(record, self._links.at(held.base_url), self._settings, self._clock))
+        at = self._engine.queue_position(held.generation_id)
+        links = self._links.at(held.base_url)
+        resource = resource_of(record, links, self._settings, self._clock, queue_position=at)
+        body = render_generation(resource)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *held.headers]
         if is_open:
             latency = prior(Tier(record.generation.tier), scale=self._settings.latency.scale)
@@ -464,7 +469,9 @@ async def _start(call: Call, rendered: Rendered, headers: Headers) -> None:
     )
 
 
-def _submission(call: Call, key: KeyRow, asked: Asked, *, join: Join, is_strict: bool) -> Submission:
+def _submission(
+    call: Call, key: KeyRow, asked: Asked, *, join: Join, is_strict: bool, only_awaited: bool
+) -> Submission:
     end_user = call.headers.get("holdfast-end-user")
     # A blank is no name: all who leave it out would be one person.
     names_end_user = bool((end_user or "").strip() or (asked.request.end_user or "").strip())
@@ -482,4 +489,5 @@ def _submission(call: Call, key: KeyRow, asked: Asked, *, join: Join, is_strict:
             inputs=[image.sha256 for image in (asked.request.inputs if asked.came_along is None else asked.came_along)],
             end_user=end_user,
         ),
+        only_awaited=only_awaited,
     )

@@ -88,8 +88,11 @@ class Generations:
             record = await self._awaited(call, record, wait_s)
             if call.has_left:
                 return
-        resource = resource_of(record, self._links.for_call(call), self._settings, self._clock)
-        await call.json(200, render_generation(resource), applied)
+        await call.json(200, render_generation(self._resource(record, self._links.for_call(call))), applied)
+
+    def _resource(self, record: Record, links: Links) -> GenerationResource:
+        at = self._engine.queue_position(record.generation.id)
+        return resource_of(record, links, self._settings, self._clock, queue_position=at)
 
     async def _awaited(self, call: Call, record: Record, wait_s: float) -> Record:
         """Wait for the end of a generation; a wish, so where too many wait already it is told as it stands."""
@@ -121,7 +124,7 @@ class Generations:
         if page is None:
             raise RequestError("after names no generation of this key.", param="after")
         links = self._links.for_call(call)
-        data = tuple(resource_of(record, links, self._settings, self._clock) for record in page.records)
+        data = tuple(self._resource(record, links) for record in page.records)
         told = GenerationList(
             data=data, has_more=page.has_more, first_id=data[0].id if data else None, last_id=page.last_id
         )
@@ -149,8 +152,7 @@ class Generations:
             emit("storage.failed", level="error", generation_id=id_, message=str(exc))
             raise storage_low("does not take this request") from exc
         record = await self._record(id_, key_id=key.id)
-        resource = resource_of(record, self._links.for_call(call), self._settings, self._clock)
-        await call.json(200, render_generation(resource))
+        await call.json(200, render_generation(self._resource(record, self._links.for_call(call))))
 
     async def own_image(self, key_id: str, generation_id: str, index: int, *, where: str) -> BlobRow:
         """Find an image that a key's own generation made, to start another one from.
@@ -314,8 +316,10 @@ def shown_images(record: Record) -> tuple[BlobRow, ...]:
     return (*record.results, *record.drafts())
 
 
-def resource_of(record: Record, links: Links, settings: Settings, clock: Clock) -> GenerationResource:
-    """Make the status resource."""
+def resource_of(
+    record: Record, links: Links, settings: Settings, clock: Clock, *, queue_position: int | None = None
+) -> GenerationResource:
+    """Make the status resource; `queue_position` is of a part that waits for its place, whatever the others do."""
     row = record.generation
     told = row.told
     results = record.results
@@ -329,6 +333,7 @@ def resource_of(record: Record, links: Links, settings: Settings, clock: Clock) 
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
+        queue_position=queue_position if row.state == State.QUEUED else None,
         progress=None if row.finished_at else progress_of(row, settings, clock.now()),
         paid=worst_charge(Charge(attempt.charge) for attempt in record.attempts).value,
         cost=Cost(

@@ -32,6 +32,10 @@ class Load:
     open_max: int
     room_bytes: int
     """What the disk still takes, without its margin and what is set aside for images on their way."""
+    waiting: int = 0
+    """Calls that wait for a place at their upstream."""
+    places: int | None = None
+    """Calls that the upstream in question, and the line before it, still take; None: as many as there are."""
 
 
 def expected_bytes(tier: Tier, images: int) -> int:
@@ -39,9 +43,10 @@ def expected_bytes(tier: Tier, images: int) -> int:
     return EXPECTED_BYTES_MAX[tier] * images
 
 
-def obstacle(load: Load, *, needed_bytes: int) -> Obstacle | None:
+def obstacle(load: Load, *, needed_bytes: int, needed_places: int = 1) -> Obstacle | None:
     """Find what stands against another generation that needs so much of the disk; None when it is taken."""
-    is_full = load.open_generations >= load.open_max and not load.is_draining
+    has_no_place = load.places is not None and needed_places > load.places
+    is_full = (load.open_generations >= load.open_max or has_no_place) and not load.is_draining
     return Obstacle.QUEUE_FULL if is_full else lasting_obstacle(load, needed_bytes=needed_bytes)
 
 
@@ -57,8 +62,10 @@ def refusal(of: Obstacle, load: Load) -> RequestError:
     match of:
         case Obstacle.DRAINING:
             message = "This gateway is shutting down; try again."
-        case Obstacle.QUEUE_FULL:
+        case Obstacle.QUEUE_FULL if load.open_generations >= load.open_max:
             message = f"{load.open_generations} generations are open already (server.held_max)."
+        case Obstacle.QUEUE_FULL:
+            message = f"{load.waiting} calls wait for their upstream already (queue.waiting_max)."
         case Obstacle.STORAGE_LOW:
             return storage_low()
     return RequestError(message, code=of.value, status=503, retry_after_s=RETRY_AFTER_S)

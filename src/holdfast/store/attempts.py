@@ -11,7 +11,7 @@ from holdfast.ledger import postings
 from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.policy.failures import Verdict, verdict_of
 from holdfast.store.bookkeeping import Booking, post
-from holdfast.store.cancelling import CANCELLED_CODE, cancelled_told
+from holdfast.store.cancelling import cancelled_told
 from holdfast.store.generations import (
     attempts_of,
     blobs_of,
@@ -39,17 +39,26 @@ from holdfast.types import Charge
 _Q = queries("attempts")
 _G = queries("generations")
 
+NEVER_SENT = Told(
+    code="deadline_exceeded",
+    message="The time given was over before its turn came. Nothing was bought.",
+    charge=Charge.NO,
+)
+"""Told of a part that waited in line until its deadline."""
+
 
 def begin_attempt(conn: sqlite3.Connection, new: NewAttempt) -> int | None:
     """Write the second of the three commits, after which the first byte may leave; return the epoch.
 
-    None: the generation has ended or is to be cancelled, or another attempt of this part is in flight. Then nothing
-    was written, and nothing may be sent.
+    None: the generation has ended, is to be cancelled or was driven again since; or this part was given up, or another
+    attempt of it is in flight. Then nothing was written, and nothing may be sent.
     """
     faults.point_sync("send.before_rows")
     part = {"generation_id": new.generation_id, "part": new.part}
     row = conn.execute(_Q["before_sending"], part).fetchone()
-    if row is None or row["in_flight"] or State(row["state"]).is_final:
+    if row is None or State(row["state"]).is_final or row["drive"] != new.drive:
+        return None
+    if row["in_flight"] or not row["is_open"]:
         return None
     transition = generation.apply(State(row["state"]), generation.AttemptSent())
     assert Effect.BUMP_EPOCH in transition.effects
@@ -85,6 +94,8 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     What the attempt cost is booked here, whatever its end, and nowhere else; `rules` say what the customer gets back.
     An attempt that was given up on may still end with images: they are kept, and a failure that nobody could know the
     outcome of becomes a late success. What has ended otherwise stays as it is.
+
+    Where another attempt is to follow (`end.retry_at`), the part goes on, unless its generation does not.
     """
     faults.point_sync("settle.before_rows")
     found = conn.execute(_Q["before_settling"], {"id": end.attempt_id}).fetchone()
@@ -98,11 +109,13 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
         # Only an image changes what was told of it.
         return Ended(was_open=False)
     generation.move_attempt(before, after)
-    _write_end(conn, end, after, charge)
-    faults.point_sync("settle.after_attempt_row")
     row, part = GenerationRow.of(found), int(found["attempt_part"])
+    is_due = not State(row.state).is_final and before is not AttemptState.UNKNOWN
+    goes_on = is_due and end.retry_at is not None and not row.cancel_requested
+    _write_end(conn, end, after, charge, retry_at=end.retry_at if goes_on else None)
+    faults.point_sync("settle.after_attempt_row")
     booking = _booking(found, end, charge, was_exposed=before is AttemptState.UNKNOWN)
-    if State(row.state).is_final or before is AttemptState.UNKNOWN:
+    if not is_due:
         # The customer's side stands already, or is not due yet.
         post(conn, generation_id=row.id, drive=found["attempt_drive"], at=end.at, booking=booking)
     if State(row.state).is_final:
@@ -112,15 +125,35 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
         _insert_blobs(conn, row, part, end, late=False)
         record_event(conn, row.id, "stored", at=end.at, data={"late": True})
         finished = None
+    elif goes_on:
+        assert found["attempt_drive"] == row.drive, "a generation is driven again when nothing of it is in flight"
+        _insert_blobs(conn, row, part, end, late=False)
+        _go_on(conn, row, part, end, booking)
+        finished = None
     else:
         _insert_blobs(conn, row, part, end, late=False)
         faults.point_sync("settle.after_image_rows")
         finished = _end_part(conn, row, end, rules, booking)
     faults.point_sync("settle.after_rows")
-    return Ended(was_open=True, finished=finished)
+    return Ended(was_open=True, finished=finished, goes_on=goes_on)
 
 
-def _write_end(conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, charge: Charge) -> None:
+def _go_on(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
+    """Note that the part is tried again; it stays open, and so does the hold."""
+    assert not booking.transactions, "only what cost nothing is tried again"
+    transition = generation.apply(State(row.state), generation.AttemptFailed())
+    assert Effect.SET_TIMER in transition.effects
+    number = row.sequence_number + 1
+    conn.execute(_G["end_part"], {"id": row.id, "parts_open": row.parts_open, "sequence_number": number})
+    assert end.failure is not None
+    data = {"part": part, "failed": end.failure.kind.value, "retry_at": end.retry_at}
+    insert_event(conn, row.id, number, "progress", at=end.at, data=data)
+    faults.point_sync("retry.after_rows")
+
+
+def _write_end(
+    conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, charge: Charge, *, retry_at: str | None
+) -> None:
     conn.execute(
         _Q["end_attempt"],
         {
@@ -133,6 +166,7 @@ def _write_end(conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, c
             "failure": None if end.failure is None else to_json(end.failure),
             "usage": None if end.usage is None else to_json(end.usage),
             "answer": end.answer,
+            "retry_at": retry_at,
         },
     )
 
@@ -216,8 +250,8 @@ def _part_end(part: int, images: int, attempts: list[AttemptRow]) -> PartEnd:
     if images:
         return PartEnd(part=part, images=images)
     if not any(each.part == part for each in attempts):
-        # Only a cancel leaves a part without an attempt when all others have ended.
-        return PartEnd(part=part, code=CANCELLED_CODE)
+        # It never had its turn: a cancel, which is told as such whatever stands here, or the deadline.
+        return PartEnd(part=part, code=NEVER_SENT.code)
     verdict = _verdict(part, attempts)
     return PartEnd(part=part, code=verdict.code, charge=verdict.charge)
 
@@ -229,6 +263,8 @@ def _verdict(part: int, attempts: list[AttemptRow]) -> Verdict:
 
 def _told(attempts: list[AttemptRow], end: PartEnd) -> Told:
     """Tell the caller the story of one part, which stands for all."""
+    if not any(each.part == end.part for each in attempts):
+        return NEVER_SENT
     verdict = _verdict(end.part, attempts)
     failure = verdict.failure
     return Told(

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from holdfast.generation import AttemptState
-from holdfast.ledger.postings import COMPENSATION, HELD, Verb
+from holdfast.ledger.postings import COMPENSATION, HELD, UNKNOWN_EXPOSURE, Verb
 from holdfast.store.bookkeeping import ledger_sums
 from holdfast.store.queries import queries
 
@@ -112,6 +112,11 @@ def _of_accounts(conn: sqlite3.Connection, accounts: Mapping[str, int], drifted:
     if accounts.get(HELD, 0) != -held:
         message = f"{HELD} is {accounts.get(HELD, 0)} micro-units, and open generations need {-held}"
         yield Problem(rule="held", id=HELD, message=message)
+    (exposed,) = conn.execute(_Q["exposed_now"]).fetchone()
+    if accounts.get(UNKNOWN_EXPOSURE, 0) != exposed:
+        booked = accounts.get(UNKNOWN_EXPOSURE, 0)
+        message = f"{UNKNOWN_EXPOSURE} is {booked} micro-units, and attempts of unknown outcome need {exposed}"
+        yield Problem(rule="exposed", id=UNKNOWN_EXPOSURE, message=message)
     (given,) = conn.execute(_Q["given_by_day"]).fetchone()
     if accounts.get(COMPENSATION, 0) != given:
         message = f"{COMPENSATION} is {accounts.get(COMPENSATION, 0)} micro-units, and its days count {given}"

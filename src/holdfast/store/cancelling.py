@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from holdfast import faults, generation
 from holdfast.generation import Effect, State, Transition
+from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.store.generations import attempts_of, blobs_of, end_generation, get_generation, insert_event
+from holdfast.store.joining import leave
 from holdfast.store.queries import queries
 from holdfast.store.records import AttemptRow, GenerationRow, Told
 from holdfast.types import Charge, worst_charge
@@ -38,7 +40,9 @@ def cancelled_told(charge: Charge) -> Told:
     return Told(code=CANCELLED_CODE, message=_MESSAGES[charge], charge=charge)
 
 
-def ask_cancel(conn: sqlite3.Connection, generation_id: str, at: str, purge_after: str) -> CancelDone | None:
+def ask_cancel(
+    conn: sqlite3.Connection, generation_id: str, at: str, purge_after: str, rules: Rules = STANDARD
+) -> CancelDone | None:
     """Cancel a generation, or let it buy nothing more while an attempt is in flight; None: there is no such one.
 
     Asked again, or of one that has ended, it changes nothing.
@@ -50,16 +54,45 @@ def ask_cancel(conn: sqlite3.Connection, generation_id: str, at: str, purge_afte
     attempts = [each for each in attempts_of(conn, generation_id) if each.drive == row.drive]
     in_flight = {each.part for each in attempts if each.state in generation.OPEN_ATTEMPT_STATES}
     delivered = sum(blob.kind == "result" for blob in blobs_of(conn, generation_id))
-    event = generation.CancelAsked(delivered=delivered, open_attempts=len(in_flight))
+    charge = worst_charge(failure.charge for each in attempts if (failure := each.failed) is not None)
+    event = generation.CancelAsked(delivered=delivered, open_attempts=len(in_flight), charge=charge)
     transition = generation.apply(State(row.state), event)
     if State(row.state).is_final or row.cancel_requested:
         return CancelDone(row=row)
     if transition.state.is_final:
-        done = _end(conn, row, transition, attempts, delivered, at=at, purge_after=purge_after)
+        done = _end(conn, row, transition, attempts, delivered, at=at, purge_after=purge_after, rules=rules)
     else:
         done = _stop_buying(conn, row, transition, in_flight=len(in_flight), at=at)
     faults.point_sync("cancel.after_rows")
     return done
+
+
+def cancel_unwatched(
+    conn: sqlite3.Connection, generation_id: str, owner: str, departed: Sequence[str], at: str, purge_after: str
+) -> GenerationRow | None:
+    """Cancel a generation that is still queued and that nobody waits for; None: it stays as it is.
+
+    Args:
+        conn: In the writing transaction.
+        generation_id: Which.
+        owner: This process: callers of another one are gone.
+        departed: Generations whose callers have left and are not noted yet.
+        at: Now, RFC 3339.
+        purge_after: When what belongs to it may be deleted.
+    """
+    faults.point_sync("unwatched.before_rows")
+    leave(conn, departed, owner)
+    row = get_generation(conn, generation_id)
+    if row is None or State(row.state) is not State.QUEUED or not row.only_awaited:
+        return None
+    (callers,) = conn.execute(_Q["callers_of"], {"id": generation_id, "owner": owner}).fetchone()
+    if callers:
+        # A repeat joined at this very instant.
+        return None
+    transition = generation.apply(State.QUEUED, generation.LeftUnwatched())
+    done = _end(conn, row, transition, (), 0, at=at, purge_after=purge_after, rules=STANDARD)
+    faults.point_sync("unwatched.after_rows")
+    return done.row
 
 
 def _end(
@@ -71,6 +104,7 @@ def _end(
     *,
     at: str,
     purge_after: str,
+    rules: Rules,
 ) -> CancelDone:
     """Nothing is in flight: it ends here, with what it has."""
     charge = worst_charge(Charge(each.charge) for each in attempts)
@@ -83,6 +117,7 @@ def _end(
         delivered=delivered,
         told=cancelled_told(charge) if transition.state is State.CANCELLED else None,
         parts_ended=row.parts_open,
+        rules=rules,
     )
     return CancelDone(row=ended, has_ended=True)
 

@@ -187,10 +187,24 @@ def pass_deadline(
     purge_after: str,
     caller_waits: bool,
     rules: Rules = STANDARD,
+    drive: int | None = None,
 ) -> GenerationRow | None:
-    """End a generation whose time is over; None where an attempt in flight is awaited, or it had ended before."""
+    """End a generation whose time is over; None where an attempt in flight is awaited, or it had ended before.
+
+    Where one is awaited, the parts that were not sent count as ended.
+
+    Args:
+        conn: In the writing transaction.
+        generation_id: Which.
+        told: What its callers are told, if it fails.
+        at: Now, RFC 3339.
+        purge_after: When images that are never collected may be deleted.
+        caller_waits: An attempt in flight is awaited.
+        rules: What is given back, by reason.
+        drive: The one whose time is over; None: whichever it is in.
+    """
     row = get_generation(conn, generation_id)
-    if row is None:
+    if row is None or (drive is not None and row.drive != drive):
         return None
     attempts = attempts_of(conn, generation_id)
     delivered = sum(blob.kind == "result" for blob in blobs_of(conn, generation_id))
@@ -201,7 +215,12 @@ def pass_deadline(
         charge=worst_charge(failure.charge for attempt in attempts if (failure := attempt.failed) is not None),
     )
     transition = generation.apply(State(row.state), event)
-    if not transition.state.is_final or State(row.state).is_final:
+    if State(row.state).is_final:
+        return None
+    if not transition.state.is_final:
+        assert Effect.STOP_BUYING in transition.effects
+        # Only the parts in flight are still open: the last of them concludes, and no other one can begin.
+        conn.execute(_Q["stop_parts"], {"id": row.id, "parts_open": event.open_attempts})
         return None
     failed = transition.state is State.FAILED
     return end_generation(

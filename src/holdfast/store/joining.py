@@ -132,7 +132,7 @@ def _give(conn: sqlite3.Connection, entering: Entering, row: GenerationRow) -> E
             return Entered()
         row = _drive_again(conn, row, found, new)
     if answer not in REFUSALS:
-        conn.execute(_Q["join"], {"id": row.id, "owner": new.watched_by})
+        conn.execute(_Q["join"], {"id": row.id, "owner": new.watched_by, "only_awaited": new.only_awaited})
         faults.point_sync("enter.after_join")
     return Entered(generation_id=row.id, answer=answer, row=row)
 

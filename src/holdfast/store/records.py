@@ -130,6 +130,8 @@ class NewGeneration:
     """The URL that the request brought along, to be told of the end."""
     default_webhook_id: str | None = None
     """Of the key's default, which signs for that URL, where it has to be made."""
+    only_awaited: bool = False
+    """Whoever asked waits for it, and was not told to come back."""
 
     def __post_init__(self) -> None:
         assert (self.webhook is None) == (self.default_webhook_id is None)
@@ -189,6 +191,7 @@ class GenerationRow(_FromRow):
     fingerprint_version: int | None = None
     idempotency_key: str | None = None
     metadata: str | None = None
+    only_awaited: int = 0
 
     @property
     def told(self) -> Told | None:
@@ -236,6 +239,7 @@ class AttemptRow(_FromRow):
     failure: str | None
     usage: str | None
     answer: bytes | None
+    retry_at: str | None = None
 
     @property
     def failed(self) -> Failure | None:
@@ -297,10 +301,14 @@ class AttemptEnd:
     """When the whole answer was in the spool; None where none came."""
     cost_micros: int | None = None
     """List price of what the upstream made; None: as estimated when it was sent."""
+    retry_at: str | None = None
+    """When its part is tried again, after a failure that cost nothing; None: this ends the part."""
 
     def __post_init__(self) -> None:
         has_results = any(blob.kind == "result" for blob in self.blobs)
         assert has_results is (self.failure is None), "an attempt ends with a result or with a failure"
+        is_unpaid = self.failure is not None and self.failure.charge is Charge.NO
+        assert self.retry_at is None or is_unpaid, "only what cost nothing is tried again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,6 +319,8 @@ class Ended:
     """False: somebody had ended this attempt before, and nothing was written."""
     finished: Record | None = None
     """The whole of the generation, if this ended it (or turned its failure into a late success)."""
+    goes_on: bool = False
+    """The part of this attempt is tried again, as was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,7 @@ class GenerationResource(msgspec.Struct, frozen=True, kw_only=True):
     started_at: str | None = None
     finished_at: str | None = None
     queue_position: int | None = None
+    """Where it stands in line for its upstream, from 1; None once it is sent, or where there is no line."""
     progress: Progress | None = None
     paid: Paid
     cost: Cost
@@ -138,6 +139,8 @@ class EventResource(msgspec.Struct, frozen=True, kw_only=True):
     at: str
     progress: Progress | None = None
     """At that moment; None once it has ended."""
+    queue_position: int | None = None
+    """Where it stands in line, from 1, when this was sent; None where it does not wait for a place."""
     late: bool = False
     cancel_requested: bool = False
 

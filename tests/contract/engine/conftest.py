@@ -11,6 +11,7 @@ import json
 import logging
 import struct
 import zlib
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -135,6 +136,8 @@ class Reply:
     """Answers only then."""
     end_when: asyncio.Event | None = None
     """Ends its body only then."""
+    retry_after: str | None = None
+    """The header of that name."""
     piece_bytes: int = 700
 
 
@@ -146,12 +149,21 @@ class Asked:
     part: int
     request: HttpRequest
     timeouts: Timeouts
+    at: float
+    """Seconds since the bench began."""
+
+    @property
+    def key(self) -> str:
+        """Its `Idempotency-Key`."""
+        return dict(self.request.headers)["Idempotency-Key"]
 
 
 class FakeUpstream:
-    """A `Transport` that plays replies: by part where one is named, else `usual`."""
+    """A `Transport` that plays replies: the next ones, then by part where one is named, else `usual`."""
 
     def __init__(self) -> None:
+        self.clock = JumpingClock()
+        self.next: deque[Reply] = deque()
         self.usual = Reply(body=gemini_body(a_png()))
         self.by_part: dict[int, Reply] = {}
         self.asked: list[Asked] = []
@@ -172,15 +184,18 @@ class FakeUpstream:
             measure(request.body, inputs)
         except OSError as exc:
             raise NotSent(exc) from exc
-        self.asked.append(Asked(generation_id, int(part), request, timeouts))
-        reply = self.by_part.get(int(part), self.usual)
+        self.asked.append(Asked(generation_id, int(part), request, timeouts, self.clock.passed_s))
+        reply = self.next.popleft() if self.next else self.by_part.get(int(part), self.usual)
         if reply.when is not None:
             await reply.when.wait()
         if reply.error is not None:
             raise reply.error
         if reply.failure is not None and not reply.body:
             return reply.failure
-        head = Head(status=reply.status, headers=MappingProxyType({"content-type": (reply.content_type,)}))
+        headers = {"content-type": (reply.content_type,)}
+        if reply.retry_after is not None:
+            headers["retry-after"] = (reply.retry_after,)
+        head = Head(status=reply.status, headers=MappingProxyType(headers))
         sink = on_head(head)
         outcome: Exchange | Failure | None = None
         try:
@@ -285,6 +300,7 @@ class Bench:
     def open(self) -> None:
         """Make an engine, as a process does; nothing is started."""
         self.starts += 1
+        self.upstream.clock = self.clock
         self.folder = DataFolder(self.root)
         self.spool = self.folder.paths.spool
         self.threads = Threads(2, "file")
@@ -342,6 +358,10 @@ class Bench:
         """Let everything run until something holds."""
         while not holds():
             await asyncio.sleep(0)
+
+    async def resting(self, pauses: int = 1) -> None:
+        """Wait until so many parts are in a pause, and nothing else goes on."""
+        await self.until(lambda: f"{pauses} in a pause, {pauses} tasks" in repr(self.engine))
 
     async def turn(self) -> None:
         """Let timers that are due ring, and what they begin begin."""
@@ -483,9 +503,15 @@ def a_picture() -> bytes:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+def sections() -> dict[str, Any]:
+    """Sections of the settings that replace the usual ones; a test parametrizes it."""
+    return {}
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, sections: dict[str, Any]) -> AsyncIterator[Bench]:
     """An engine that has been started on an empty folder."""
-    made = Bench(tmp_path / "data")
+    made = Bench(tmp_path / "data", settings=settings_of(**sections))
     made.clock.attach()
     made.open()
     await made.engine.start()

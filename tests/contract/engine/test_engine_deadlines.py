@@ -9,6 +9,7 @@ import pytest
 
 from holdfast.clock import rfc3339
 from holdfast.generation import CancelAsked, Event, GaveUp, State, apply
+from holdfast.policy.joining import Claim
 from holdfast.store.generations import end_generation
 from holdfast.store.records import Told
 from holdfast.types import Charge
@@ -192,3 +193,41 @@ async def test_a_deadline_that_could_not_be_written_at_once_is_told_in_the_end(
     await bench.quiet()
     assert caller.ends == 1
     await bench.is_clean(id_)
+
+
+async def test_a_deadline_that_rang_before_a_new_drive_ends_nothing_of_it(
+    bench: Any, shapes: Any, arm: Callable[[str], None]
+) -> None:
+    """Its commit was on its way when the attempt failed, and a repeat drove the generation again: that one goes on."""
+    claim = Claim(idempotency_key="order-1", by_fingerprint=False, says_retry=False)
+    gate = bench.hold_back(0)
+    bench.upstream.by_part[0] = shapes.Reply(body=b"{}", status=503, when=gate)
+    id_, caller = await bench.ask(asked_s=10.0, claim=claim, fingerprint=b"f")
+    await bench.in_flight()
+    arm("ending.before_commit:sleep=5")
+    bench.clock.jump(10.5)
+    await bench.turn()
+    gate.set()
+    await caller.ended()
+    again = bench.hold_back(0)
+    bench.upstream.by_part[0] = shapes.Reply(body=shapes.gemini(shapes.png(2)), when=again)
+    same, waiting = await bench.ask(claim=claim, fingerprint=b"f")
+    await bench.in_flight(2)
+    bench.clock.jump(6.0)
+    await bench.until(lambda: "1 tasks" in repr(bench.engine))
+    assert (same, waiting.ends, (await bench.record(id_)).generation.state) == (id_, 0, "running")
+    again.set()
+    await waiting.ended()
+    await bench.quiet()
+    assert (await bench.record(id_)).generation.state == "succeeded"
+    await bench.is_clean(id_)
+
+
+async def test_an_end_at_a_deadline_is_told_with_its_record(bench: Any) -> None:
+    """Whoever waits reads nothing more."""
+    gate = bench.hold_back()
+    id_, caller = await told_at_deadline(bench)
+    (notice,) = caller.notices
+    assert notice.record == await bench.record(id_)
+    gate.set()
+    await bench.quiet()

@@ -157,6 +157,7 @@ async def test_an_images_answer_costs_what_it_delivers(bench: Any, make: Any, sh
     assert await bench.taken(record.generation.id) == [("cost", 2 * USD)]
 
 
+@pytest.mark.parametrize("sections", [{"retry": {"sends_max": 1}}])
 async def test_parts_are_booked_each_for_itself(bench: Any, make: Any, shapes: Any) -> None:
     """One image, one lost, one that was never bought."""
     bench.upstream.by_part[1] = shapes.Reply(failure=LOST)

@@ -20,6 +20,8 @@ from holdfast.types import Charge, Failure, FailureKind, InputImage, Phase
 
 USD = 1_000_000
 GPT = "gpt-image-2"
+ONE_SEND = pytest.mark.parametrize("sections", [{"retry": {"sends_max": 1}}])
+"""For what becomes of a failure once nothing more is tried; that something is, `test_engine_retry.py` has."""
 LOST = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="the connection broke")
 BUSY = b'{"error":{"message":"busy","type":"service_unavailable_error","code":"server_is_overloaded"}}'
 
@@ -59,6 +61,7 @@ async def test_an_upstream_that_makes_several_is_asked_once(bench: Any, make: An
     await bench.is_clean(record.generation.id)
 
 
+@ONE_SEND
 async def test_some_parts_fail_and_what_is_there_is_delivered(bench: Any, make: Any, shapes: Any) -> None:
     """One image or more is a success: it is charged, the rest of the hold is given back, the record says so."""
     bench.upstream.by_part[0] = shapes.Reply(body=BUSY, status=503)
@@ -76,6 +79,7 @@ async def test_some_parts_fail_and_what_is_there_is_delivered(bench: Any, make: 
     await bench.is_clean(row.id)
 
 
+@ONE_SEND
 async def test_when_every_part_fails_the_one_that_may_have_cost_most_is_told(
     bench: Any, make: Any, shapes: Any
 ) -> None:
@@ -237,6 +241,7 @@ async def test_a_timeout_of_the_attempt_is_told_as_unknown(bench: Any, shapes: A
     assert dict(asked.request.headers)["X-Server-Timeout"] == "180"
 
 
+@ONE_SEND
 async def test_when_the_answer_was_all_here_is_noted(bench: Any, shapes: Any) -> None:
     """`received_at` parts the upstream's time from ours; a refusal is an answer too, a broken connection is none."""
     bench.clock.jump(7.0)
@@ -366,6 +371,7 @@ async def test_a_mistake_behind_a_whole_answer_keeps_its_image(
     await bench.is_clean(record.generation.id)
 
 
+@ONE_SEND
 async def test_a_reference_image_that_is_gone_was_never_sent(bench: Any, make: Any) -> None:
     """Found before the first byte: `paid: no`, and not `the answer was lost`."""
     gone = InputImage(sha256="0" * 64, mime="image/png", bytes=100, store_key="inputs/gone")
@@ -388,6 +394,7 @@ async def test_a_reference_image_that_breaks_off_on_its_way_is_unknown(bench: An
     await bench.is_clean(row.id)
 
 
+@ONE_SEND
 async def test_what_the_transport_knows_was_not_sent_is_free(
     bench: Any, shapes: Any, log: Callable[..., list[dict[str, Any]]]
 ) -> None:
@@ -401,6 +408,7 @@ async def test_what_the_transport_knows_was_not_sent_is_free(
     await bench.is_clean(row.id)
 
 
+@ONE_SEND
 async def test_a_mistake_before_sending_is_free(bench: Any, arm: Callable[[str], None]) -> None:
     """Between the send commit and the first byte nothing can have been charged."""
     arm("send.after_commit:error")

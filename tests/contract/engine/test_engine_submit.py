@@ -260,6 +260,7 @@ async def test_lines_of_the_log_say_who_what_and_how_long(
     assert "one-key" not in text
 
 
+@pytest.mark.parametrize("sections", [{"retry": {"attempts_max": 1}}])
 async def test_what_was_sent_is_not_kept_while_an_answer_is_awaited(bench: Any) -> None:
     """A prompt may weigh megabytes and an answer take minutes: the bytes go when the transport lets go of them."""
     gate, is_sent = asyncio.Event(), asyncio.Event()

@@ -182,7 +182,7 @@ async def test_a_refused_connection_costs_nothing(start: Any, upstream: Any, jou
         nowhere = {"name": "google", "provider": "gemini", "base_url": base, "keys": ["k"]}
         route = {"model": "nano-banana-pro", "aliases": ["gemini-3-pro-image"]}
         route["upstreams"] = [{"upstream": "google", "model": "gemini-3-pro-image"}]
-        gateway = await start(upstreams=[nowhere], routes=[route])
+        gateway = await start(upstreams=[nowhere], routes=[route], retry={"attempts_max": 1})
         told = {"code": "upstream_failed", "status": 502, "paid": "no", "google": (503, "UNAVAILABLE")}
         record = await told_twice(gateway, journal, **told)
     assert (record.attempts[0].failed.kind, record.attempts[0].state) == ("unreachable", "rejected")
@@ -203,10 +203,9 @@ STATUSES = [
 ]
 
 
-async def test_an_error_status_is_classified_by_what_it_says_of_money(
-    gateway: Any, upstream: Any, journal: Any
-) -> None:
-    """Each with its charge; a hint to wait is passed on, in whole seconds up to 60."""
+async def test_an_error_status_is_classified_by_what_it_says_of_money(start: Any, upstream: Any, journal: Any) -> None:
+    """Each with its charge, when no more is tried; a hint to wait is passed on, in whole seconds up to 60."""
+    gateway = await start(retry={"sends_max": 1})
     for said, headers, code, status, paid, google in STATUSES:
         for body in ({"error": {"message": f"no: {said}", "status": "SAID"}}, b"<html>no</html>"):
             if body == b"<html>no</html>" and said == 400:

@@ -66,7 +66,7 @@ async def everything_is_back(tasks: int, files: int) -> None:
 
 async def test_fifty_callers_of_every_kind_leave_nothing_behind(start: Any, upstream: Any, a_png: Any) -> None:
     """I4, I11, I17: ledger, images, tasks and descriptors; and the gateway serves as before."""
-    gateway = await start(heartbeat=HEARTBEAT)
+    gateway = await start(heartbeat=HEARTBEAT, retry={"sends_max": 3, "backoff_s_first": 0.05})
     drawn: dict[str, bytes] = {}
 
     async def script(asked: Any, reply: Any) -> None:

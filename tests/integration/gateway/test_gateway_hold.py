@@ -206,7 +206,7 @@ async def test_a_quick_answer_to_http_1_0_has_a_length(gateway: Any, upstream: A
 
 async def test_a_quick_failure_keeps_its_status(start: Any, upstream: Any, journal: Any) -> None:
     """Before the first beat nothing is spent: SDKs see what they know how to handle."""
-    gateway = await start(heartbeat=QUICK)
+    gateway = await start(heartbeat=QUICK, retry={"sends_max": 1})
     upstream.answers({"error": {"message": "busy"}}, status=503, headers={"Retry-After": "7"})
     answer = await gateway.images()
     assert answer.status == 503

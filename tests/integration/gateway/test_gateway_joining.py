@@ -118,8 +118,9 @@ async def test_a_key_is_its_owners_alone(gateway: Any, upstream: Any) -> None:
     assert len(upstream.asked) == 2
 
 
-async def test_a_failure_that_cost_nothing_is_driven_again(gateway: Any, upstream: Any, a_png: Any) -> None:
+async def test_a_failure_that_cost_nothing_is_driven_again(start: Any, upstream: Any, a_png: Any) -> None:
     """The upstream was busy; the same key tries once more, under the same id, and is charged once."""
+    gateway = await start(retry={"sends_max": 1})
     upstream.answers(OVERLOADED, status=503)
     first = await gateway.images(headers=KEY, model="gpt-image-2")
     assert (first.status, first.error["paid"]) == (503, "no")
@@ -381,9 +382,10 @@ async def test_a_repeat_of_part_of_what_was_asked_is_given_it_at_once(start: Any
 
 
 async def test_what_nobody_drives_is_taken_up_by_its_repeat(
-    gateway: Any, upstream: Any, monkeypatch: pytest.MonkeyPatch
+    start: Any, upstream: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A commit's answer was lost, and with it who was to drive it: who asks next does not wait for ever."""
+    gateway = await start(retry={"sends_max": 1})
     upstream.answers(OVERLOADED, status=503)
     first = await gateway.images(headers=KEY, model="gpt-image-2")
     assert first.status == 503

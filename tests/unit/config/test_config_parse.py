@@ -238,6 +238,7 @@ def test_a_price_is_checked_where_it_is_written(price: dict[str, Any], says: str
         ({"server": {"public_url": "http://[::1"}}, "server.public_url", "no address"),
         ({"server": {"trusted_proxies": ["10.0.0.1/8"]}}, "server.trusted_proxies[0]", "network such as 10.0.0.0/8"),
         ({"store": {"image_bytes_max": 600 << 20}}, "store.image_bytes_max", "above store.response_bytes_max"),
+        ({"retry": {"backoff_s_first": 61}}, "retry.backoff_s_first", "above retry.backoff_s_max"),
         ({"money": {"currency": "dollars"}}, "money.currency", 'such as "USD"'),
         ({"upstreams": [an_upstream(), an_upstream()]}, "upstreams[0].name", "two upstreams are called 'u'"),
         ({"upstreams": [an_upstream(name="")]}, "upstreams[0].name", "is empty"),

@@ -31,6 +31,7 @@ COMMITS = {
     "ending": {"before_commit", "after_commit"},
     "webhook": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "cancel": {"before_commit", "before_rows", "after_rows", "after_commit"},
+    "unwatched": {"before_commit", "before_rows", "after_rows", "after_commit"},
 }
 """Both sides of every commit, and of its rows where it has a function of its own."""
 

@@ -37,6 +37,25 @@ def test_the_first_obstacle_is_told(load: Load, needed_bytes: int, expected: Obs
 
 
 @pytest.mark.parametrize(
+    ("places", "needed", "expected"),
+    [
+        (None, 10, None),
+        (2, 2, None),
+        (2, 3, Obstacle.QUEUE_FULL),
+        (0, 1, Obstacle.QUEUE_FULL),
+        (-3, 1, Obstacle.QUEUE_FULL),
+    ],
+)
+def test_a_line_takes_as_many_as_it_has_places(places: int | None, needed: int, expected: Obstacle | None) -> None:
+    """Each image that is a call of its own needs one; more may stand there than it takes, after a restart."""
+    load = replace(IDLE, places=places, waiting=7)
+    assert obstacle(load, needed_bytes=0, needed_places=needed) is expected
+    assert obstacle(replace(load, is_draining=True), needed_bytes=0, needed_places=needed) is Obstacle.DRAINING
+    assert lasting_obstacle(load) is None
+    assert "7 calls wait for their upstream already (queue.waiting_max)" in refusal(Obstacle.QUEUE_FULL, load).message
+
+
+@pytest.mark.parametrize(
     ("load", "expected"),
     [
         (IDLE, None),

@@ -9,11 +9,14 @@ FROM attempt WHERE generation_id = :generation_id;
 SELECT * FROM attempt WHERE id = :id;
 
 -- name: before_sending
--- Where the generation stands, and whether an attempt of this part is in flight.
-SELECT state, epoch, sequence_number, EXISTS (
+-- Where the generation stands, whether an attempt of this part is in flight, and whether all parts that are still open
+-- are: then this one was given up.
+SELECT state, drive, epoch, sequence_number, EXISTS (
   SELECT 1 FROM attempt WHERE generation_id = :generation_id AND part = :part AND hedge = 0
     AND state IN ('sent', 'polling')
-) AS in_flight FROM generation WHERE id = :generation_id;
+) AS in_flight, parts_open > (
+  SELECT count(*) FROM attempt WHERE generation_id = :generation_id AND hedge = 0 AND state IN ('sent', 'polling')
+) AS is_open FROM generation WHERE id = :generation_id;
 
 -- name: before_settling
 -- The generation as it stands, with what must be known of its attempt.
@@ -27,7 +30,8 @@ SELECT * FROM attempt WHERE generation_id = :id ORDER BY number;
 -- name: end_attempt
 -- `unknown` may still become settled: an image that arrives is never thrown away.
 UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at, ended_at = :at,
-  http_status = :http_status, failure = :failure, usage = :usage, answer = :answer
+  http_status = :http_status, failure = :failure, usage = :usage, answer = :answer,
+  retry_at = :retry_at
 WHERE id = :id AND state IN ('sent', 'polling', 'unknown');
 
 -- name: insert_blob

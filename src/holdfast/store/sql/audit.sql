@@ -10,6 +10,9 @@ GROUP BY ledger_txn.id HAVING coalesce(sum(micros), 1) <> 0 LIMIT :most;
 -- name: held_for_open
 SELECT coalesce(sum(held_micros), 0) FROM generation WHERE state IN ('queued', 'running');
 
+-- name: exposed_now
+SELECT coalesce(sum(estimated_micros), 0) FROM attempt WHERE state = 'unknown';
+
 -- name: unresolved
 -- Holds of what has ended, or of a drive before the present one.
 SELECT hold.generation_id, hold.drive FROM ledger_txn AS hold LEFT JOIN generation ON generation.id = hold.generation_id

@@ -3,3 +3,6 @@
 UPDATE generation SET cancel_requested = :cancel_requested, parts_open = :parts_open,
   sequence_number = :sequence_number
 WHERE id = :id AND state = 'running';
+
+-- name: callers_of
+SELECT CASE WHEN watched_by = :owner THEN callers ELSE 0 END FROM generation WHERE id = :id;

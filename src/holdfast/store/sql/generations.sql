@@ -2,11 +2,11 @@
 INSERT INTO generation (id, key_id, surface, model, tier, size, n, request, state, parts, parts_open, deadline_at,
   hard_deadline, created_at, traceparent, currency, unit_micros, held_micros, sequence_number, fingerprint,
   fingerprint_version, idempotency_key, callers, watched_by,
-  list_micros, metadata)
+  list_micros, metadata, only_awaited)
 VALUES (:id, :key_id, :surface, :model, :tier, :size, :n, :request, :state, :parts, :parts, :deadline_at,
   :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros, :sequence_number, :fingerprint,
   :fingerprint_version, :idempotency_key, :callers, :watched_by, :list_micros,
-  :metadata);
+  :metadata, :only_awaited);
 
 -- name: get_generation
 SELECT * FROM generation WHERE id = :id;
@@ -31,6 +31,10 @@ UPDATE generation SET epoch = epoch + 1, owner = :owner WHERE state IN ('queued'
 
 -- name: end_part
 UPDATE generation SET parts_open = :parts_open, sequence_number = :sequence_number WHERE id = :id;
+
+-- name: stop_parts
+-- Parts that are not sent any more, while others are in flight.
+UPDATE generation SET parts_open = :parts_open WHERE id = :id AND state = 'running';
 
 -- name: finish_generation
 -- Refused if anything was written between the reading of the row and its end.

@@ -42,7 +42,7 @@ SELECT count(*) FROM blob WHERE generation_id = :id AND state <> 'stored';
 
 -- name: join
 UPDATE generation SET callers = CASE WHEN watched_by = :owner THEN callers + 1 ELSE 1 END, watched_by = :owner,
-  joins = joins + 1
+  joins = joins + 1, only_awaited = min(only_awaited, :only_awaited)
 WHERE id = :id;
 
 -- name: come_back

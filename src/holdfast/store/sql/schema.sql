@@ -58,7 +58,8 @@ CREATE TABLE generation (
   list_micros         INTEGER NOT NULL DEFAULT 0, -- what the upstream takes for an image: without our margin
   compensated_micros  INTEGER NOT NULL DEFAULT 0,
   purged_at           TEXT,              -- images, prompt and the model's words were deleted
-  metadata            TEXT               -- {"name": "text", …}, as its caller gave it
+  metadata            TEXT,              -- {"name": "text", …}, as its caller gave it
+  only_awaited        INTEGER NOT NULL DEFAULT 0    -- asked for by callers who wait: nobody was told to come back for it
 );
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
@@ -99,6 +100,7 @@ CREATE TABLE attempt (
   usage            TEXT,
   estimated_micros INTEGER NOT NULL,
   answer           BLOB,                 -- the upstream's document, images replaced by their numbers
+  retry_at         TEXT,                 -- when its part goes on; NULL: the part ended with it
   UNIQUE (generation_id, number)
 );
 -- One payer at a time.
