@@ -15,7 +15,7 @@ import pytest
 
 from holdfast import faults
 from holdfast.faults import InjectedFault
-from holdfast.store.attempts import begin_attempt, end_attempt, get_attempt
+from holdfast.store.attempts import begin_attempt, end_attempt, get_attempt, keep_handle
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import (
     accept,
@@ -545,4 +545,21 @@ def test_a_draft_of_an_unknown_attempt_may_become_its_result(bench: Bench) -> No
     bench.end(blobs=blobs(0, "draft", "result"), purge_after=at(58))
     assert bench.kinds() == {"blobs/0-0": "draft", "blobs/0-1": "result"}
     assert {blob.delete_after for blob in bench.run(blobs_of, "gen_1")} == {at(58)}
+    assert bench.row().state == "succeeded"
+
+
+def test_a_handle_is_kept_once_and_for_what_is_in_flight(bench: Bench) -> None:
+    """From then on the attempt is polled; written again, as after a commit whose answer was lost, it stays."""
+    bench.accept()
+    bench.begin()
+    assert bench.run(keep_handle, "att_0", "one") is True
+    assert bench.run(keep_handle, "att_0", "another") is False
+    attempt = bench.run(get_attempt, "att_0")
+    assert (attempt.state, attempt.upstream_handle, attempt.charge) == ("polling", "one", "unknown")
+    assert bench.run(get_record, "gen_1").has_open_attempts
+    assert bench.begin(id_="att_9") is None, "one payer at a time, polled ones included"
+    bench.end(blobs=blobs(0, "result"))
+    assert bench.run(keep_handle, "att_0", "late") is False
+    attempt = bench.run(get_attempt, "att_0")
+    assert (attempt.state, attempt.upstream_handle) == ("settled", "one")
     assert bench.row().state == "succeeded"

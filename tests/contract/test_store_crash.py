@@ -29,7 +29,8 @@ from holdfast.store.webhooks import deliveries_of
 STORY = """
 import base64, json, sys
 from pathlib import Path
-from holdfast.store.attempts import begin_attempt, end_attempt
+from dataclasses import replace
+from holdfast.store.attempts import begin_attempt, end_attempt, keep_handle
 from holdfast.store.blobs import LocalBlobs, key_for
 from holdfast.policy.joining import Claim
 from holdfast.store.cancelling import ask_cancel, cancel_unwatched
@@ -100,6 +101,14 @@ store.write_sync(end_attempt, AttemptEnd(attempt_id="att_3", at=AT, purge_after=
 print("paused", flush=True)
 store.write_sync(cancel_unwatched, "gen_4", "story", (), AT, "later")
 print("dropped", flush=True)
+store.write_sync(accept, replace(other, id="gen_5"))
+store.write_sync(begin_attempt, NewAttempt(
+    id="att_5", generation_id="gen_5", part=0, drive=0, upstream="u", provider="fal", model="m",
+    idempotency_key="gen_5.0.0", estimated_micros=5, owner="story", sent_at=AT,
+))
+print("submitted", flush=True)
+store.write_sync(keep_handle, "att_5", "its-name")
+print("kept", flush=True)
 store.close()
 """
 IMAGE = bytes.fromhex(
@@ -109,7 +118,7 @@ IMAGE = bytes.fromhex(
 STEPS = [
     *("opened", "accepted", "sent", "spooled", "stored", "settled"),
     *("told", "joined", "asked", "cancelled"),
-    *("busy", "paused", "dropped"),
+    *("busy", "paused", "dropped", "submitted", "kept"),
 ]
 # Point and pass -> the last step that was told.
 POINTS = {
@@ -157,6 +166,10 @@ POINTS = {
     "unwatched.after_rows": "paused",
     "store.before_commit:kill:11": "paused",
     "store.after_commit:kill:11": "paused",
+    "handle.before_rows": "submitted",
+    "handle.after_rows": "submitted",
+    "store.before_commit:kill:14": "submitted",
+    "store.after_commit:kill:14": "submitted",
 }
 
 
@@ -205,7 +218,13 @@ def test_a_kill_loses_nothing_that_was_told(tmp_path: Path, point: str) -> None:
             assert other is not None
             assert other.state == ("cancelled" if is_durable or "cancelled" in told else "queued")
         if "busy" in told:
-            _check_unpaid(store, is_paused=is_durable or "paused" in told, is_dropped=is_durable and "paused" in told)
+            is_dropped = "dropped" in told or (is_durable and "paused" in told)
+            _check_unpaid(store, is_paused=is_durable or "paused" in told, is_dropped=is_dropped)
+        if "submitted" in told:
+            polled = store.write_sync(get_attempt, "att_5")
+            assert polled is not None
+            handle = (polled.state, polled.upstream_handle)
+            assert handle == (("polling", "its-name") if is_durable else ("sent", None))
         _check_files(folder, attempt_id, point, told)
 
 

@@ -17,6 +17,7 @@ AT_ONCE = 3
 """Houses that live at a time: a gateway waits for its disk as much as it computes."""
 WAIT_S = 20.0
 CASE_S = 90.0
+IMPATIENT = {"User-Agent": "python-httpx/0.28.1"}
 PASSES = {"store": range(1, 10), "send": (1, 3), "settle": (1, 2), "blob": (1, 3)}
 """Which pass of a point kills, by area; the first, where nothing stands here. A later one finds the other calls
 further on. The store's own points are passed by every commit: those of the start, then accept, send and settle."""
@@ -53,6 +54,24 @@ async def plain(house: Any) -> None:
     )
 
 
+async def polled(house: Any) -> None:
+    """An upstream that gives a handle: one call that goes well, one whose handle is lost."""
+    await house.post_until_death(*(house.post(each, model="nano-banana", n=2) for each in ("[delay=0.1]", "[reset]")))
+
+
+async def turned_away(house: Any) -> None:
+    """A call that a busy upstream takes at the second try."""
+    await house.post_until_death(house.post("[delay=0.05] [busy]"))
+
+
+async def lined_up(house: Any) -> None:
+    """A call that waits for its turn, and whose caller does not."""
+    await house.post_until_death(
+        house.post("[delay=1.2]", model="nano-banana-2"),
+        house.post("[delay=0]", model="nano-banana-2", after_s=0.15, within_s=0.3, **IMPATIENT),
+    )
+
+
 async def hurried(house: Any) -> None:
     """A budget that is over before the image comes."""
     await house.post_until_death(house.post("[delay=0.7]", **{"Holdfast-Timeout": "0.3"}))
@@ -70,10 +89,10 @@ async def cancelled(house: Any) -> None:
 
 
 async def driven_again(house: Any) -> None:
-    """A call that the upstream refused, unpaid, and its repeat."""
-    named = {"Idempotency-Key": "order-2"}
-    if await house.post("[busy]", **named) == "503":
-        await house.post_until_death(house.post("[busy]", **named))
+    """A call that the upstream refused, unpaid, with no time for another try; and its repeat."""
+    named = {"Idempotency-Key": "order-2", "Holdfast-Timeout": "5"}
+    if await house.post("[shut]", **named) == "503":
+        await house.post_until_death(house.post("[shut]", **named))
 
 
 async def with_input(house: Any) -> None:
@@ -82,7 +101,7 @@ async def with_input(house: Any) -> None:
     await house.post_until_death(house.make("[delay=0.1]", images=[{"b64": picture}]))
 
 
-SCENES = (plain, hurried, repeated, cancelled, driven_again, with_input)
+SCENES = (plain, hurried, repeated, cancelled, driven_again, with_input, turned_away, lined_up, polled)
 FIRST = {
     "cancel.before_commit": cancelled,
     "cancel.before_rows": cancelled,
@@ -95,12 +114,13 @@ FIRST = {
     "accept.before_input": with_input,
     "accept.after_input": with_input,
 }
+FIRST_OF_AREA = {"retry": turned_away, "unwatched": lined_up, "handle": polled}
 """Where a point is passed, if not in the first scene: then that is played first."""
 
 
 async def live(house: Any, point: str) -> None:
     """Play all scenes, until death."""
-    first = FIRST.get(point, plain)
+    first = FIRST.get(point) or FIRST_OF_AREA.get(point.partition(".")[0], plain)
     # Somebody is told of each end once, which a call that is driven again would have several of.
     others = [] if house.is_told else [scene for scene in SCENES if scene is not first]
     for scene in (first, *others):
@@ -119,10 +139,12 @@ async def until_spooled(house: Any, pattern: str) -> None:
 
 
 async def leave_open(house: Any, **last: Any) -> None:
-    """Die with one answer in the spool, half of another one, and a generation that was never sent."""
-    assert await house.start("settle.before_blobs:sleep=60:1,send.before_commit:kill:3")
+    """Die with one answer in the spool, half of another one, a handle, and a generation that was never sent."""
+    assert await house.start("settle.before_blobs:sleep=60:1,send.before_commit:kill:4")
     waiting = [asyncio.create_task(house.post("[delay=0] [half]", model="gpt-image-2"))]
     await until_spooled(house, "*.part")
+    waiting.append(asyncio.create_task(house.post("[delay=1]", model="nano-banana")))
+    await house.until_polling()
     waiting.append(asyncio.create_task(house.post("[delay=0]")))
     await until_spooled(house, "*.done")
     # What its answer said besides is written a moment later; a death in between has cases of its own.
@@ -130,7 +152,7 @@ async def leave_open(house: Any, **last: Any) -> None:
     waiting.append(asyncio.create_task(house.post("[delay=0.05]", n=2, **last)))
     await asyncio.gather(*waiting)
     await house.died()
-    assert len(house.accepted()) == 3
+    assert len(house.accepted()) == 4
 
 
 async def kill_in_recovery(house: Any, spec: str) -> bool:

@@ -1,9 +1,12 @@
-"""A small upstream for crash tests: OpenAI- and Gemini-shaped, deterministic, and it never forgets what it charged.
+"""A small upstream for crash tests: OpenAI-, Gemini- and fal-shaped, deterministic, and it never forgets its charges.
 
 It charges when it begins to work on a request, whether or not the caller is still there at the end. A prompt steers it:
 `[delay=0.2]` seconds of work (longer for each further part), `[reset]` closes the connection instead of answering,
-`[half]` sends half an answer and stalls. `[busy]` refuses the first drive with 503 and charges nothing, `[big]` makes a
-picture of 20 MB, `[torn=2]` breaks off behind the second picture of several.
+`[half]` sends half an answer and stalls. `[busy]` turns the first call away with 503, for nothing, `[shut]` each
+call of the first drive. `[big]` makes a picture of 20 MB, `[torn=2]` breaks off behind the second picture of several.
+
+A request to the queue is named after its call's key: whoever has the name is told where it stands, and is given its
+pictures, however often and by however many processes it is asked for.
 """
 
 from __future__ import annotations
@@ -41,6 +44,13 @@ def picture_of(key: str, index: int, pixel_bytes: int = PIXEL_BYTES) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def _write(
+    writer: asyncio.StreamWriter, body: bytes, media_type: str = "application/json", status: str = "200 OK"
+) -> None:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    writer.write(head.encode() + body)
+
+
 class Upstream:
     """Listens on a free port of the loopback address."""
 
@@ -49,8 +59,10 @@ class Upstream:
         """Requests by `Idempotency-Key`; each was charged when it was begun."""
         self.key_of: dict[str, str] = {}
         """Digest of a picture -> the call that got it."""
-        self.refused = 0
-        """Requests that were answered with 503 and not charged."""
+        self.turned_away: set[str] = set()
+        """Those that were answered with 503 and not charged."""
+        self.queue: dict[str, tuple[str, int, float]] = {}
+        """Name of a request in the queue -> its call's key, its pictures, and the loop time at which it has ended."""
         self.port = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
@@ -90,17 +102,31 @@ class Upstream:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         headers = dict(re.findall(r"^([\w-]+): *(.*)\r$", head.lower(), re.MULTILINE))
+        if head.startswith("GET "):
+            self._tell(writer, head.split(" ")[1])
+            await writer.drain()
+            return
         key = re.search(r"(?im)^idempotency-key: *(\S+)", head)
         assert key is not None, "every call carries its key"
         body = (await reader.readexactly(int(headers["content-length"]))).decode()
-        if "[busy]" in body and key[1].endswith(".0"):
-            self.refused += 1
-            writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        is_first = key[1] not in self.turned_away
+        if ("[busy]" in body and is_first) or ("[shut]" in body and key[1].endswith(".0")):
+            self.turned_away.add(key[1])
+            busy = b'{"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}}'
+            _write(writer, busy, status="503 Busy")
             await writer.drain()
             return
         self.sends[key[1]] += 1
         delay = re.search(r"\[delay=([\d.]+)\]", body)
         part = int(key[1].split(".")[1])
+        if head.startswith("POST /fal-ai/"):
+            until = asyncio.get_running_loop().time() + (float(delay[1]) if delay else 0.05) * (1 + part)
+            name = key[1].replace(".", "-")
+            self.queue[name] = (key[1], json.loads(body).get("num_images", 1), until)
+            if "[reset]" not in body:
+                _write(writer, json.dumps({"request_id": name, "status": "IN_QUEUE", "queue_position": 0}).encode())
+                await writer.drain()
+            return
         await asyncio.sleep((float(delay[1]) if delay else 0.05) * (1 + part))
         if "[reset]" in body:
             return
@@ -119,9 +145,26 @@ class Upstream:
         writer.write(answer)
         await writer.drain()
 
+    def _tell(self, writer: asyncio.StreamWriter, path: str) -> None:
+        """Answer a question about what is in the queue, or give one of its files."""
+        name, what = re.findall(r"(gen_[\w-]+)(/status|/\d+)?", path)[0]
+        key, pictures, until = self.queue[name]
+        if what == "/status":
+            has_ended = asyncio.get_running_loop().time() >= until
+            _write(writer, json.dumps({"status": "COMPLETED" if has_ended else "IN_PROGRESS", "logs": None}).encode())
+        elif what:
+            _write(writer, self._noted(key, int(what[1:])), "image/png")
+        else:
+            links = [{"url": f"http://127.0.0.1:{self.port}/{name}/{at}"} for at in range(pictures)]
+            _write(writer, json.dumps({"images": links}).encode())
+
+    def _noted(self, key: str, index: int, bytes_: int = PIXEL_BYTES) -> bytes:
+        picture = picture_of(key, index, bytes_)
+        self.key_of[hashlib.sha256(picture).hexdigest()] = key
+        return picture
+
     def _picture_answer(self, key: str, asked: dict[str, Any], bytes_: int, *, is_gemini: bool) -> bytes:
-        pictures = [picture_of(key, index, bytes_) for index in range(asked.get("n", 1))]
-        self.key_of |= {hashlib.sha256(picture).hexdigest(): key for picture in pictures}
+        pictures = [self._noted(key, index, bytes_) for index in range(asked.get("n", 1))]
         coded = [base64.b64encode(picture).decode() for picture in pictures]
         if not is_gemini:
             return json.dumps({"created": 1, "data": [{"b64_json": each} for each in coded]}).encode()

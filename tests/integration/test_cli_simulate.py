@@ -55,7 +55,7 @@ def test_a_person_is_told_both_base_urls() -> None:
     finally:
         process.terminate()
         process.communicate(timeout=20)
-    assert "Gemini: base_url http://127.0.0.1:" in said
+    assert "Gemini, fal: base_url http://127.0.0.1:" in said
     assert "/v1 " in said
     assert "/_sim/charges" in said
 

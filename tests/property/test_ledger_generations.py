@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -86,6 +86,8 @@ class Followed:
     """Keys of everything that was handed over and accepted."""
     epoch: int = 0
     cancelled: bool = False
+    is_stopped: bool = False
+    """Whether its time was over while something was in flight: nothing more is sent."""
     ended: State | None = None
     ends: int = 0
     turned: int = 0
@@ -221,7 +223,7 @@ class Lives(RuleBasedStateMachine):
             sent_at=self.now(),
         )
         epoch = self.run(begin_attempt, new)
-        is_refused = one.ended is not None or one.cancelled or part in one.begun
+        is_refused = one.ended is not None or one.cancelled or one.is_stopped or part in one.begun
         assert (epoch is None) == is_refused
         if epoch is None:
             return None
@@ -341,7 +343,12 @@ class Lives(RuleBasedStateMachine):
         row = self.run(pass_deadline, generation_id, EXCEEDED, self.now(), "later", caller_waits, rules)
         assert (row is None) == (one.ended is not None or (in_flight and caller_waits))
         if row is None:
-            assert self.record(generation_id) == before
+            open_ = sum(attempt.state in OPEN_ATTEMPT_STATES for attempt in before.attempts)
+            # What is in flight is awaited; the parts that were not sent are not sent any more.
+            one.is_stopped |= one.ended is None
+            parts_open = before.generation.parts_open if one.ended is not None else open_
+            expected = replace(before.generation, parts_open=parts_open)
+            assert self.record(generation_id) == replace(before, generation=expected)
         else:
             self._ended(one, row, before.generation)
 
@@ -447,7 +454,8 @@ class Lives(RuleBasedStateMachine):
         in_flight = [attempt.part for attempt in attempts if attempt.state in OPEN_ATTEMPT_STATES]
         assert len(set(in_flight)) == len(in_flight)
         if one.ended is None:
-            assert record.generation.parts_open == one.parts - len(attempts) + len(in_flight)
+            unsent = 0 if one.is_stopped else one.parts - len(attempts)
+            assert record.generation.parts_open == unsent + len(in_flight)
 
     def teardown(self) -> None:
         """Once everything has ended, nothing is held."""

@@ -12,16 +12,25 @@ from holdfast.config.keys import ByTier
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
 from holdfast.config.load import load
 from holdfast.config.parse import check, merged, parse
+from holdfast.config.serving import (
+    Flavor,
+    Join,
+    Price,
+    Provider,
+    Route,
+    RouteHold,
+    RouteUpstream,
+    Upstream,
+    UpstreamStream,
+)
 from holdfast.config.tree import (
     Compensation,
     CompensationReason,
     Deadlines,
     Drain,
-    Flavor,
     Heartbeat,
     HoldBy,
     Inputs,
-    Join,
     Joining,
     LatencySettings,
     Log,
@@ -29,18 +38,11 @@ from holdfast.config.tree import (
     LogLevel,
     Money,
     Network,
-    Price,
-    Provider,
     QueueSettings,
     RetrySettings,
-    Route,
-    RouteHold,
-    RouteUpstream,
     Server,
     Settings,
     Store,
-    Upstream,
-    UpstreamStream,
     Webhooks,
 )
 

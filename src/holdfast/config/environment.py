@@ -8,7 +8,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from holdfast.config.keys import ByTier
 from holdfast.config.parse import check, nearest
-from holdfast.config.tree import Provider, Route, RouteUpstream, Settings, Upstream
+from holdfast.config.serving import Provider, Route, RouteUpstream, Upstream
+from holdfast.config.tree import Settings
 from holdfast.errors import ConfigError
 
 PREFIX = "HOLDFAST_"

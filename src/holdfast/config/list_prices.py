@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date
 from types import MappingProxyType
 
-from holdfast.config.tree import Price
+from holdfast.config.serving import Price
 
 LIST_CURRENCY = "USD"
 

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from holdfast.config.keys import ByTier, Key
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
-from holdfast.config.tree import Route, RouteUpstream, Server, Settings, Upstream
+from holdfast.config.serving import Route, RouteUpstream, Upstream
+from holdfast.config.tree import Server, Settings
 from holdfast.errors import ConfigError
 from holdfast.types import Tier
 

@@ -1,4 +1,7 @@
-"""One attempt of one part: send commit, exchange, judgement; the settle commit is `engine.settle`'s.
+"""One attempt of one part: send commit, exchanges, judgement; the settle commit is `engine.settle`'s.
+
+Most upstreams answer with the image. One that is polled answers with a handle, which is committed at once: from then on
+it is asked until the attempt's time is over, by this process or the next one (`resume`), and nothing is bought again.
 
 An attempt belongs to the engine, not to the caller: whoever leaves, it goes on. It is a task of its own, and what it
 keeps while it waits is this frame, the transport's, and the conversation.
@@ -8,25 +11,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from holdfast import faults
+from holdfast.clock import from_rfc3339
 from holdfast.config import Provider
 from holdfast.engine.core import Core, Live, Target
+from holdfast.engine.patience import patiently
+from holdfast.engine.pauses import Pauses
 from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
 from holdfast.money import times
 from holdfast.policy.deadlines import attempt_timeouts
-from holdfast.policy.mishaps import failure_by, reason_of, results_of_torn
-from holdfast.providers.conversation import Conversation, Done, Failed, Send, Step, Wait, unfinished
+from holdfast.policy.mishaps import failure_by, never_ended, reason_of, results_of_torn
+from holdfast.providers.conversation import (
+    Cancellable,
+    Conversation,
+    Done,
+    Failed,
+    Fetch,
+    Keep,
+    Send,
+    Step,
+    Wait,
+    unfinished,
+)
 from holdfast.providers.registry import conversation_for, idempotency_key_of
-from holdfast.store.attempts import begin_attempt
+from holdfast.store.attempts import begin_attempt, keep_handle
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
-from holdfast.transport.exchange import Head, HttpRequest, NotSent, Piece, Sink
-from holdfast.types import Failure
+from holdfast.transport.exchange import Head, NotSent, Piece, Sink
+from holdfast.types import Failure, Request
 from holdfast.wire.scan import WireError
+
+RESUMED_S_MIN = 30.0
+"""An attempt that is taken up again is asked for so long at least, whenever it was sent: its image may be there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +65,21 @@ class Attempted:
     def __post_init__(self) -> None:
         assert (self.done is None) != (self.failure is None), "an attempt either brought images or failed"
         assert self.done is None or self.spooled is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed:
+    """An attempt that an earlier process sent, and for which the upstream gave a handle."""
+
+    live: Live
+    new: NewAttempt
+    target: Target
+    request: Request
+    handle: str
+    is_open: bool
+    """Whether its generation has not ended."""
+    failures: tuple[Failure, ...] = ()
+    """What was tried of the same part before, for nothing."""
 
 
 class SpoolSink(Sink):
@@ -127,30 +163,32 @@ async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | 
     new = await begin(core, live, part, target)
     if new is None:
         return None
-    emit(
-        "attempt.sent",
-        generation_id=live.id,
-        attempt_id=new.id,
-        key_id=live.key_id,
-        upstream=new.upstream,
-        model=new.model,
-        size=live.tier.value,
-        elapsed_s=round(core.clock.monotonic() - live.accepted_at, 4),
-    )
+    emit("attempt.sent", **_fields(core, live, new))
     talk = _Talk(core, live, new, target)
     try:
         await faults.point("send.after_commit")
-        done, failure = await talk.perform(talk.open(new))
+        done, failure = await talk.perform(talk.open())
     except Exception as exc:  # noqa: BLE001 - the border of an attempt: recorded here, told as a failure
-        error = exc.cause if isinstance(exc, NotSent) else exc
-        if isinstance(error, OSError):
-            message = reason_of(error)
-            emit("storage.failed", level="error", generation_id=live.id, attempt_id=new.id, message=message)
-        else:
-            emit("fault.internal", level="error", exc=error, generation_id=live.id, attempt_id=new.id)
-        failure = await talk.end_by(error)
+        failure = await talk.end_by(exc)
         done = talk.kept()
         failure = failure if done is None else None
+    return _attempted(new, talk, done, failure)
+
+
+async def resume(core: Core, resumed: Resumed) -> Attempted:
+    """Go on with an attempt from its handle; as `run`, it raises for nothing that an upstream or our disk does."""
+    live, new = resumed.live, resumed.new
+    emit("attempt.polling", is_resumed=True, **_fields(core, live, new))
+    talk = _Talk(core, live, new, resumed.target)
+    try:
+        await faults.point("handle.before_resume")
+        done, failure = await talk.perform(talk.reopen(resumed))
+    except Exception as exc:  # noqa: BLE001 - the border of an attempt, as above
+        done, failure = None, await talk.end_by(exc)
+    return _attempted(new, talk, done, failure)
+
+
+def _attempted(new: NewAttempt, talk: _Talk, done: Done | None, failure: Failure | None) -> Attempted:
     return Attempted(
         new=new,
         done=done,
@@ -161,21 +199,49 @@ async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | 
     )
 
 
+def _fields(core: Core, live: Live, new: NewAttempt) -> dict[str, Any]:
+    """What a line of the log says of an attempt."""
+    return {
+        "generation_id": live.id,
+        "attempt_id": new.id,
+        "key_id": live.key_id,
+        "upstream": new.upstream,
+        "model": new.model,
+        "size": live.tier.value,
+        "elapsed_s": round(core.clock.monotonic() - live.accepted_at, 4),
+    }
+
+
+def _joined(before: Spooled | None, ended: Spooled) -> Spooled:
+    """What has come of an attempt so far: images fetched one by one, and the latest answer."""
+    if before is None:
+        return ended
+    # One that came twice has one place, and is there as it came last.
+    images = {image.index: image for image in (*before.images, *ended.images)}
+    return Spooled(
+        answer=ended.answer,
+        images=tuple(images[index] for index in sorted(images)),
+        files=tuple(dict.fromkeys((*before.files, *ended.files))),
+    )
+
+
 class _Talk:
     """Performs a conversation's steps."""
 
     __slots__ = (
-        "_attempt_id",
         "_conversation",
         "_core",
-        "_generation_id",
+        "_has_handle",
         "_head",
         "_inputs",
         "_is_sent",
         "_live",
+        "_new",
+        "_pauses",
         "_sink",
         "_target",
         "_timeouts",
+        "_until",
         "_wanted",
         "received_at",
         "spooled",
@@ -184,75 +250,137 @@ class _Talk:
 
     def __init__(self, core: Core, live: Live, new: NewAttempt, target: Target) -> None:
         self._core = core
-        self._live: Live | None = live
-        self._generation_id = live.id
-        self._attempt_id = new.id
+        self._live = live
+        self._new = new
         self._target = target
         self._conversation: Conversation | None = None
         self._inputs: tuple[Path, ...] = ()
         self._is_sent = False
         self._wanted = live.images_of(new.part)
+        self._has_handle = False
+        self._until = 0.0
+        """Loop time at which the attempt's own time is over."""
+        self._pauses: Pauses | None = None
         self._head: Head | None = None
         self._sink: SpoolSink | None = None
         self.spooled: Spooled | None = None
         self.status: int | None = None
         self.received_at: str | None = None
 
-    def open(self, new: NewAttempt) -> Step:
+    def open(self) -> Step:
         """Begin the conversation; the request itself is let go of when every part has it."""
         live, core = self._live, self._core
-        assert live is not None
         assert live.request is not None, "whoever sends a part has read the request"
         request = live.request
         self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.inputs)
         input_bytes = sum(image.bytes for image in request.inputs)
         self._timeouts = attempt_timeouts(live.tier, core.settings.deadlines, body_bytes=input_bytes * 4 // 3)
-        self._conversation = conversation_for(
+        self._until = asyncio.get_running_loop().time() + self._timeouts.total_s
+        self._conversation = self._talk_about(request)
+        live.let_go(self._new.part)
+        return self._conversation.start()
+
+    def reopen(self, resumed: Resumed) -> Step:
+        """Go on with a request that the upstream has taken: its time is counted from when it was sent."""
+        core = self._core
+        self._timeouts = attempt_timeouts(self._live.tier, core.settings.deadlines)
+        since_s = core.clock.monotonic() - core.monotonic_of(from_rfc3339(self._new.sent_at))
+        left_s = max(RESUMED_S_MIN, self._timeouts.total_s - since_s)
+        self._until = asyncio.get_running_loop().time() + left_s
+        self._is_sent = self._has_handle = True
+        self._conversation = self._talk_about(resumed.request, handle=resumed.handle)
+        return self._conversation.start()
+
+    def _talk_about(self, request: Request, *, handle: str | None = None) -> Conversation:
+        return conversation_for(
             self._target.upstream,
             request,
             model=self._target.model,
             key=self._target.key,
-            idempotency_key=new.idempotency_key,
+            idempotency_key=self._new.idempotency_key,
             timeout_s=self._timeouts.total_s,
-            n=live.images_of(new.part),
-            image_bytes_max=core.settings.store.image_bytes_max,
+            n=self._live.images_of(self._new.part),
+            image_bytes_max=self._core.settings.store.image_bytes_max,
+            handle=handle,
         )
-        live.let_go(new.part)
-        self._live = None
-        return self._conversation.start()
 
     async def perform(self, step: Step) -> tuple[Done | None, Failure | None]:
         """Go on until the conversation ends."""
         assert self._conversation is not None
-        while True:
-            match step:
-                case Done():
-                    return step, None
-                case Failed(failure=failure):
-                    return None, failure
-                case Wait(delay_s=delay_s):
-                    await asyncio.sleep(delay_s)
-                    step = self._conversation.start()
-                case Send(request=request):
-                    self._head = self._sink = None
-                    sending = self._send(request)
-                    # Held for minutes from here on: without the bytes that are sent.
-                    del step, request
-                    step = await sending
+        try:
+            while True:
+                match step:
+                    case Done():
+                        return step, None
+                    case Failed(failure=failure):
+                        return None, failure
+                    case Wait():
+                        step = await self._rest(step)
+                    case Keep(handle=handle):
+                        await self._keep(handle)
+                        step = self._conversation.start()
+                    case Send() | Fetch():
+                        self._head = self._sink = None
+                        sending = self._send(step)
+                        # Held for minutes from here on: without the bytes that are sent.
+                        del step
+                        try:
+                            step = await sending
+                        except (NotSent, OSError) as exc:
+                            if not self._has_handle:
+                                raise
+                            # Our own disk, mostly. What the upstream made is still there: it is asked for again.
+                            step = self._conversation.failed(await self.end_by(exc))
+        finally:
+            if self._pauses is not None:
+                self._pauses.close()
 
-    async def _send(self, request: HttpRequest) -> Step:
+    async def _keep(self, handle: str) -> None:
+        """Make the commit after which no process buys this again."""
+        core, new = self._core, self._new
+        await faults.point("handle.before_commit")
+        await patiently(lambda: core.store.write(keep_handle, new.id, handle), new.generation_id)
+        self._has_handle = True
+        emit("attempt.polling", **_fields(core, self._live, new))
+        await faults.point("handle.after_commit")
+
+    async def _rest(self, wait: Wait) -> Step:
+        """Let a pause pass, unless the attempt's time is over; who cancels ends it early."""
+        conversation, loop = self._conversation, asyncio.get_running_loop()
+        assert conversation is not None
+        left_s = self._until - loop.time() + (self._timeouts.body_s if wait.is_made else 0.0)
+        if left_s <= 0.0:
+            name, within_s = self._target.upstream.name, self._timeouts.total_s
+            return Failed(failure=never_ended(name, within_s=within_s, why=wait.why))
+        if self._pauses is None:
+            self._pauses = Pauses(self._core, self._new.generation_id)
+        is_cancelled = await self._pauses.rest(min(wait.delay_s, left_s))
+        if is_cancelled and isinstance(conversation, Cancellable):
+            conversation.cancel()
+        return conversation.start()
+
+    async def _send(self, step: Send | Fetch) -> Step:
         core, conversation = self._core, self._conversation
         assert conversation is not None
         await faults.point("send.before_exchange")
         was_sent, self._is_sent = self._is_sent, True
-        exchanging = core.transport.exchange(
-            request,
-            inputs=self._inputs,
-            timeouts=self._timeouts,
-            on_head=self._on_head,
-            ca_file=self._target.upstream.ca_file,
-        )
-        del request
+        timeouts, ca_file = self._timeouts, self._target.upstream.ca_file
+        if step.timeout_s is not None:
+            timeouts = replace(timeouts, total_s=step.timeout_s)
+        if isinstance(step, Send):
+            exchanging = core.transport.exchange(
+                step.request, inputs=self._inputs, timeouts=timeouts, on_head=self._on_head, ca_file=ca_file
+            )
+        else:
+            # An authority of the operator's own vouches for hosts of his own network, and for no other.
+            exchanging = core.transport.fetch(
+                step.url,
+                rules=step.rules,
+                timeouts=timeouts,
+                on_head=self._on_head,
+                ca_file=ca_file if step.rules.allow_private else "",
+            )
+        del step
         try:
             outcome = await exchanging
         except NotSent:
@@ -273,24 +401,40 @@ class _Talk:
             await core.in_thread(self._sink.close)
             return self.kept() or conversation.failed(unfinished(ended, head))
         assert ended is not None
-        self.spooled = ended
+        before, self.spooled, self._sink = self.spooled, ended, None
         self.received_at = core.now_text()
         await faults.point("receive.after_spool")
-        verdict = conversation.received(head, self.spooled.answer)
+        verdict = conversation.received(head, ended.answer)
+        if before is not None or not isinstance(verdict, Done | Failed):
+            self._add_up(before, ended, verdict)
         await faults.point("receive.after_verdict")
         return verdict
 
     def kept(self) -> Done | None:
-        """Give what an answer that broke off had brought whole: that is paid for, and no loss. None: nothing."""
+        """Give what an answer that broke off had brought whole: that is paid for, and no loss. None: nothing.
+
+        Of an upstream that is polled all is still there: it is asked for again.
+        """
         kept = self._sink.kept if self._sink is not None else None
-        if kept is None:
+        if kept is None or self._has_handle:
             return None
         self.spooled, self.received_at = kept, self._core.now_text()
         indices = tuple(image.index for image in kept.images)
         draws_drafts = self._target.upstream.provider is Provider.GEMINI
         results, drafts = results_of_torn(indices, draws_drafts=draws_drafts, wanted=self._wanted)
-        emit("attempt.torn", level="warning", attempt_id=self._attempt_id, images=len(indices))
+        emit("attempt.torn", level="warning", attempt_id=self._new.id, images=len(indices))
         return Done(results=results, drafts=drafts, answer=kept.answer)
+
+    def _add_up(self, before: Spooled | None, ended: Spooled, verdict: Step) -> None:
+        """Of several exchanges, keep what brought images, and the end."""
+        is_end = isinstance(verdict, Done | Failed)
+        self.spooled = _joined(before, ended) if is_end or ended.images else before
+        if isinstance(verdict, Done):
+            assert self.spooled is not None
+            self.spooled = replace(self.spooled, answer=verdict.answer)
+        if not is_end:
+            # What was said of a request on its way is not how it ended.
+            self.status = self.received_at = None
 
     def _on_head(self, head: Head) -> Sink:
         assert self._conversation is not None
@@ -300,19 +444,25 @@ class _Talk:
         def announce(partial: PartialReady) -> None:
             loop.call_soon_threadsafe(self._announce, partial)
 
-        writer = SpoolWriter(self._core.spool, self._attempt_id, self._conversation.head(head))
+        writer = SpoolWriter(self._core.spool, self._new.id, self._conversation.head(head))
         self._sink = SpoolSink(writer, announce)
         faults.point_sync("receive.after_head")
         return self._sink
 
     def _announce(self, partial: PartialReady) -> None:
         notice = PartialImage(index=partial.index, path=partial.path, info=partial.info)
-        self._core.watchers.notify(self._generation_id, notice)
+        self._core.watchers.notify(self._new.generation_id, notice)
 
-    async def end_by(self, error: Exception) -> Failure:
+    async def end_by(self, exc: Exception) -> Failure:
         """Clear away what an exception left half written, and say what it means for the attempt."""
-        if self._sink is not None and self.spooled is None:
+        error = exc.cause if isinstance(exc, NotSent) else exc
+        ids: dict[str, Any] = {"generation_id": self._new.generation_id, "attempt_id": self._new.id}
+        if isinstance(error, OSError):
+            emit("storage.failed", level="error", message=reason_of(error), **ids)
+        else:
+            emit("fault.internal", level="error", exc=error, **ids)
+        if self._sink is not None:
             await self._core.in_thread(self._sink.close)
             if isinstance(self._sink.outcome, Spooled):
-                self.spooled = self._sink.outcome
+                self.spooled = _joined(self.spooled, self._sink.outcome)
         return failure_by(error, is_sent=self._is_sent, status=self.status, is_spooled=self.spooled is not None)

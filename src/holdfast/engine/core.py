@@ -15,6 +15,7 @@ from holdfast.engine.followers import Followers
 from holdfast.engine.queue import Ticket
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
+from holdfast.policy.addresses import AddressRules
 from holdfast.policy.compensation import Rules, rules_of
 from holdfast.policy.retention import Retention, delete_after
 from holdfast.store.blobs import LocalBlobs
@@ -44,6 +45,11 @@ class Transport(Protocol):
         Raises:
             NotSent: A mistake of ours, before one byte has left; any other exception may come after.
         """
+
+    def fetch(
+        self, url: str, *, rules: AddressRules, timeouts: Timeouts, on_head: Callable[[Head], Sink], ca_file: str
+    ) -> Awaitable[Exchange | Failure]:
+        """Get a file from where an answer said that it lies, and hand it to a sink; raises as `exchange` does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

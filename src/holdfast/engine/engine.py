@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from holdfast import faults
-from holdfast.engine import recover, settle
+from holdfast.engine import attempt, recover, settle
 from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.followers import Follower
@@ -284,7 +284,7 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _begin_part(self, live: Live, part: int, ticket: Ticket) -> None:
+    def _begin_part(self, live: Live, part: int, ticket: Ticket, resumed: attempt.Resumed | None = None) -> None:
         # Set aside until the part's task has ended, not until its generation has: an image may still be on its way
         # after the caller was told that time is over.
         bytes_ = expected_bytes(live.tier, live.images_of(part))
@@ -295,12 +295,19 @@ class Engine:
             ticket.leave()
             live.tickets.remove(ticket)
 
-        self.spawn(self._run_part(live, part, ticket), f"part:{live.id}:{part}").add_done_callback(release)
+        self.spawn(self._run_part(live, part, ticket, resumed), f"part:{live.id}:{part}").add_done_callback(release)
 
-    async def _run_part(self, live: Live, part: int, ticket: Ticket) -> None:
+    def _resume(self, resumed: attempt.Resumed) -> None:
+        """Go on with an attempt of an earlier process: in flight as if it had been sent by this one."""
+        live, part = resumed.live, resumed.new.part
+        if resumed.is_open and live.id not in self._live:
+            self.drive(live, ())
+        self._begin_part(live, part, self._parts.hold(live, resumed.target), resumed)
+
+    async def _run_part(self, live: Live, part: int, ticket: Ticket, resumed: attempt.Resumed | None) -> None:
         """Drive one part to its end; whatever goes wrong inside is recorded, never lost."""
         try:
-            await self._parts.run(live, part, ticket, on_end=partial(self._forget, live))
+            await self._parts.run(live, part, ticket, on_end=partial(self._forget, live), resumed=resumed)
         except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, the end is told
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
             await self._give_up(live)
@@ -504,12 +511,15 @@ class Engine:
         for live, parts in recovered.to_drive:
             self.drive(live, parts)
             self._mind_unwatched(live)
-        if recovered.settled or recovered.unknown or recovered.to_drive:
+        for resumed in recovered.to_resume:
+            self._resume(resumed)
+        if recovered.settled or recovered.unknown or recovered.to_drive or recovered.to_resume:
             emit(
                 "recovery.done",
                 settled=recovered.settled,
                 unknown=recovered.unknown,
                 taken_up=len(recovered.to_drive),
+                resumed=len(recovered.to_resume),
             )
         return recovered
 
@@ -523,7 +533,8 @@ class Engine:
         return not self._tasks
 
     async def stop(self) -> None:
-        """End at once: attempts in flight stay `sent`, and the next start tells them as unknown.
+        """End at once: attempts in flight stay `sent`, and the next start tells them as unknown; those that are polled
+        stay `polling`, and the next start goes on with them.
 
         What callers have received is still noted. It takes a moment, and they wait for it: their tasks would be
         cancelled with it.

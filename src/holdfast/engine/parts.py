@@ -15,6 +15,7 @@ import msgspec
 from holdfast import faults
 from holdfast.config import RetrySettings
 from holdfast.engine import attempt, settle
+from holdfast.engine.attempt import Attempted, Resumed
 from holdfast.engine.core import Core, Live, Target
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.queue import Queue, Ticket
@@ -65,12 +66,26 @@ class Parts:
         live.tickets.append(ticket)
         return ticket
 
+    def hold(self, live: Live, target: Target) -> Ticket:
+        """Give a place to what an upstream is at work for already, whether there is one or not."""
+        ticket = self.queue.ticket(target.upstream.name)
+        self.queue.hold(ticket)
+        live.tickets.append(ticket)
+        return ticket
+
     def places(self, model: str) -> int | None:
         """Say how many calls of a model still get a place, or one in line; None: as many as there are."""
         free = self.queue.free(first_target(self._core, model).upstream.name)
         return None if free is None else free + self._core.settings.queue.waiting_max - self.queue.waiting
 
-    async def run(self, live: Live, part: int, ticket: Ticket, on_end: Callable[[], None]) -> None:
+    async def run(
+        self,
+        live: Live,
+        part: int,
+        ticket: Ticket,
+        on_end: Callable[[], None],
+        resumed: Resumed | None = None,
+    ) -> None:
         """Drive a part until it has ended, or nothing more is to be sent for its generation.
 
         Args:
@@ -78,10 +93,17 @@ class Parts:
             part: Which of its parts.
             ticket: Its place, or its place in line; given up when this returns.
             on_end: Called once the generation has ended, before anybody is told.
+            resumed: Its attempt that an earlier process has begun, and that goes on.
         """
         failures: list[Failure] = []
         earlier = live.earlier.get(part)
-        if earlier is not None:
+        if resumed is not None:
+            failures += resumed.failures
+            again_at = await self._resume(resumed, ticket, failures, on_end)
+            if again_at is None:
+                return
+            await self._pause(live, part, ticket, again_at)
+        elif earlier is not None:
             failures += earlier.failures
             await self._pause(live, part, ticket, earlier.again_at)
         while await self._place(live, part, ticket):
@@ -118,8 +140,22 @@ class Parts:
             # While its answer is settled, the next one may be asked for.
             ticket.leave()
             live.let_go(part)
-        if attempted is None:
-            return None
+        return None if attempted is None else await self._settle(live, attempted, failures, on_end)
+
+    async def _resume(
+        self, resumed: Resumed, ticket: Ticket, failures: list[Failure], on_end: Callable[[], None]
+    ) -> float | None:
+        """Go on with an attempt that was begun; as `_attempt`."""
+        try:
+            attempted = await attempt.resume(self._core, resumed)
+        finally:
+            ticket.leave()
+        return await self._settle(resumed.live, attempted, failures, on_end)
+
+    async def _settle(
+        self, live: Live, attempted: Attempted, failures: list[Failure], on_end: Callable[[], None]
+    ) -> float | None:
+        core = self._core
         sequels: list[Sequel] = []
 
         def decide(failure: Failure) -> Sequel:
@@ -127,7 +163,9 @@ class Parts:
             sequels.append(self._sequel(live, failures))
             return sequels[-1]
 
-        ended = await settle.settle(core, live, attempted, on_end=on_end, decide=decide)
+        # One that an earlier process began may be at an upstream that its route no longer asks first.
+        is_ours = any(target.upstream.name == attempted.new.upstream for target in core.targets.get(live.model, ())[:1])
+        ended = await settle.settle(core, live, attempted, on_end=on_end, decide=decide if is_ours else None)
         if isinstance(ended, Sequel):
             return ended.again_at
         for sequel in sequels:

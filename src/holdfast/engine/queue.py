@@ -37,7 +37,7 @@ class Line:
     @property
     def free(self) -> int | None:
         """How many get a place at once; None: all."""
-        return self._limit - len(self._held) if self._limit else None
+        return max(0, self._limit - len(self._held)) if self._limit else None
 
     def enter(self, number: int) -> bool:
         """Take a place, or wait for one; False: it waits. One that was here before waits where it stood."""
@@ -47,11 +47,15 @@ class Line:
         self._held.add(number)
         return True
 
+    def hold(self, number: int) -> None:
+        """Take a place, also where there is none: the call is in flight already."""
+        self._held.add(number)
+
     def leave(self, number: int) -> int | None:
         """Give up a place, or wait no longer; return who gets the place. Whoever is not here leaves nothing."""
         if number in self._held:
             self._held.remove(number)
-            if not self._waiting:
+            if not self._waiting or (self._limit and len(self._held) >= self._limit):
                 return None
             following = self._waiting.pop(0)
             self._held.add(following)
@@ -122,6 +126,10 @@ class Queue:
         """
         if not ticket.line.enter(ticket.number):
             self._waiting[ticket.number] = ticket
+
+    def hold(self, ticket: Ticket) -> None:
+        """Give it a place, also where there is none."""
+        ticket.line.hold(ticket.number)
 
     def leave(self, ticket: Ticket) -> None:
         """Give up a place, which the next in line gets, or the waiting for it."""

@@ -12,8 +12,10 @@ import msgspec
 from holdfast import faults
 from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.config import Provider
+from holdfast.engine.attempt import Resumed
 from holdfast.engine.core import Core, Earlier, Live
 from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
+from holdfast.engine.resuming import is_resumable, lacks_images, resumed
 from holdfast.engine.settle import About, Judged, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
@@ -22,10 +24,16 @@ from holdfast.log import emit
 from holdfast.policy.mishaps import LOST_WITH_ITS_GENERATION, LOST_WITH_THE_PROCESS, results_of_torn
 from holdfast.providers.conversation import Conversation, Done, Failed
 from holdfast.providers.http import Head
-from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
+from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call, is_polled
 from holdfast.store import spool
 from holdfast.store.attempts import get_attempt
-from holdfast.store.generations import ended_with_attempts_in_flight, get_record, open_records, take_over
+from holdfast.store.generations import (
+    ended_with_attempts_in_flight,
+    get_generation,
+    get_record,
+    open_records,
+    take_over,
+)
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 from holdfast.store.spool import Spooled
 from holdfast.types import Failure, Request
@@ -44,6 +52,8 @@ class Recovered:
     """Attempts whose outcome nobody can know."""
     to_drive: tuple[tuple[Live, tuple[int, ...]], ...]
     """Generations with the parts that were never sent, or are to be tried again."""
+    to_resume: tuple[Resumed, ...] = ()
+    """Attempts whose upstream has given a handle: they are asked for, and not bought again."""
 
 
 async def recover(core: Core) -> Recovered:
@@ -57,16 +67,29 @@ async def recover(core: Core) -> Recovered:
     await faults.point("recovery.after_spool")
     unknown = 0
     to_drive: list[tuple[Live, tuple[int, ...]]] = []
+    to_resume: list[Resumed] = []
     for record in await core.store.read(ended_with_attempts_in_flight):
         # Told at its deadline: what its attempt may have cost is booked all the same.
-        unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS)
+        unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
+        to_resume += resumed(core, record, None)
     for record in await core.store.read(open_records):
-        unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS)
+        unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
         taken = await _take_up(core, record)
         if taken is not None:
             to_drive.append(taken)
+        to_resume += await _resumed(core, record, taken)
     await faults.point("recovery.after_records")
-    return Recovered(settled=settled, unknown=unknown, to_drive=tuple(to_drive))
+    return Recovered(settled=settled, unknown=unknown, to_drive=tuple(to_drive), to_resume=tuple(to_resume))
+
+
+async def _resumed(core: Core, record: Record, taken: tuple[Live, tuple[int, ...]] | None) -> tuple[Resumed, ...]:
+    """Prepare what can be gone on with, unless the generation was given up on a moment ago."""
+    if not any(is_resumable(core, record.generation, attempt) for attempt in record.attempts):
+        return ()
+    now = await core.store.read(get_record, record.generation.id)
+    assert now is not None, "a generation is there as long as its attempts are"
+    await faults.point("recovery.before_resuming")
+    return resumed(core, now, taken[0] if taken is not None else None)
 
 
 # What the spool holds
@@ -89,6 +112,9 @@ async def _settle_spooled(core: Core, attempt_id: str) -> bool:
     if attempt is not None and AttemptState(attempt.state) in SETTLEABLE_ATTEMPT_STATES:
         spooled = await core.in_thread(spool.recover, core.spool, attempt_id)
         await faults.point("recovery.after_reading")
+        if spooled is not None and lacks_images(attempt, spooled) and await _is_resumable(core, attempt):
+            # What is missing is still there. Fetched again, the others take the places of these.
+            return False
         if spooled is not None:
             record = await core.store.read(get_record, attempt.generation_id)
             assert record is not None, "an attempt belongs to a generation"
@@ -103,6 +129,11 @@ async def _settle_spooled(core: Core, attempt_id: str) -> bool:
     return False
 
 
+async def _is_resumable(core: Core, attempt: AttemptRow) -> bool:
+    row = await core.store.read(get_generation, attempt.generation_id)
+    return row is not None and is_resumable(core, row, attempt)
+
+
 def _received_at(spooled: Spooled) -> str:
     """When the last image was written, as its file tells."""
     written_at = max(image.path.stat().st_mtime for image in spooled.images)
@@ -111,7 +142,9 @@ def _received_at(spooled: Spooled) -> str:
 
 def _judge_again(core: Core, row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> Judged:
     """Judge a recovered answer as its own conversation would have, where that can be made again."""
-    conversation = _conversation_of(core, row, attempt) if spooled.answer.images else None
+    # A conversation of many exchanges has no single answer that could be judged anew: its images say what they are.
+    is_single = bool(spooled.answer.images) and not is_polled(Provider(attempt.provider))
+    conversation = _conversation_of(core, row, attempt) if is_single else None
     if conversation is None:
         return judge(*_roles_of(row, attempt, spooled), spooled.images)
     # Only a success brings images, so that is what its head said.
@@ -146,7 +179,7 @@ def _conversation_of(core: Core, row: GenerationRow, attempt: AttemptRow) -> Con
 def _roles_of(row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Which images are results and which drafts, by what the answer says; without an answer, by their order.
 
-    A model that draws drafts shows its result last. An Images API shows results only, so each of them counts.
+    A model that draws drafts shows its result last. Other APIs show results only, so each of them counts.
     """
     indices = tuple(image.index for image in spooled.images)
     wanted = images_of_part(attempt.part, n=row.n, parts=row.parts)
@@ -159,11 +192,13 @@ def _roles_of(row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> tupl
 # What was in flight, and what was never sent
 
 
-async def _end_open(core: Core, record: Record, failure: Failure) -> int:
-    """End the attempts that are still open; return how many."""
+async def _end_open(core: Core, record: Record, failure: Failure, *, but_resumable: bool = False) -> int:
+    """End the attempts that are still open, all or but those that can be gone on with; return how many."""
     ended = 0
     for lost in record.attempts:
         if AttemptState(lost.state) not in OPEN_ATTEMPT_STATES:
+            continue
+        if but_resumable and is_resumable(core, record.generation, lost):
             continue
         await faults.point("recovery.before_unknown")
         about = About.of_rows(core, record.generation, lost)

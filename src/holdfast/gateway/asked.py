@@ -21,6 +21,7 @@ INPUTS_MAX = 14
 _IGNORED_BY = {
     Provider.GEMINI: ("quality", "output_format", "output_compression", "background", "moderation", "partial_images"),
     Provider.OPENAI: (),
+    Provider.FAL: ("quality", "output_compression", "background", "moderation", "partial_images"),
 }
 
 

@@ -88,6 +88,16 @@ class AddressRules:
         section = "webhooks" if isinstance(settings, Webhooks) else "inputs"
         return cls(allow_private=settings.allow_private, allow_http=settings.allow_http, section=section)
 
+    @classmethod
+    def beside(cls, base_url: str) -> Self:
+        """Say where files may be that an upstream names: on the public internet, over https.
+
+        An upstream that itself stands on a private address, as a simulator does, may have its files there too.
+        """
+        host, opened = (urlsplit(base_url).hostname or "").removesuffix("."), cls(allow_private=True, allow_http=True)
+        is_private = _host_obstacle(host, cls()) is not None and _host_obstacle(host, opened) is None
+        return opened if is_private else cls()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:

@@ -82,6 +82,22 @@ def results_of_torn(
     return results, tuple(index for index in indices if index not in results)
 
 
+def never_ended(upstream: str, *, within_s: float, why: str) -> Failure:
+    """Say that an upstream that is polled had not brought the image when the attempt's time was over.
+
+    Args:
+        upstream: The operator's name for it.
+        within_s: The attempt's time.
+        why: What it was still waited for.
+    """
+    return Failure(
+        kind=FailureKind.LOST_REPLY,
+        phase=Phase.WAIT,
+        charge=Charge.UNKNOWN,
+        detail=f"the upstream {upstream!r} took the request and did not finish it within {within_s:g} s: {why}"[:2000],
+    )
+
+
 def kept_back(error: OSError) -> Failure:
     """Say that an image is here and could not be given its place."""
     return Failure(

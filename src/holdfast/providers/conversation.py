@@ -7,12 +7,13 @@ reads the body), then the whole answer, or the failure. Submit-and-poll provider
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
 if TYPE_CHECKING:
+    from holdfast.policy.addresses import AddressRules
     from holdfast.providers.http import Head, HttpRequest
     from holdfast.wire.answers import Answer, Reader
     from holdfast.wire.scan import WireError
@@ -23,13 +24,43 @@ class Send:
     """Perform this exchange, then call `head`, and `received` or `failed`."""
 
     request: HttpRequest
+    timeout_s: float | None = None
+    """Until the head of its answer; None: all that the attempt has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """Get a file from where an answer said that it lies, then call `head`, and `received` or `failed`.
+
+    No credential goes along, and only addresses that `rules` allow are connected to.
+    """
+
+    url: str
+    rules: AddressRules
+    timeout_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """Let this many seconds pass, then ask again with `start`: how a provider that is polled paces itself."""
+    """Let this many seconds pass, then ask again with `start`: how a provider that is polled paces itself.
+
+    If the attempt's time is over instead, it has failed: `why` it still waited is told.
+    """
 
     delay_s: float
+    why: str
+    is_made: bool = False
+    """The image exists and is only to be got: it is given the time of an answer's body beyond the attempt's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """Record that the upstream has taken the request under this handle, durably, then go on with `start`.
+
+    From here on it is asked for what it makes, by whoever has the handle, and never asked to make it again.
+    """
+
+    handle: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +81,7 @@ class Failed:
     failure: Failure
 
 
-Step = Send | Wait | Done | Failed
+Step = Send | Fetch | Wait | Keep | Done | Failed
 
 
 class Conversation(Protocol):
@@ -67,6 +98,14 @@ class Conversation(Protocol):
 
     def failed(self, failure: Failure) -> Step:
         """Judge an exchange that broke, or a body that could not be read (`malformed`, `unfinished`)."""
+
+
+@runtime_checkable
+class Cancellable(Protocol):
+    """A conversation whose upstream lets go of a request that it has not begun, and charges nothing for it."""
+
+    def cancel(self) -> None:
+        """Note that nobody wants the image any more; the steps to come see to it."""
 
 
 def named(failure: Failure, *, upstream: str, base_url: str) -> Failure:

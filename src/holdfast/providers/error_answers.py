@@ -167,7 +167,13 @@ def _own_status(error: UpstreamError) -> int | None:
 
 
 def failure_of(
-    head: Head, error: UpstreamError, *, upstream: str, is_relay: bool, secrets: tuple[str, ...] = ()
+    head: Head,
+    error: UpstreamError,
+    *,
+    upstream: str,
+    is_relay: bool = False,
+    secrets: tuple[str, ...] = (),
+    meaning: Meaning | None = None,
 ) -> Failure:
     """Make the failure of an error answer.
 
@@ -177,9 +183,10 @@ def failure_of(
         upstream: The operator's name for it, for the detail.
         is_relay: See `meaning_of`.
         secrets: Texts (key, prompt) that a quoted message must not hold.
+        meaning: What it means, where the API has rules of its own; else `meaning_of`.
     """
     status = status_of(error) if head.is_success else head.status
-    meaning = meaning_of(status, error, is_relay=is_relay)
+    meaning = meaning or meaning_of(status, error, is_relay=is_relay)
     reason = _word(error.reason or error.code or error.type)
     words = dict.fromkeys(filter(None, map(_word, (error.type, error.code, error.reason))))
     # Inside a 200 a status that nobody named is ours: the upstream answered no such thing.

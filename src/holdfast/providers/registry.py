@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import assert_never
 
 from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
-from holdfast.providers import gemini, openai
+from holdfast.providers import fal, gemini, openai
 from holdfast.providers.conversation import Conversation
+from holdfast.providers.fal import FalConversation
 from holdfast.providers.gemini import GeminiConversation
 from holdfast.providers.openai import OpenAIConversation
 from holdfast.types import Request
@@ -27,8 +28,15 @@ def images_per_call(upstream: Upstream, *, stream: bool = False) -> int:
         case Provider.OPENAI:
             is_plain = upstream.flavor is Flavor.VENDOR and not streams(upstream, stream=stream)
             return openai.IMAGES_PER_CALL if is_plain else 1
+        case Provider.FAL:
+            return fal.IMAGES_PER_CALL
         case _:
             assert_never(upstream.provider)
+
+
+def is_polled(provider: Provider) -> bool:
+    """Say whether a provider gives a handle for what was sent, with which any process can go on."""
+    return provider is Provider.FAL
 
 
 def streams(upstream: Upstream, *, stream: bool) -> bool:
@@ -65,6 +73,7 @@ def conversation_for(
     timeout_s: float,
     n: int = 1,
     image_bytes_max: int = 64 << 20,
+    handle: str | None = None,
 ) -> Conversation:
     """Make the conversation of one attempt.
 
@@ -77,7 +86,9 @@ def conversation_for(
         timeout_s: How long the attempt may take.
         n: Images to ask for, at most `images_per_call`.
         image_bytes_max: Largest image taken of the answer.
+        handle: What an upstream that is polled has named the request, which is then not sent again.
     """
+    assert handle is None or is_polled(upstream.provider), "only a provider that is polled has handles"
     assert 1 <= n <= images_per_call(upstream, stream=request.stream)
     stream = streams(upstream, stream=request.stream)
     is_relay = upstream.flavor is Flavor.RELAY
@@ -107,6 +118,19 @@ def conversation_for(
                 stream=stream,
                 is_relay=is_relay,
                 image_bytes_max=image_bytes_max,
+            )
+        case Provider.FAL:
+            return FalConversation(
+                upstream=upstream.name,
+                base_url=upstream.base_url,
+                model=model,
+                key=key,
+                request=request,
+                idempotency_key=idempotency_key,
+                timeout_s=timeout_s,
+                n=n,
+                image_bytes_max=image_bytes_max,
+                handle=handle,
             )
         case _:
             assert_never(upstream.provider)

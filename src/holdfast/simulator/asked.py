@@ -17,6 +17,7 @@ from holdfast.errors import RequestError
 from holdfast.policy.sizes import geometry_of, resolve
 from holdfast.types import Geometry, Surface, Tier
 from holdfast.wire.errors import WireError
+from holdfast.wire.fal import FAL_REQUEST_IMAGE, decode_input
 from holdfast.wire.fields import document_of, mapping_of, request_error_of
 from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE, decode_generate_request
 from holdfast.wire.image import ImageProbe
@@ -29,6 +30,10 @@ INPUT_IMAGES_MAX = 17
 """Sixteen and a mask."""
 _GENERATE = re.compile(r"/(?:v1|v1beta)/models/([^/:]+):(generateContent|streamGenerateContent)")
 _MODEL = re.compile(r"/(v1|v1beta)/models(?:/([^/:]+))?")
+_APP = r"(?:fal-ai|bytedance|google|openai)/[A-Za-z0-9_.-]+"
+_SUBMIT = re.compile(rf"/({_APP}(?:/(?!requests(?:/|$))[A-Za-z0-9_.-]+)*)")
+_QUEUED = re.compile(rf"/({_APP})/requests/([A-Za-z0-9_-]+)(/status|/cancel)?")
+_FILE = re.compile(r"/_sim/files/([A-Za-z0-9_-]+)/(\d{1,3})\.(?:png|jpeg)")
 _PIXELS = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 _EDGE_PX_MAX = 6400
 _AREA_PX_MAX = 6336 * 2688 + 1
@@ -40,6 +45,11 @@ class Kind(Enum):
     GENERATIONS = auto()
     EDITS = auto()
     GENERATE = auto()
+    SUBMIT = auto()
+    STATUS = auto()
+    RESULT = auto()
+    CANCEL = auto()
+    FILE = auto()
     MODELS = auto()
     CHARGES = auto()
     SCRIPT = auto()
@@ -49,7 +59,12 @@ class Kind(Enum):
     @property
     def makes_images(self) -> bool:
         """Whether it is an upstream's, and costs money."""
-        return self in (Kind.GENERATIONS, Kind.EDITS, Kind.GENERATE)
+        return self in (Kind.GENERATIONS, Kind.EDITS, Kind.GENERATE, Kind.SUBMIT)
+
+    @property
+    def is_question(self) -> bool:
+        """Whether it is about a request that a queue has taken."""
+        return self in (Kind.STATUS, Kind.RESULT, Kind.CANCEL, Kind.FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +98,12 @@ class Route:
     model: str | None = None
     stream: bool = False
     """Server-sent events, asked for by the path."""
+    is_queue: bool = False
+    """fal's: errors are told in its words."""
+    request_id: str | None = None
+    """Of a request in its queue."""
+    picture: int = 0
+    """Of its result."""
 
 
 def route_of(head: Head) -> Route:
@@ -104,12 +125,32 @@ def route_of(head: Head) -> Route:
     if path in fixed:
         wanted, kind = fixed[path]
         return Route(kind=kind if method == wanted else Kind.NOT_ALLOWED)
+    if (queued := _queue_route(path, method)) is not None:
+        return queued
     if match := _MODEL.fullmatch(path):
         # GET /v1/models is both dialects': the credential tells.
         is_gemini = match[1] == "v1beta" or "x-goog-api-key" in head.headers or "key" in head.query
         surface = Surface.GEMINI if is_gemini else Surface.OPENAI
         return Route(kind=Kind.MODELS if method == "GET" else Kind.NOT_ALLOWED, surface=surface, model=match[2])
     return Route(kind=Kind.NOT_FOUND, surface=Surface.GEMINI if path.startswith("/v1beta") else Surface.OPENAI)
+
+
+def _queue_route(path: str, method: str) -> Route | None:
+    if match := _FILE.fullmatch(path):
+        kind = Kind.FILE if method == "GET" else Kind.NOT_ALLOWED
+        return Route(kind=kind, is_queue=True, request_id=match[1], picture=int(match[2]))
+    if match := _QUEUED.fullmatch(path):
+        wanted, kind = {
+            "/status": ("GET", Kind.STATUS),
+            "/cancel": ("PUT", Kind.CANCEL),
+            None: ("GET", Kind.RESULT),
+        }[match[3]]
+        kind = kind if method == wanted else Kind.NOT_ALLOWED
+        return Route(kind=kind, is_queue=True, model=match[1], request_id=match[2])
+    if match := _SUBMIT.fullmatch(path):
+        kind = Kind.SUBMIT if method == "POST" else Kind.NOT_ALLOWED
+        return Route(kind=kind, is_queue=True, model=match[1])
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +172,10 @@ class Asked:
     """Images that came with the request."""
     is_edit: bool = False
     wants_thoughts: bool = False
+    is_queued: bool = False
+    """Asked of fal's queue."""
+    is_inline: bool = False
+    """Pictures go into the result, instead of links (`sync_mode`)."""
 
 
 class Reading:
@@ -183,9 +228,32 @@ class Reading:
             skeleton = self._json.finish()
         except WireError as exc:
             raise request_error_of(exc) from exc
+        if self._route.is_queue:
+            return self._fal(skeleton)
         if self._route.surface is Surface.GEMINI:
             return self._gemini(skeleton)
         return self._openai(skeleton)
+
+    def _fal(self, skeleton: bytes) -> Asked:
+        try:
+            read = decode_input(skeleton)
+        except WireError as exc:
+            raise request_error_of(exc) from exc
+        is_edit = (self._route.model or "").endswith("/edit")
+        if is_edit and not self._inputs:
+            raise RequestError("An edit needs image_urls; send them as data URIs.", param="image_urls")
+        return Asked(
+            surface=Surface.OPENAI,
+            model=self._route.model or "",
+            prompt=read.prompt,
+            geometry=resolve(read.resolution, aspect_ratio=read.aspect_ratio, last_input_px=self._last_px),
+            n=read.num_images,
+            format="jpeg" if read.output_format == "jpeg" else "png",
+            inputs=self._inputs,
+            is_edit=is_edit,
+            is_queued=True,
+            is_inline=read.sync_mode,
+        )
 
     def _gemini(self, skeleton: bytes) -> Asked:
         view = decode_generate_request(skeleton)
@@ -247,6 +315,8 @@ def _image_paths(kind: Kind) -> Callable[[tuple[str, ...]], bool]:
     match kind:
         case Kind.GENERATE:
             return GEMINI_REQUEST_IMAGE
+        case Kind.SUBMIT:
+            return FAL_REQUEST_IMAGE
         case Kind.EDITS:
             return lambda path: path in (("images", "image_url"), ("mask", "image_url"))
         case _:

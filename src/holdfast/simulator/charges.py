@@ -69,6 +69,7 @@ def price_micros(model: str, geometry: Geometry, quality: str | None, *, at: dat
     What has no list price costs what the nearest picture that has one costs, by area; an unknown model costs what
     nano-banana-pro costs: nothing that is made here is free.
     """
+    model = model.removeprefix("fal-ai/").removesuffix("/edit")
     public = _PUBLIC_NAMES.get(model, model)
     known = public if any(price.model == public for price in LIST_PRICES) else "nano-banana-pro"
     today = at.date()

@@ -82,6 +82,17 @@ class Fault(StrEnum):
     """* A PNG that is called a JPEG, or the other way round."""
     OTHER_SIZE = "other_size"
     """* A picture of other pixels than asked for."""
+    # What a queue says while it is asked (fal); nothing to the others.
+    POLL_404 = "poll_404"
+    """* The first three questions: it knows of no such request."""
+    POLL_503 = "poll_503"
+    """* The first three questions, and the first one for the result: a proxy's 503."""
+    POLL_RESET = "poll_reset"
+    """* The first three questions: RST."""
+    BACKWARDS = "backwards"
+    """* In progress, in the queue, completed, and then what is true."""
+    EXPIRED = "expired"
+    """* The first link to a picture is dead; the result, read again, has a fresh one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from holdfast.money import times
-from holdfast.simulator import gemini, openai
+from holdfast.simulator import fal, gemini, openai
 from holdfast.simulator.asked import Asked, other_geometry
 from holdfast.simulator.charges import Outcome
 from holdfast.simulator.faults import Fault, Wish
@@ -26,8 +26,12 @@ CENSOR_S = 3.0
 """Until a prompt is refused."""
 MOVED_TO = "/_sim/moved"
 _BUSY = frozenset({429, 503})
+_AT_THE_END = frozenset({500, 504})
+"""What a queue tells at the end of a request that it has taken; other errors are told to whoever submits it."""
 _GAVE_UP = frozenset({504, 524})
 """The front end stopped waiting; what works behind it goes on, and is charged."""
+_ASKED_AGAIN = frozenset({Fault.HTML, Fault.EMPTY, Fault.REDIRECT})
+"""What befalls one answer of a queue: the next one is what it should have been."""
 _TEXT = "I can draw that. Should the lighthouse be white, or white with red bands?"
 
 
@@ -48,6 +52,8 @@ class Plan:
     too_late: Reply | None = None
     too_late_event: Template | None = None
     """The same, for a stream that has begun."""
+    is_turned_away: bool = False
+    """A queue does not take the request: the reply is that to its submission."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +119,7 @@ def plan_of(asked: Asked, wish: Wish, now: Circumstances) -> Plan:
 
 
 def _failing(asked: Asked, wish: Wish, status: int, delay_s: float, now: Circumstances) -> Plan:
-    dialect = gemini if asked.surface is Surface.GEMINI else openai
+    dialect = fal if asked.is_queued else gemini if asked.surface is Surface.GEMINI else openai
     is_quick = status in _BUSY or status < 500
     wait_s = _quick(QUICK_S, delay_s, now) if is_quick else delay_s
     goes_on = status in _GAVE_UP
@@ -123,6 +129,7 @@ def _failing(asked: Asked, wish: Wish, status: int, delay_s: float, now: Circums
         outcome=Outcome.MADE if goes_on else Outcome.FAILED,
         micros=times(now.price_micros, asked.n) if goes_on else 0,
         fault=wish.fault,
+        is_turned_away=asked.is_queued and status not in _AT_THE_END,
     )
 
 
@@ -141,7 +148,8 @@ def _deadline_s(asked: Asked, delay_s: float, now: Circumstances) -> float | Non
 def _making(asked: Asked, wish: Wish, now: Circumstances) -> Making:
     geometry = other_geometry(asked.geometry) if wish.fault is Fault.OTHER_SIZE else asked.geometry
     format_ = wish.format or asked.format
-    drafts = wish.drafts or 0
+    # A queue names what was asked for, and nothing else.
+    drafts = 0 if asked.is_queued else wish.drafts or 0
     draft = Geometry(
         tier=Tier.K1,
         aspect_ratio=geometry.aspect_ratio,
@@ -180,18 +188,22 @@ def _content(making: Making, wish: Wish, now: Circumstances) -> tuple[Reply, Out
     is_gemini = asked.surface is Surface.GEMINI
     micros = times(now.price_micros, len(making.drawn) - making.drafts) + times(now.draft_micros, making.drafts)
     response_id = f"sim-{now.seed}-{now.number}"
+    if asked.is_queued and wish.fault in _ASKED_AGAIN:
+        return fal.answer(making), Outcome.MADE, micros
     match wish.fault:
         case Fault.REFUSED_OUTPUT:
             return _refusal(making, wish, now), Outcome.REFUSED, 0 if is_gemini else micros
         case Fault.NO_IMAGE | Fault.TEXT_ONLY:
             text = _TEXT if wish.fault is Fault.TEXT_ONLY else None
-            if is_gemini:
+            if asked.is_queued:
+                reply = fal.without_picture(text=text)
+            elif is_gemini:
                 reply = gemini.without_picture(making, text=text, reason=wish.reason, response_id=response_id)
             else:
                 reply = openai.without_picture(making, text=text)
             return reply, Outcome.EMPTY, 0
         case Fault.ERROR_IN_200:
-            dialect = gemini if is_gemini else openai
+            dialect = fal if asked.is_queued else gemini if is_gemini else openai
             told = dialect.broken_stream(500) if asked.stream else dialect.error(500, http_status=200)
             return told, Outcome.FAILED, 0
         case Fault.HTML:
@@ -205,11 +217,13 @@ def _content(making: Making, wish: Wish, now: Circumstances) -> tuple[Reply, Out
             pass
     if is_gemini:
         return gemini.answer(making, response_id=response_id, surplus_tokens=now.surplus_tokens), Outcome.MADE, micros
-    return openai.answer(making), Outcome.MADE, micros
+    return (fal if asked.is_queued else openai).answer(making), Outcome.MADE, micros
 
 
 def _refusal(making: Making, wish: Wish, now: Circumstances) -> Reply:
     stage = "input" if wish.fault is Fault.REFUSED_INPUT else "output"
+    if making.asked.is_queued:
+        return fal.refusal(stage=stage, reason=wish.reason)
     if making.asked.surface is Surface.OPENAI:
         stream = making.asked.stream and stage == "output"
         return openai.refusal(stage=stage, reason=wish.reason, stream=stream)

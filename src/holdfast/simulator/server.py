@@ -1,4 +1,4 @@
-"""The simulated upstreams: one listening socket that speaks Gemini's and OpenAI's dialect, seeded, and keeps a record.
+"""The simulated upstreams: one listening socket that speaks Gemini, OpenAI and fal's queue, seeded, and keeps a record.
 
 A generation is a task of its own: it waits as long as its latency was drawn, is charged, and only then answered. A
 caller who hangs up changes nothing about that, as with the real ones.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from holdfast.clock import Clock, SystemClock
 from holdfast.errors import RequestError
 from holdfast.log import emit
-from holdfast.simulator import gemini, openai, scenarios
+from holdfast.simulator import fal, gemini, openai, scenarios
 from holdfast.simulator.asked import (
     SCRIPT_BYTES_MAX,
     Asked,
@@ -32,8 +32,9 @@ from holdfast.simulator.connection import CallerGone, Connection, Intake
 from holdfast.simulator.faults import Fault, Scripts, Wish, script_of, wish_of_prompt
 from holdfast.simulator.pictures import Encoded, Gallery, Paint
 from holdfast.simulator.plan import Circumstances, Plan, plan_of, scaled_hint
+from holdfast.simulator.queue import Job, Queue
 from holdfast.simulator.replies import Reply, plain
-from holdfast.simulator.sending import Sender
+from holdfast.simulator.sending import NOT_AN_IMAGE, Sender
 from holdfast.types import Geometry, Surface, Tier
 
 REQUEST_BYTES_MAX = 134_217_728
@@ -42,7 +43,7 @@ BACKLOG = 4_096
 
 
 class Dialect(Protocol):
-    """What both dialects can say."""
+    """What all dialects can say."""
 
     def error(self, status: int) -> Reply:
         """Write the error that goes with a status."""
@@ -117,6 +118,8 @@ class Simulator:
         """What was charged."""
         self.scripts = Scripts()
         """What requests to come shall suffer."""
+        self.queue = Queue()
+        """What was submitted to fal's."""
         self._gallery: Gallery | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
@@ -180,16 +183,21 @@ class Simulator:
 
     def received(self, connection: Connection, head: Head, intake: Intake) -> None:
         """Answer a request that has been read."""
-        if isinstance(intake, _Generating):
+        if isinstance(intake, _Generating) and intake.route.is_queue:
+            self._spawn(self._submit(connection, head, intake), name="submission")
+        elif isinstance(intake, _Generating):
             self._spawn(self._generate(connection, head, intake), name="generation")
         else:
             assert isinstance(intake, _Plain)
+            if intake.route.kind.is_question:
+                self._spawn(self._tell(connection, head, intake.route), name="question")
+                return
             self._spawn(self._answer(connection, self._control(connection, intake)), name="control")
 
     def rejected(self, connection: Connection, problem: RequestError) -> None:
         """Answer something that is no request."""
-        surface = route_of(connection.head).surface if connection.head is not None else Surface.OPENAI
-        self._spawn(self._answer(connection, _dialect(surface).mistake(problem)), name="rejection")
+        route = route_of(connection.head) if connection.head is not None else Route(kind=Kind.NOT_FOUND)
+        self._spawn(self._answer(connection, _dialect(route).mistake(problem)), name="rejection")
 
     def _spawn(self, work: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -205,7 +213,7 @@ class Simulator:
             asked = intake.reading.finish()
             wished = wish_of_prompt(asked.prompt)
         except RequestError as problem:
-            await self._answer(connection, _dialect(intake.route.surface).mistake(problem))
+            await self._answer(connection, _dialect(intake.route).mistake(problem))
             return
         plan = self._decide(asked, wished, head)
         ended = self._spawn(self._end(asked, plan, head), name="end")
@@ -283,17 +291,68 @@ class Simulator:
         assert self._gallery is not None
         return {slot: await self._gallery.get(drawn) for slot, drawn in reply.pictures.items()}
 
+    # A queue
+
+    async def _submit(self, connection: Connection, head: Head, intake: _Generating) -> None:
+        """Take a request into the queue: it ends in its time, whoever has heard of it."""
+        try:
+            asked = intake.reading.finish()
+            wished = wish_of_prompt(asked.prompt)
+        except RequestError as problem:
+            await self._answer(connection, fal.mistake(problem))
+            return
+        plan = self._decide(asked, wished, head)
+        if plan.is_turned_away or plan.fault is Fault.REFUSE_CONNECT:
+            ended = self._spawn(self._end(asked, plan, head), name="end")
+            if plan.fault is Fault.REFUSE_CONNECT:
+                connection.reset()
+            else:
+                await self._send(connection, replace(plan, fault=None), ended)
+            return
+        job = Job(
+            id=f"sim-{self._seed & (1 << 64) - 1:x}-{self._number}",
+            app="/".join(asked.model.split("/")[:2]),
+            plan=plan,
+            submitted_at_s=asyncio.get_running_loop().time(),
+        )
+        job.ending = self._spawn(self._end(asked, plan, head), name="end")
+        self.queue.add(job)
+        match plan.fault:
+            case Fault.RESET_SENT:
+                connection.reset()
+            case Fault.STALL_HEADERS:
+                await connection.wait_gone()
+            case _:
+                await self._answer(connection, fal.submitted(job.handle(_origin(head))))
+
+    async def _tell(self, connection: Connection, head: Head, route: Route) -> None:
+        """Answer a question about what is in the queue."""
+        loop = asyncio.get_running_loop()
+        answered = self.queue.answer(route, origin=_origin(head), now_s=loop.time())
+        if answered.fault is Fault.RESET_SENT:
+            connection.reset()
+            return
+        reply, fault = answered.reply, answered.fault
+        if answered.picture is not None:
+            assert self._gallery is not None
+            picture = await self._gallery.get(answered.picture)
+            file = await loop.run_in_executor(None, picture.file)
+            if fault in (Fault.CUT_IMAGE, Fault.NOT_IMAGE):
+                file = file[: len(file) // 2] if fault is Fault.CUT_IMAGE else NOT_AN_IMAGE
+            reply = plain(reply.status, reply.content_type, file)
+        await self._answer(connection, reply, fault=fault)
+
     # Everything else
 
-    async def _answer(self, connection: Connection, reply: Reply) -> None:
+    async def _answer(self, connection: Connection, reply: Reply, *, fault: Fault | None = None) -> None:
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         ended.set_result(None)
-        plan = Plan(reply=reply, wait_s=0.0, outcome=Outcome.FAILED, micros=0, fault=None)
+        plan = Plan(reply=reply, wait_s=0.0, outcome=Outcome.FAILED, micros=0, fault=fault)
         await self._send(connection, plan, ended)
 
     def _control(self, connection: Connection, intake: _Plain) -> Reply:
         route = intake.route
-        dialect = _dialect(route.surface)
+        dialect = _dialect(route)
         match route.kind:
             case Kind.MODELS:
                 return dialect.models(route.model)
@@ -324,13 +383,20 @@ class Simulator:
         return plain(200, "application/json", b'{"waiting":%d}' % len(self.scripts.waiting))
 
 
-def _dialect(surface: Surface) -> Dialect:
-    return gemini if surface is Surface.GEMINI else openai
+def _dialect(route: Route) -> Dialect:
+    if route.is_queue:
+        return fal
+    return gemini if route.surface is Surface.GEMINI else openai
 
 
 def _report(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (problem := task.exception()) is not None:
         emit("fault.internal", level="error", exc=problem)
+
+
+def _origin(head: Head) -> str:
+    """Where the caller has found us."""
+    return f"http://{head.headers.get('host', '127.0.0.1')}"
 
 
 def _seconds(text: str | None) -> float | None:

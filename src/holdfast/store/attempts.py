@@ -82,6 +82,18 @@ def begin_attempt(conn: sqlite3.Connection, new: NewAttempt) -> int | None:
     return int(epoch)
 
 
+def keep_handle(conn: sqlite3.Connection, attempt_id: str, handle: str) -> bool:
+    """Note under which handle the upstream has taken an attempt: from here on any process can go on with it.
+
+    False: it stands there already, or the attempt has ended.
+    """
+    faults.point_sync("handle.before_rows")
+    state = generation.move_attempt(AttemptState.SENT, AttemptState.POLLING)
+    written = conn.execute(_Q["keep_handle"], {"id": attempt_id, "handle": handle, "state": state.value}).rowcount
+    faults.point_sync("handle.after_rows")
+    return written == 1
+
+
 def get_attempt(conn: sqlite3.Connection, attempt_id: str) -> AttemptRow | None:
     """Read one attempt."""
     row = conn.execute(_Q["get_attempt"], {"id": attempt_id}).fetchone()

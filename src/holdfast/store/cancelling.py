@@ -95,6 +95,12 @@ def cancel_unwatched(
     return done.row
 
 
+def is_cancel_asked(conn: sqlite3.Connection, generation_id: str) -> bool:
+    """Whether its owner wants a generation no longer."""
+    row = get_generation(conn, generation_id)
+    return row is not None and bool(row.cancel_requested)
+
+
 def _end(
     conn: sqlite3.Connection,
     row: GenerationRow,

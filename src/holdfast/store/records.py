@@ -240,6 +240,8 @@ class AttemptRow(_FromRow):
     usage: str | None
     answer: bytes | None
     retry_at: str | None = None
+    upstream_handle: str | None = None
+    """What an upstream that is polled has named the request."""
 
     @property
     def failed(self) -> Failure | None:

@@ -177,6 +177,9 @@ class SpoolWriter:
             WireError: The body ended early.
         """
         answer = self._reader.finish()
+        if self._open is not None:
+            # Of a body that is nothing but an image only the end of the transfer tells that it is whole.
+            self._close(self._open)
         roles = {image.index: image.role for image in answer.images}
         images = tuple(
             SpooledImage(

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from holdfast import faults
 from holdfast.errors import ConfigError
+from holdfast.policy.addresses import AddressRules, Refused, destination_of
 from holdfast.providers.conversation import malformed
 from holdfast.threads import Threads
 from holdfast.transport import breaks
@@ -27,6 +28,7 @@ from holdfast.transport.buffers import BufferPool
 from holdfast.transport.connect import NotConnected, connect
 from holdfast.transport.connection import Broken, Connection
 from holdfast.transport.exchange import Exchange, Head, HttpRequest, NotSent, Sink, Timeouts, Timings
+from holdfast.transport.guarded import GuardedNames
 from holdfast.transport.inflate import Inflating
 from holdfast.transport.names import Names
 from holdfast.transport.pump import BodyTooLarge, OwnTime, Pump
@@ -90,6 +92,7 @@ class AioTransport:
         timeouts: Timeouts,
         on_head: Callable[[Head], Sink],
         ca_file: str = "",
+        names: Names | None = None,
     ) -> Exchange | Failure:
         """Send a request and hand the body of the answer to a sink.
 
@@ -99,6 +102,7 @@ class AioTransport:
             timeouts: Seconds for each phase.
             on_head: Called on the loop once the final head is there; gives the sink for the body.
             ca_file: PEM file of the authorities to trust instead of the system's.
+            names: Gives the addresses of the host; the system's resolver by default.
 
         Returns:
             An `Exchange` when the sink has the whole body; a `Failure` when it broke, after closing the sink.
@@ -121,7 +125,9 @@ class AioTransport:
         self._open += 1
         try:
             async with asyncio.timeout_at(call.began_at + timeouts.total_s) as scope:
-                failure = await self._answered(call, timeouts=timeouts, scope=scope, context=context)
+                failure = await self._answered(
+                    call, timeouts=timeouts, scope=scope, context=context, names=names or self._names
+                )
                 if failure is not None:
                     return failure
                 return await self._receive(call, timeouts=timeouts, scope=scope, on_head=on_head)
@@ -135,15 +141,48 @@ class AioTransport:
             self._open -= 1
             call.close()
 
+    async def fetch(
+        self, url: str, *, rules: AddressRules, timeouts: Timeouts, on_head: Callable[[Head], Sink], ca_file: str = ""
+    ) -> Exchange | Failure:
+        """Get a file from where an answer said that it lies; no credential goes along, and no redirect is followed.
+
+        Args:
+            url: As the answer has it.
+            rules: Where it may lead. Every address of its host is looked at, and one of those is connected to.
+            timeouts: Seconds for each phase.
+            on_head: As for `exchange`.
+            ca_file: As for `exchange`.
+
+        Returns:
+            As `exchange` does; nothing was sent to an address that is not allowed.
+
+        Raises:
+            NotSent: As `exchange` does.
+            Exception: Whatever the sink raised, `WireError` excepted.
+        """
+        destination = destination_of(url, rules)
+        if isinstance(destination, Refused):
+            # Settings that the reason names are those of webhooks.
+            return breaks.unreachable(Phase.CONNECT, f"the link {destination.reason.partition(' (')[0]}")
+        request = HttpRequest(method="GET", url=url, headers=(), body=())
+        names = GuardedNames(rules, self._names.addresses)
+        return await self.exchange(request, timeouts=timeouts, on_head=on_head, ca_file=ca_file, names=names)
+
     async def _answered(
-        self, call: _Call, *, timeouts: Timeouts, scope: asyncio.Timeout, context: ssl.SSLContext | None
+        self,
+        call: _Call,
+        *,
+        timeouts: Timeouts,
+        scope: asyncio.Timeout,
+        context: ssl.SSLContext | None,
+        names: Names,
     ) -> Failure | None:
         """Connect, send, and wait for the head of the answer; None when it is there."""
         await faults.point("send.before_connecting")
         try:
             connection = call.connection = await connect(
                 self._pool,
-                self._names,
+                names,
                 host=call.host,
                 port=call.port,
                 context=context,

@@ -2,7 +2,8 @@
 
 So a name whose answer changes between the check and the connection gains nothing. No proxy of the environment is used
 and no credential goes along. Of the answer to a POST only the head is kept, and no redirect is followed; a GET follows
-a few, each looked at like the first.
+a few, each looked at like the first. `GuardedNames` also stands before files that an upstream names
+(`aio.AioTransport.fetch`).
 """
 
 from __future__ import annotations

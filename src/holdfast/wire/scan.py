@@ -136,6 +136,8 @@ class JsonReader:
     string holding the image's number. An empty string and `null` there are no image: they stay as they are, without an
     event (relays send `"b64_json":""` beside a `url`). White space around the document is dropped, however much of it
     comes: heartbeats are white space.
+
+    With `links_stay` only a string that begins like a data URI is an image; a link to one stays in the skeleton.
     """
 
     def __init__(
@@ -147,8 +149,10 @@ class JsonReader:
         images_max: int = 64,
         depth_max: int = 64,
         first_index: int = 0,
+        links_stay: bool = False,
     ) -> None:
         self._is_image = is_image
+        self._links_stay = links_stay
         self._skeleton_bytes_max = skeleton_bytes_max
         self._image_bytes_max = image_bytes_max
         self._images_max = images_max
@@ -291,6 +295,10 @@ class JsonReader:
         if data[at] == _QUOTE:
             self._state = _STRUCTURE
             return at + 1
+        if self._links_stay and data[at] not in b"dD":
+            # No other link begins like `data:`. A number that somebody writes here is his: see whoever reads them.
+            self._state = _TEXT
+            return at
         if self._index >= self._images_max:
             raise WireError("too_large", f"the document holds more than {self._images_max} images")
         self._decoder = Base64Decoder()

@@ -459,7 +459,7 @@ async def test_a_start_tells_what_it_found(bench: Any, shapes: Any, log: Callabl
     await bench.accepted()
     bench.clock.jump(30.0)
     await bench.restart()
-    assert log("recovery.done") == [{"settled": 1, "unknown": 1, "taken_up": 1}]
+    assert log("recovery.done") == [{"settled": 1, "unknown": 1, "taken_up": 1, "resumed": 0}]
     (unknown,) = log("attempt.unknown")
     assert unknown["elapsed_s"] == 30.0
     assert (unknown["generation_id"], unknown["attempt_id"]) == (lost.id, attempt.id)

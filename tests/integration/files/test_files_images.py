@@ -39,6 +39,10 @@ class FakeEngine:
         """Look up."""
         return self.kept if generation_id == self.kept.generation.id else None
 
+    def queue_position(self, generation_id: str) -> int | None:
+        """It has ended."""
+        return None
+
     async def answered(self, generation_id: str, *, with_image: bool, image_id: str | None = None) -> None:
         """Note."""
         self.collected.append((generation_id, with_image, image_id))

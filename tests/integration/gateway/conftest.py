@@ -103,6 +103,8 @@ class Gateway:
     key: str
     session: aiohttp.ClientSession
     wires: list[Wire] = field(default_factory=list)
+    hands_over: bool = False
+    """It ends with something open, which the next one in its folder takes up."""
 
     @property
     def port(self) -> int:
@@ -383,7 +385,9 @@ async def start(
     codes = await asyncio.gather(*(gateway.stop() for gateway in started), return_exceptions=True)
     assert codes == [0] * len(started)
     for gateway in started:
-        assert repr(gateway.made.engine).startswith("<Engine 0 generations open, 0 tasks")
+        is_open = repr(gateway.made.engine).startswith("<Engine 1 generations open, 0 tasks")
+        is_done = repr(gateway.made.engine).startswith("<Engine 0 generations open, 0 tasks")
+        assert is_open if gateway.hands_over else is_done
         assert_nothing_is_left(gateway.data)
 
 

@@ -89,7 +89,6 @@ async def test_answers_that_hold_no_whole_image_are_paid_and_never_delivered(
         (candidate % base64.b64encode(b"no image, though it is long enough to be one").decode()).encode(),
         (candidate % base64.b64encode(a_png()[:-30]).decode()).encode(),
         (candidate % base64.b64encode(a_png()[:20]).decode()).encode(),
-        (candidate % good).encode()[:-1],
         b"<html><body>502 Bad Gateway</body></html>",
         b"",
         b"[[[",
@@ -99,6 +98,18 @@ async def test_answers_that_hold_no_whole_image_are_paid_and_never_delivered(
         record = await told_twice(gateway, journal, **MALFORMED)
         assert record.attempts[0].failed.kind == "malformed"
         assert record.attempts[0].http_status == 200
+
+
+async def test_a_document_that_breaks_behind_its_image_is_delivered(gateway: Any, upstream: Any, a_png: Any) -> None:
+    """All of the image is there, and paid for."""
+    good = base64.b64encode(a_png()).decode()
+    part = {"inlineData": {"mimeType": "image/png", "data": good}}
+    body = json.dumps({"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]}).encode()
+    upstream.answers(body[:-1])
+    answer = await gateway.images()
+    assert (answer.status, answer.json["data"][0]["b64_json"]) == (200, good)
+    resource = await gateway.resource(answer.generation_id)
+    assert (resource["status"], resource["paid"]) == ("succeeded", "yes")
 
 
 async def test_a_200_without_an_image_is_empty(gateway: Any, upstream: Any, journal: Any) -> None:

@@ -415,6 +415,90 @@ async def test_cuts_of_a_scenario_are_charged(lab: Any) -> None:
     assert await micros(caller) == [PRICE] * 60
 
 
+QUEUED = "/fal-ai/nano-banana-pro"
+
+
+async def taken(caller: Any, words: str) -> str:
+    """Submit to the queue; give the path of the request there."""
+    seen = await caller.post(QUEUED, {"prompt": f"a lighthouse [sim {words}]"}, idempotency_key="key-1")
+    assert seen.status == 200
+    assert seen.headers["x-fal-request-id"] == seen.document["request_id"]
+    path = str(seen.document["response_url"]).removeprefix("http://x")
+    assert seen.document["status_url"] == f"http://x{path}/status"
+    return path
+
+
+async def file_of(caller: Any, path: str) -> Any:
+    """Read a result, and fetch the picture that it links to."""
+    (image,) = (await caller.get(path)).document["images"]
+    return await caller.get(str(image["url"]).removeprefix("http://x"))
+
+
+async def is_had(caller: Any, path: str) -> bool:
+    """Whether the picture is there in the end, whole, and paid for once."""
+    seen = await file_of(caller, path)
+    found = probed(seen.body)
+    return found is not None and found.complete and await micros(caller) == [PRICE]
+
+
+async def test_poll_404_knows_of_nothing_at_first(lab: Any) -> None:
+    """Three questions."""
+    caller = await lab.start()
+    path = await taken(caller, "poll_404")
+    assert [(await caller.get(f"{path}/status")).status for _ in range(4)] == [404, 404, 404, 200]
+    assert await is_had(caller, path)
+
+
+async def test_poll_503_is_a_proxys(lab: Any) -> None:
+    """Three questions, and the first one for the result: HTML."""
+    caller = await lab.start()
+    path = await taken(caller, "poll_503")
+    seen = [await caller.get(f"{path}/status") for _ in range(4)]
+    assert [each.status for each in seen] == [503, 503, 503, 200]
+    assert seen[0].headers["content-type"].startswith("text/html")
+    assert (await caller.get(path)).status == 503
+    assert await is_had(caller, path)
+
+
+async def test_poll_reset_resets_questions(lab: Any) -> None:
+    """Nothing of an answer."""
+    caller = await lab.start()
+    path = await taken(caller, "poll_reset")
+    seen = [await caller.get(f"{path}/status") for _ in range(4)]
+    assert [(each.end, each.raw[:1]) for each in seen[:3]] == [("reset", b"")] * 3
+    assert seen[3].document["status"] == "COMPLETED"
+    assert await is_had(caller, path)
+
+
+async def test_backwards_contradicts_itself(lab: Any) -> None:
+    """It says that it has ended while its result is not there."""
+    caller = await lab.start()
+    path = await taken(caller, "backwards delay=1")
+    told = [(await caller.get(f"{path}/status")).document["status"] for _ in range(3)]
+    assert told == ["IN_PROGRESS", "IN_QUEUE", "COMPLETED"]
+    assert (await caller.get(path)).status == 400
+    await lab.until(lambda: lab.simulators[0].charges.count == 1)
+    assert await is_had(caller, path)
+
+
+async def test_expired_links_are_dead_once(lab: Any) -> None:
+    """403; the result, read again, has another one."""
+    caller = await lab.start()
+    path = await taken(caller, "expired")
+    assert (await file_of(caller, path)).status == 403
+    assert await is_had(caller, path)
+
+
+async def test_a_request_in_the_queue_can_be_taken_back(lab: Any) -> None:
+    """It is gone, and nobody pays."""
+    caller = await lab.start()
+    path = await taken(caller, "delay=600")
+    cancel = f"PUT {path}/cancel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode()
+    assert [(await caller.raw(cancel)).status for _ in range(2)] == [202, 404]
+    assert (await caller.get(f"{path}/status")).status == 404
+    assert await caller.charges() == []
+
+
 def test_every_fault_has_a_test_here() -> None:
     """A new one is seen on the wire before it is relied on."""
     tests = "\n".join(name for name in globals() if name.startswith("test_"))

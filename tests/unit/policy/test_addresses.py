@@ -230,3 +230,33 @@ def test_plain_http_and_private_addresses_are_opened_apart() -> None:
     found = destination_of("http://hooks.example.com/", AddressRules(allow_http=True))
     assert isinstance(found, Destination)
     assert (found.port, found.authority) == (80, "hooks.example.com")
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        *(
+            "http://127.0.0.1:16900",
+            "http://localhost:16900/fal",
+            "http://[::1]:1/",
+            "https://10.0.0.7/",
+            "http://sim:9/",
+        ),
+        *("http://100.64.0.1/", "https://simulator.internal/"),
+    ],
+)
+def test_an_upstream_inside_may_have_its_files_inside(base_url: str) -> None:
+    """A simulator on this machine names pictures that lie on this machine."""
+    assert AddressRules.beside(base_url) == OPEN
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        *("https://queue.fal.run", "http://queue.fal.run:81/", "https://8.8.8.8:444", "http://169.254.169.254/"),
+        *("http://2130706433/", "http://0.0.0.0/", "https:///", "nothing", "http://a..b/"),
+    ],
+)
+def test_an_upstream_outside_names_no_address_inside(base_url: str) -> None:
+    """Whatever its port; what is no plain private address opens nothing."""
+    assert AddressRules.beside(base_url) == AddressRules()

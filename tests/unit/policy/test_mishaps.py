@@ -14,6 +14,7 @@ from holdfast.policy.mishaps import (
     NO_WHOLE_IMAGE,
     failure_by,
     kept_back,
+    never_ended,
     reason_of,
     results_of_torn,
 )
@@ -115,3 +116,12 @@ def test_whole_images_of_a_torn_answer_are_told_apart_by_their_order(
 ) -> None:
     """An Images API shows results only; who draws drafts shows its result last. None is lost, and none counts twice."""
     assert results_of_torn(indices, draws_drafts=draws_drafts, wanted=wanted) == (results, drafts)
+
+
+def test_an_upstream_that_is_polled_and_never_ends_is_unknown() -> None:
+    """It took the request: what it said last is told, within bounds."""
+    failure = never_ended("queue", within_s=216.0, why="it was still IN_PROGRESS")
+    assert (failure.kind, failure.charge) == (LOST, Charge.UNKNOWN)
+    assert "'queue'" in failure.detail
+    assert failure.detail.endswith("within 216 s: it was still IN_PROGRESS")
+    assert len(never_ended("queue", within_s=1.0, why="x" * 5000).detail) == 2000

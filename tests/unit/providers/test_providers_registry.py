@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 
 from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
+from holdfast.providers.fal import FalConversation
 from holdfast.providers.gemini import GeminiConversation
 from holdfast.providers.http import Head
 from holdfast.providers.openai import OpenAIConversation
-from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call, streams
+from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call, is_polled, streams
 from holdfast.types import Geometry, Request, Surface, Tier
 from holdfast.wire.errors import WireError
+from holdfast.wire.fal import Handle, encode_handle
+
+ANSWERING = [provider for provider in Provider if not is_polled(provider)]
+"""Those whose answer to the request holds the images."""
 
 
 def an_upstream(**overrides: Any) -> Upstream:
@@ -50,7 +55,7 @@ def made(upstream: Upstream, request: Request | None = None, **overrides: Any) -
         (UpstreamStream.NEVER, True, False),
     ],
 )
-@pytest.mark.parametrize("provider", list(Provider))
+@pytest.mark.parametrize("provider", ANSWERING)
 def test_an_upstream_streams_as_its_caller_does_unless_told_otherwise(
     setting: UpstreamStream, caller_streams: bool, is_streamed: bool, provider: Provider
 ) -> None:
@@ -70,14 +75,16 @@ def test_an_upstream_streams_as_its_caller_does_unless_told_otherwise(
         ({"stream": UpstreamStream.NEVER}, True, 10),
         ({"stream": UpstreamStream.ALWAYS}, False, 1),
         ({"flavor": Flavor.RELAY}, False, 1),
+        ({"provider": Provider.FAL}, False, 4),
+        ({"provider": Provider.FAL}, True, 4),
     ],
 )
-def test_only_openai_itself_makes_several_images_in_one_call(options: dict[str, Any], stream: bool, count: int) -> None:
+def test_openai_and_fal_make_several_images_in_one_call(options: dict[str, Any], stream: bool, count: int) -> None:
     """`candidateCount` is not honoured by Gemini, `n` not by relays, and several in one stream are undocumented."""
     assert images_per_call(an_upstream(**options), stream=stream) == count
 
 
-@pytest.mark.parametrize("provider", list(Provider))
+@pytest.mark.parametrize("provider", ANSWERING)
 def test_every_provider_has_its_conversation_with_everything_it_needs(provider: Provider) -> None:
     """The upstream's own name of the model, its credential, and who it is called in details."""
     conversation = made(an_upstream(provider=provider, flavor=Flavor.RELAY))
@@ -86,6 +93,24 @@ def test_every_provider_has_its_conversation_with_everything_it_needs(provider: 
     assert (conversation.model, conversation.key, conversation.is_relay) == ("theirs", "k", True)
     if isinstance(conversation, GeminiConversation):
         assert conversation.timeout_s == 216.5
+
+
+def test_fals_conversation_has_everything_it_needs() -> None:
+    """And goes on with a handle where there is one."""
+    upstream = an_upstream(provider=Provider.FAL, base_url="https://queue.fal.run")
+    handle = encode_handle(Handle(request_id="r-1"))
+    conversation = made(upstream, n=3, image_bytes_max=30, handle=handle)
+    assert isinstance(conversation, FalConversation)
+    assert (conversation.upstream, conversation.base_url) == ("up", "https://queue.fal.run")
+    assert (conversation.model, conversation.key, conversation.n) == ("theirs", "k", 3)
+    assert (conversation.timeout_s, conversation.image_bytes_max, conversation.handle) == (216.5, 30, handle)
+
+
+@pytest.mark.parametrize("provider", ANSWERING)
+def test_only_what_is_polled_has_a_handle(provider: Provider) -> None:
+    """Another would ask for nothing that anybody has."""
+    with pytest.raises(AssertionError):
+        made(an_upstream(provider=provider), handle="{}")
 
 
 def test_the_idempotency_key_tells_generation_part_and_drive() -> None:
@@ -119,7 +144,7 @@ def test_n_images_are_asked_for_in_one_call_where_that_works() -> None:
     assert made(an_upstream(), n=10).n == 10
 
 
-@pytest.mark.parametrize("provider", list(Provider))
+@pytest.mark.parametrize("provider", ANSWERING)
 @pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
 def test_the_operators_bound_on_images_reaches_the_reader(provider: Provider, media_type: str) -> None:
     """`store.image_bytes_max` is what an answer is held to, plain or streamed."""

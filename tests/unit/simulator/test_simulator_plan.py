@@ -229,6 +229,11 @@ MADE = [
     Fault.CUT_IMAGE,
     Fault.MISLABELLED,
     Fault.OTHER_SIZE,
+    Fault.POLL_404,
+    Fault.POLL_503,
+    Fault.POLL_RESET,
+    Fault.BACKWARDS,
+    Fault.EXPIRED,
 ]
 
 

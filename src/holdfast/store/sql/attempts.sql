@@ -34,6 +34,10 @@ UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at,
   retry_at = :retry_at
 WHERE id = :id AND state IN ('sent', 'polling', 'unknown');
 
+-- name: keep_handle
+-- The upstream has taken it: whoever has the handle goes on with it. Written again, it changes nothing.
+UPDATE attempt SET upstream_handle = :handle, state = :state WHERE id = :id AND state = 'sent';
+
 -- name: insert_blob
 -- A draft of an attempt that was given up on may turn out to be its result.
 INSERT INTO blob (id, generation_id, attempt_id, part, position, kind, store_key, sha256, bytes, mime, width_px,

@@ -1,0 +1,130 @@
+"""Attempts whose upstream has given a handle: which of them a start can go on with, and what it needs for that."""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast.clock import from_rfc3339
+from holdfast.engine.attempt import Resumed
+from holdfast.engine.core import Core, Live, Target
+from holdfast.generation import AttemptState, State
+from holdfast.money import times
+from holdfast.providers.registry import idempotency_key_of, images_per_call, is_polled
+from holdfast.store.records import AttemptRow, GenerationRow, NewAttempt, Record
+from holdfast.store.spool import Spooled
+from holdfast.types import Failure, Request
+
+
+def is_resumable(core: Core, row: GenerationRow, attempt: AttemptRow) -> bool:
+    """Whether this process can ask the upstream for what an earlier one has bought."""
+    return (
+        AttemptState(attempt.state) is AttemptState.POLLING
+        and attempt.upstream_handle is not None
+        and _target_of(core, attempt) is not None
+        and _request_of(row) is not None
+    )
+
+
+def lacks_images(attempt: AttemptRow, spooled: Spooled) -> bool:
+    """Whether an answer named more images than are in the spool: the upstream still has the others."""
+    if AttemptState(attempt.state) is not AttemptState.POLLING:
+        return False
+    there = {image.index for image in spooled.images if image.is_whole}
+    return not there >= {image.index for image in spooled.answer.images}
+
+
+def resumed(core: Core, record: Record, live: Live | None) -> tuple[Resumed, ...]:
+    """Prepare what can be gone on with of a generation.
+
+    Args:
+        core: The engine's dependencies.
+        record: As it stands.
+        live: What the engine keeps of it already, if other parts of it are begun anew.
+    """
+    row = record.generation
+    found: list[Resumed] = []
+    for attempt in record.attempts:
+        if not is_resumable(core, row, attempt):
+            continue
+        target, request = _target_of(core, attempt), _request_of(row)
+        assert target is not None
+        assert request is not None
+        assert attempt.upstream_handle is not None
+        live = live or _live_of(core, row, request, target)
+        found.append(
+            Resumed(
+                live=live,
+                new=_new_of(core, live, attempt),
+                target=target,
+                request=request,
+                handle=attempt.upstream_handle,
+                is_open=not State(row.state).is_final,
+                failures=_failures_before(record, attempt),
+            )
+        )
+    return tuple(found)
+
+
+def _failures_before(record: Record, attempt: AttemptRow) -> tuple[Failure, ...]:
+    """What was tried of the same part before, for nothing."""
+    before = (each for each in record.attempts if (each.part, each.drive) == (attempt.part, attempt.drive))
+    return tuple(each.failed for each in before if each.id != attempt.id and each.failed is not None)
+
+
+def _target_of(core: Core, attempt: AttemptRow) -> Target | None:
+    """Find the upstream in the settings of this start, whichever route it serves now; its model stays as it was."""
+    for targets in core.targets.values():
+        for target in targets:
+            upstream = target.upstream
+            if upstream.name == attempt.upstream and upstream.provider.value == attempt.provider:
+                return Target(upstream=upstream, model=attempt.model, key=target.key) if _polls(target) else None
+    return None
+
+
+def _polls(target: Target) -> bool:
+    return is_polled(target.upstream.provider)
+
+
+def _request_of(row: GenerationRow) -> Request | None:
+    if row.request is None:
+        return None
+    try:
+        return msgspec.json.decode(row.request, type=Request)
+    except msgspec.MsgspecError:
+        # Another version wrote it, in words that this one does not know.
+        return None
+
+
+def _live_of(core: Core, row: GenerationRow, request: Request, target: Target) -> Live:
+    return Live(
+        id=row.id,
+        key_id=row.key_id,
+        request=None,
+        model=row.model,
+        tier=request.geometry.tier,
+        n=row.n,
+        drive=row.drive,
+        parts=row.parts,
+        images_per_call=images_per_call(target.upstream, stream=request.stream),
+        list_micros=row.list_micros,
+        accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
+        deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
+        hard_deadline=bool(row.hard_deadline),
+    )
+
+
+def _new_of(core: Core, live: Live, attempt: AttemptRow) -> NewAttempt:
+    """What the send commit was given."""
+    return NewAttempt(
+        id=attempt.id,
+        generation_id=attempt.generation_id,
+        part=attempt.part,
+        drive=attempt.drive,
+        upstream=attempt.upstream,
+        provider=attempt.provider,
+        model=attempt.model,
+        idempotency_key=idempotency_key_of(attempt.generation_id, part=attempt.part, drive=attempt.drive),
+        estimated_micros=times(live.list_micros, live.images_of(attempt.part)),
+        owner=core.owner,
+        sent_at=attempt.sent_at,
+    )
