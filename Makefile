@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench constraints clean
+.PHONY: help run test check fix bench survival constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 - \2/p' Makefile
@@ -26,6 +26,10 @@ fix: $(VENV)/.installed-dev ## format, repair what ruff can, rewrite the generat
 
 bench: $(VENV)/.installed-dev $(VENV)/.installed-bench ## compare speed and memory side by side with nginx and LiteLLM
 	@$(BIN)/python lab/bench/run.py
+
+survival: $(VENV)/.installed-dev $(VENV)/.installed-bench ## what arrives while callers are cut, the gateway is killed, upstreams fail
+	@$(BIN)/python lab/survival/run.py --readme
+	@$(BIN)/python lab/survival/plot.py
 
 constraints: ## pin the newest packages that fit pyproject.toml
 	@scripts/constraints

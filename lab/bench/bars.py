@@ -51,7 +51,7 @@ def times(factor: float, figure: float | None) -> float | None:
 
 def all_bars(results: Results) -> list[Bar]:
     """Every bar of the bench."""
-    return [*_throughput(results), *_memory(results), *_held(results), *_rest(results)]
+    return [*_throughput(results), *_memory(results), *_held(results), *_rest(results), *_durable(results)]
 
 
 def _throughput(results: Results) -> Iterable[Bar]:
@@ -128,6 +128,17 @@ def _rest(results: Results) -> Iterable[Bar]:
     )
 
 
+def _durable(results: Results) -> Iterable[Bar]:
+    for what, name in (("join", "joining"), ("replay", "replay"), ("status", "status")):
+        figure = median(results, "repeats", US, f"{what}_p99_ms")
+        yield Bar(name=f"{name}, 200 a second beside 1,000 held: p99", figure=figure, limit=20, unit="ms")
+    serving, taken_up = (median(results, "restart", US, name) for name in ("serving_s", "taken_up_s"))
+    yield Bar(name="killed with 5,000 open: serving again", figure=serving, limit=2, unit="s")
+    yield Bar(name="killed with 5,000 open: all taken up", figure=taken_up, limit=10, unit="s")
+    each = times(1 / KB, median(results, "waiting", US, "bytes_each"))
+    yield Bar(name="5,000 waiting: engine's share each", figure=each, limit=10, unit="KB")
+
+
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
@@ -182,6 +193,26 @@ COLUMNS: dict[str, list[tuple[str, str, float]]] = {
         ("MB", "bytes", 1 / MB),
         ("MB without bytecode", "bytes_without_bytecode", 1 / MB),
         ("packages", "package_count", 1),
+    ],
+    "repeats": [
+        ("held", "held", 1),
+        *(
+            (f"{what} {name} ms", f"{what}_{name}_ms", 1)
+            for what in ("join", "replay", "status")
+            for name in ("p50", "p99", "cpu")
+        ),
+    ],
+    "restart": [
+        ("open", "accepted", 1),
+        ("accepted /s", "accepted_per_s", 1),
+        ("serving s", "serving_s", 1),
+        ("taken up s", "taken_up_s", 1),
+    ],
+    "waiting": [
+        ("waiting", "waiting", 1),
+        ("sent", "sent", 1),
+        ("KB each", "bytes_each", 1 / KB),
+        ("accepted /s", "accepted_per_s", 1),
     ],
 }
 COLUMNS["crowd"] = COLUMNS["storm"]

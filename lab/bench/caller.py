@@ -2,9 +2,10 @@
 
     echo '{"kind": "load", …}' | python lab/bench/caller.py        (a job in, a result out, both JSON)
 
-Jobs: `load` (so many callers, each asking again as soon as it is answered), `paced` (so many requests a second), and
-`storm` (so many connections opened at a rate; all are answered when the upstream is told to release them).
-Each ends with one sample whose picture must decode to the digest that was sent.
+Jobs: `load` (so many callers, each asking again as soon as it is answered), `paced` (so many requests a second),
+`storm` (so many connections opened at a rate; all are answered when the upstream is told to release them), and `asks`
+(requests that the runner wrote, so many a second). All but the last end with one sample whose picture must decode to
+the digest that was sent.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Target:
     pictures: Path
     receive_buffer_kb: int = 0
 
-    def request(self, serial: int, kind: str, extra: str = "") -> bytes:
-        """Write one request."""
+    def request(self, serial: int, kind: str, extra: str = "", more: str = "") -> bytes:
+        """Write one request; `more` are further lines of its head."""
         side = pictures.KINDS[kind].side_px
         body = json.dumps(
             {
@@ -56,9 +57,14 @@ class Target:
             f"POST /v1/images/generations HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\n"
             f"authorization: Bearer {self.key}\r\n"
             f"content-type: application/json\r\naccept: application/json\r\nuser-agent: bench\r\n"
-            f"content-length: {len(body)}\r\n\r\n"
+            f"{more}content-length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
+
+    def get(self, path: str) -> bytes:
+        """Write a request that only reads."""
+        head = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{self.port}\r\nauthorization: Bearer {self.key}\r\n\r\n"
+        return head.encode()
 
     async def connect(self) -> Caller:
         """Open a connection."""
@@ -289,7 +295,9 @@ async def storm(target: Target, job: dict[str, Any]) -> dict[str, Any]:
         try:
             caller = await target.connect()
             async with asyncio.timeout(job["timeout_s"]):
-                await caller.ask(target.request(serial, kind, " hold"), keep=keep)
+                await caller.ask(
+                    target.request(serial, kind, " hold", keyed(serial) if job.get("keyed") else ""), keep=keep
+                )
         except TimeoutError:
             faults["timed out"] += 1
             return
@@ -311,13 +319,53 @@ async def storm(target: Target, job: dict[str, Any]) -> dict[str, Any]:
     return {"ended_at": ended, "faults": dict(faults)}
 
 
+def keyed(serial: int) -> str:
+    """Write the line that names a request: whoever sends it again means the same."""
+    return f"idempotency-key: bench-{serial}\r\n"
+
+
+async def asks(target: Target, job: dict[str, Any]) -> dict[str, Any]:
+    """Send `count` of the requests that the runner wrote, one after the other, `rate` a second."""
+    requests = [text.encode() for text in job["requests"]]
+    faults, latencies, bodies = Counter[str](), [], []
+    idle: list[Caller] = []
+    begun_at = time.monotonic()
+
+    async def one(request: bytes) -> None:
+        asked_at = time.monotonic()
+        try:
+            while idle and idle[-1].is_closed:
+                idle.pop()
+            caller = idle.pop() if idle else await target.connect()
+            await caller.ask(request, keep=True)
+        except OSError as exc:
+            faults[f"{type(exc).__name__}: {exc}"] += 1
+            return
+        latencies.append(time.monotonic() - asked_at)
+        assert caller.kept is not None
+        body = _without_chunks(bytes(caller.kept)) if caller.is_chunked else bytes(caller.kept)
+        if caller.status != job["status"]:
+            faults[f"status {caller.status}: {body[:200]!r}"] += 1
+        elif job.get("keep"):
+            bodies.append(json.loads(body)[job["keep"]])
+        idle.append(caller)
+
+    async with asyncio.TaskGroup() as group:
+        for index in range(job["count"]):
+            await asyncio.sleep(max(0.0, begun_at + index / job["rate"] - time.monotonic()))
+            group.create_task(one(requests[index % len(requests)]))
+    for caller in idle:
+        caller.close()
+    return {"latencies_s": latencies, "kept": bodies, "faults": dict(faults), "took_s": time.monotonic() - begun_at}
+
+
 def main() -> None:
     """Read a job, do it, print the result."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     job = json.load(sys.stdin)
     target = Target(**{**job["target"], "pictures": Path(job["target"]["pictures"])})
-    do = {"load": load, "paced": paced, "storm": storm}[job["kind"]]
+    do = {"load": load, "paced": paced, "storm": storm, "asks": asks}[job["kind"]]
     print(json.dumps(uvloop.run(do(target, job))), flush=True)
 
 

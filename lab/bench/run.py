@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import bars
+import durable
 import installed
 import machine
 import pictures
@@ -28,7 +29,19 @@ import scenarios
 from subjects import DESCRIPTORS, HERE, LITELLM_VENV, Subject, SubjectError, all_subjects
 
 PROJECT = HERE.parent.parent
-SCENARIOS = ("4k-1", "4k-8", "memory", "storm", "crowd", "overhead", "start", "install")
+SCENARIOS = (
+    "4k-1",
+    "4k-8",
+    "memory",
+    "storm",
+    "crowd",
+    "overhead",
+    "start",
+    "install",
+    "repeats",
+    "restart",
+    "waiting",
+)
 TITLES = {
     "4k-1": "4K (20.25 MB image, 27 MB JSON), 1 caller",
     "4k-8": "4K (20.25 MB image, 27 MB JSON), 8 callers",
@@ -38,6 +51,9 @@ TITLES = {
     "overhead": "from the caller's send to the upstream's receipt, 20 requests a second",
     "start": "from the command to the first complete answer",
     "install": "what an installation brings",
+    "repeats": "joining, replay and status reads beside held requests, 200 a second of each alone",
+    "restart": "killed with so many generations open, and started again on the same folder",
+    "waiting": "generations that wait, without connections",
 }
 # Held connections: LiteLLM accepts about a hundred a second; ten thousand would tell of nothing but that.
 CROWD = ("direct", "nginx-unbuffered", "holdfast")
@@ -54,6 +70,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--hold-s", type=float, help="how long requests are held before their answers fall due (30)")
     parser.add_argument("--storm", type=int, help="requests held in the storm (2000)")
     parser.add_argument("--crowd", type=int, help="requests held in the crowd (9800)")
+    parser.add_argument("--open", type=int, help="generations open at the restart, and waiting (5000)")
     parser.add_argument("--only", default=",".join(SCENARIOS), help="scenarios, comma-separated")
     parser.add_argument("--subjects", default="", help="subjects, comma-separated; all that run here")
     parser.add_argument("--holdfast", type=Path, default=Path(sys.executable).with_name("holdfast"), help="its program")
@@ -71,6 +88,7 @@ def parse_args() -> argparse.Namespace:
         "hold_s": 30.0,
         "storm": 2000,
         "crowd": 9800,
+        "open": 5000,
     }
     quick = {
         "rounds": 1,
@@ -80,6 +98,7 @@ def parse_args() -> argparse.Namespace:
         "hold_s": 3.0,
         "storm": 200,
         "crowd": 500,
+        "open": 500,
     }
     for name, value in (quick if args.quick else usual).items():
         if getattr(args, name) is None:
@@ -164,6 +183,12 @@ class Run:
         self.interleaved("start", args.rounds, lambda s: scenarios.start(bench, s), between)
         weighed = [name for name in ("litellm", "holdfast") if name in self.subjects]
         self.interleaved("install", 1, self.weigh, weighed)
+        # Nobody else knows a repeat, or has anything to take up.
+        ours = [name for name in names if name == bars.US]
+        held = args.storm // 2
+        self.interleaved("repeats", args.storm_rounds, lambda s: durable.repeats(bench, s, held, seconds), ours)
+        self.interleaved("restart", args.storm_rounds, lambda s: durable.restart(bench, s, args.open), ours)
+        self.interleaved("waiting", args.storm_rounds, lambda s: durable.waiting(bench, s, args.open), ours)
 
     def weigh(self, subject: Subject) -> dict[str, Any]:
         """What installing a subject brings."""

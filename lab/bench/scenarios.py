@@ -81,17 +81,21 @@ class Cell:
         """Speak to the mock upstream itself."""
         return ask(self.upstream_port, method, f"/_bench/{path}")
 
+    def target(self) -> dict[str, Any]:
+        """Whom the callers ask."""
+        known = {"port": self.subject.port, "key": self.key, "model": self.subject.model}
+        return known | {"pictures": str(self.bench.pictures), "receive_buffer_kb": self.buffer_kb}
+
     def callers(self, job: dict[str, Any]) -> subprocess.Popen[str]:
         """Start the callers' process with a job."""
-        bench = self.bench
-        target = {"port": self.subject.port, "key": self.key, "model": self.subject.model}
-        target |= {"pictures": str(bench.pictures), "receive_buffer_kb": self.buffer_kb}
+        bench, target = self.bench, self.target()
         pin = [] if bench.other_core is None else ["taskset", "-c", str(bench.other_core)]
-        process = subprocess.Popen(
-            [*pin, sys.executable, str(HERE / "caller.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        command = [*pin, sys.executable, str(HERE / "caller.py")]
+        # Unbuffered, Python drops what a full pipe does not take of a line, and tells nobody.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
         assert process.stdin is not None
-        process.stdin.write(json.dumps({**job, "target": target, "serial": next(bench.serials)}))
+        process.stdin.write(json.dumps({"serial": next(bench.serials), **job, "target": target}))
         process.stdin.close()
         return process
 
@@ -239,7 +243,7 @@ def storm(bench: Bench, subject: Subject, held: int, picture: str = "1k") -> dic
         job = {"kind": "storm", "picture": picture, "count": held, "rate": 500, "timeout_s": 900}
         process = cell.callers(job)
         begun_at = time.monotonic()
-        arrived = _until_held(cell, held)
+        arrived = until_held(cell, held)
         ramp_s = time.monotonic() - begun_at
         time.sleep(max(0.0, bench.hold_s - 5))
         cpu_before = cell.cpu_s()
@@ -272,7 +276,7 @@ def storm(bench: Bench, subject: Subject, held: int, picture: str = "1k") -> dic
     }
 
 
-def _until_held(cell: Cell, wanted: int) -> int:
+def until_held(cell: Cell, wanted: int) -> int:
     """Wait until the upstream holds them all, or no more come."""
     arrived, moved_at = 0, time.monotonic()
     while arrived < wanted and time.monotonic() - moved_at < 20:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import secrets
@@ -197,17 +198,48 @@ class Holdfast(Subject):
 
     def launch(self, folder: Path, upstream_port: int, core: int | None) -> None:
         """Write a configuration whose only upstream is the mock, and start."""
-        self.port, self._folder = free_port(), folder
+        self._folder = folder
         config = folder / "holdfast.toml"
         config.write_text(
             f'[[upstreams]]\nname = "mock"\nprovider = "openai"\nflavor = "relay"\n'
             f'base_url = "http://127.0.0.1:{upstream_port}/v1"\nkeys = ["sk-upstream"]\n'
             f'[[routes]]\nmodel = "{self.model}"\nupstreams = [{{ upstream = "mock", model = "bench-image" }}]\n'
         )
-        command = [str(self._program), "serve", "--config", str(config), "--data", str(folder / "data")]
-        command += ["--port", str(self.port)]
+        self._spawn(core)
+
+    def _spawn(self, core: int | None) -> None:
+        self.port = free_port()
+        command = [str(self._program), "serve", "--config", str(self._folder / "holdfast.toml")]
+        command += ["--data", str(self._folder / "data"), "--port", str(self.port)]
         env = {name: "" for name in os.environ if name.startswith("HOLDFAST_")}
-        self.process = spawn(command, core=core, log=folder / "subject.log", env=env)
+        self.process = spawn(command, core=core, log=self.log, env=env)
+
+    @property
+    def log(self) -> Path:
+        """What it logs, a line of JSON for each transition."""
+        return self._folder / "subject.log"
+
+    def kill(self) -> None:
+        """Kill it as the kernel does when memory runs out: it learns nothing of it."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+
+    def relaunch(self, core: int | None) -> None:
+        """Start it again on what it left."""
+        self._spawn(core)
+
+    def is_told(self, path: str, key: str) -> bool:
+        """Whether it answers a question of its key's owner now."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", path, headers={"authorization": f"Bearer {key}"})
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def ready_key(self) -> str | None:
         """The first key, which a gateway without a terminal writes to a file of its own in the data folder."""

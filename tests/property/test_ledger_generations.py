@@ -35,7 +35,7 @@ from holdfast.policy.compensation import STANDARD, Rules, rules_of
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.audit import audit
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
-from holdfast.store.generations import accept, events_of, get_record, open_records, pass_deadline, take_over
+from holdfast.store.generations import accept, events_of, get_record, left_open, pass_deadline, take_over
 from holdfast.store.queries import schema
 from holdfast.store.records import AttemptEnd, Ended, GenerationRow, NewAttempt, NewBlob, NewGeneration, Record, Told
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
@@ -363,7 +363,7 @@ class Lives(RuleBasedStateMachine):
         """Another process takes all of it over."""
         taken = self.run(take_over, "next")
         still = [one for one in self.all.values() if one.ended is None]
-        assert taken == len(still) == len(self.run(open_records))
+        assert taken == len(still) == len(self.run(left_open)[1])
         for one in still:
             one.epoch += 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -47,6 +47,8 @@ class Engine:
         self._core = core
         self._free_bytes = free_bytes
         self._live: dict[str, Live] = {}
+        self._left: set[str] = set()
+        """What an earlier process left open and this one has not come to yet."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._parts = Parts(core)
         self._entering = 0
@@ -176,7 +178,7 @@ class Engine:
         if state.is_final and not may_still_come:
             self._core.watchers.remove(id_, watcher)
             watcher(Ended(record=record))
-        elif not state.is_final and id_ not in self._live:
+        elif not state.is_final and id_ not in self._live and id_ not in self._left:
             # Nobody drives it: the disk did not take its end, or the answer of the commit that drove it again was lost.
             await self._take_up(record)
 
@@ -374,6 +376,7 @@ class Engine:
             core.followers.notify(generation_id)
 
     def _forget_id(self, generation_id: str) -> None:
+        self._left.discard(generation_id)
         live = self._live.get(generation_id)
         if live is not None:
             self._forget(live)
@@ -505,14 +508,29 @@ class Engine:
 
     # Starting and stopping
 
-    async def start(self) -> recover.Recovered:
-        """Settle what an earlier process left in the spool, and take up what it left open."""
-        recovered = await recover.recover(self._core)
-        for live, parts in recovered.to_drive:
-            self.drive(live, parts)
-            self._mind_unwatched(live)
-        for resumed in recovered.to_resume:
-            self._resume(resumed)
+    async def start(self, within_s: float | None = None) -> recover.Recovered | None:
+        """Settle what an earlier process left in the spool, and take up what it left open.
+
+        Args:
+            within_s: Beyond so many seconds callers are not kept waiting: the rest goes on beside them, oldest first,
+                and None is returned. None: all of it is waited for.
+        """
+        left = await recover.look(self._core)
+        self._left.update(left.open)
+        work = asyncio.get_running_loop().create_task(self._recover(left), name="recovery")
+        try:
+            await asyncio.wait([work], timeout=within_s)
+        except BaseException:
+            work.cancel()
+            raise
+        if work.done():
+            return work.result()
+        self.spawn(self._recover_beside(work), "recovery-beside")
+        return None
+
+    async def _recover(self, left: recover.Left) -> recover.Recovered:
+        recovered = await recover.put_right(self._core, left, self._take_over)
+        self._left.clear()
         if recovered.settled or recovered.unknown or recovered.to_drive or recovered.to_resume:
             emit(
                 "recovery.done",
@@ -522,6 +540,24 @@ class Engine:
                 resumed=len(recovered.to_resume),
             )
         return recovered
+
+    def _take_over(self, taken: recover.Taken) -> None:
+        live = taken.live
+        # One that was cancelled a moment ago is not driven.
+        if live is not None and live.id in self._left:
+            self._left.discard(live.id)
+            self.drive(live, taken.parts)
+            self._mind_unwatched(live)
+        for resumed in taken.resumed:
+            self._left.discard(resumed.live.id)
+            self._resume(resumed)
+
+    async def _recover_beside(self, work: Awaitable[recover.Recovered]) -> None:
+        try:
+            await work
+        except Exception as exc:  # noqa: BLE001 - the border of a task: what is left is taken up by repeats, or the next start
+            emit("fault.internal", level="error", exc=exc)
+            self._left.clear()
 
     async def drain(self, grace_s: float) -> bool:
         """Take nothing new and wait for what is open; False if some of it is still open when the time ends."""

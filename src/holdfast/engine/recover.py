@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
@@ -27,19 +29,16 @@ from holdfast.providers.http import Head
 from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call, is_polled
 from holdfast.store import spool
 from holdfast.store.attempts import get_attempt
-from holdfast.store.generations import (
-    ended_with_attempts_in_flight,
-    get_generation,
-    get_record,
-    open_records,
-    take_over,
-)
+from holdfast.store.generations import get_generation, get_record, get_records, left_open, take_over
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 from holdfast.store.spool import Spooled
 from holdfast.types import Failure, Request
 from holdfast.wire.answers import Role
 
+T = TypeVar("T")
 FreeBytes = Callable[[], int]
+AT_ONCE = 128
+"""Generations that a start puts right at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +55,37 @@ class Recovered:
     """Attempts whose upstream has given a handle: they are asked for, and not bought again."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What is to be gone on with of one generation."""
+
+    live: Live | None = None
+    """None: no part of it is to be begun."""
+    parts: tuple[int, ...] = ()
+    """Those that were never sent, or are to be tried again."""
+    resumed: tuple[Resumed, ...] = ()
+    """Attempts that have a handle."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What an earlier process left, once its spool is settled."""
+
+    settled: int
+    """Attempts whose answer was in the spool."""
+    ended: tuple[str, ...]
+    """Generations that were told at their deadline, while attempts were in flight that are lost now."""
+    open: tuple[str, ...]
+    """Generations that have not ended, oldest first."""
+
+
 async def recover(core: Core) -> Recovered:
     """Put everything right that an earlier process left; safe to be killed in, and to be run again."""
+    return await put_right(core, await look(core))
+
+
+async def look(core: Core) -> Left:
+    """Take everything over, and settle the spool: what must be done before anything new is accepted."""
     await faults.point("recovery.before_take_over")
     await core.store.write(take_over, core.owner)
     await faults.point("recovery.after_take_over")
@@ -65,31 +93,69 @@ async def recover(core: Core) -> Recovered:
     await faults.point("recovery.after_inputs")
     settled = await _settle_spool(core)
     await faults.point("recovery.after_spool")
+    ended, open_ = await core.store.read(left_open)
+    return Left(settled=settled, ended=ended, open=open_)
+
+
+async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | None = None) -> Recovered:
+    """End what nobody can know, and take up what was never sent; new work may be accepted meanwhile.
+
+    Args:
+        core: The engine's dependencies.
+        left: What `look` has found.
+        take_up: Told of each generation that is to be driven on, as soon as that is known.
+    """
+
+    async def end(record: Record) -> tuple[int, Taken]:
+        ended = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
+        return ended, Taken(resumed=resumed(core, record, None))
+
+    async def go_on(record: Record) -> tuple[int, Taken]:
+        ended = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
+        live, parts = await _take_up(core, record) or (None, ())
+        return ended, Taken(live=live, parts=parts, resumed=await _resumed(core, record, live))
+
+    # What the attempts of those that have ended may have cost is booked all the same.
     unknown = 0
-    to_drive: list[tuple[Live, tuple[int, ...]]] = []
-    to_resume: list[Resumed] = []
-    for record in await core.store.read(ended_with_attempts_in_flight):
-        # Told at its deadline: what its attempt may have cost is booked all the same.
-        unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
-        to_resume += resumed(core, record, None)
-    for record in await core.store.read(open_records):
-        unknown += await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
-        taken = await _take_up(core, record)
-        if taken is not None:
-            to_drive.append(taken)
-        to_resume += await _resumed(core, record, taken)
+    found: list[Taken] = []
+    for work, ids in ((end, left.ended), (go_on, left.open)):
+        async for ended, taken in _together(core, work, ids):
+            unknown += ended
+            found.append(taken)
+            if take_up is not None:
+                take_up(taken)
     await faults.point("recovery.after_records")
-    return Recovered(settled=settled, unknown=unknown, to_drive=tuple(to_drive), to_resume=tuple(to_resume))
+    return Recovered(
+        settled=left.settled,
+        unknown=unknown,
+        to_drive=tuple((taken.live, taken.parts) for taken in found if taken.live is not None),
+        to_resume=tuple(each for taken in found for each in taken.resumed),
+    )
 
 
-async def _resumed(core: Core, record: Record, taken: tuple[Live, tuple[int, ...]] | None) -> tuple[Resumed, ...]:
+async def _resumed(core: Core, record: Record, live: Live | None) -> tuple[Resumed, ...]:
     """Prepare what can be gone on with, unless the generation was given up on a moment ago."""
     if not any(is_resumable(core, record.generation, attempt) for attempt in record.attempts):
         return ()
     now = await core.store.read(get_record, record.generation.id)
     assert now is not None, "a generation is there as long as its attempts are"
     await faults.point("recovery.before_resuming")
-    return resumed(core, now, taken[0] if taken is not None else None)
+    return resumed(core, now, live)
+
+
+async def _together(core: Core, work: Callable[[Record], Awaitable[T]], ids: Sequence[str]) -> AsyncIterator[T]:
+    """Put several generations right at once, so that their commits are made together; the order stays.
+
+    One commit and one sync of the disk each took 30 s for 5,000 generations, of which 1.6 s were work (measured).
+    """
+    for first in range(0, len(ids), AT_ONCE):
+        records = await core.store.read(get_records, ids[first : first + AT_ONCE])
+        # All of them end before one that failed is told: nothing of this goes on behind a start that was given up.
+        outcomes = await asyncio.gather(*map(work, records), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            yield outcome
 
 
 # What the spool holds

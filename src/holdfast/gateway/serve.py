@@ -47,6 +47,8 @@ from holdfast.transport.guarded import GuardedTransport
 
 FILE_THREADS = 3
 """Move and read files: three hide the disk's waiting from one another, more only switch."""
+BEFORE_CALLERS_S = 0.3
+"""For what an earlier process left open; what takes longer goes on beside callers. Thousands take seconds."""
 ANSWER_S = 120.0
 """After the last generation has ended: for answers that are still being written."""
 FAREWELL_S = 2.0
@@ -160,7 +162,7 @@ async def running(
         )
         gateway = make(core, listeners, folder)
         try:
-            await gateway.engine.start()
+            await gateway.engine.start(BEFORE_CALLERS_S)
             gateway.sweeper.start()
             await gateway.deliverer.start()
             tune_malloc()

@@ -10,12 +10,41 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import cast
 
 WINDOW_BYTES = 262_144
 CONNECT_TIMEOUT_S = 10.0
 CONNECTIONS_MAX = 20_000
 _RST = struct.pack("ii", 1, 0)
+
+
+class Harm(StrEnum):
+    """How a connection is hurt."""
+
+    RESET = "reset"
+    """Both sides get RST."""
+    END = "end"
+    """Both sides get FIN."""
+    STALL = "stall"
+    """Nothing passes any more, and nothing is said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fate:
+    """What becomes of one connection, unless it ends before."""
+
+    harm: Harm
+    after_s: float | None = None
+    """Seconds after it was opened."""
+    after_bytes: int | None = None
+    """Bytes from the server; whichever comes first."""
+
+    def __post_init__(self) -> None:
+        assert self.after_s is None or self.after_s >= 0.0
+        assert self.after_bytes is None or self.after_bytes >= 0
 
 
 class Path:
@@ -31,6 +60,7 @@ class Path:
         stall_after_bytes: int | None = None,
         reset_after_bytes: int | None = None,
         truncate_after_bytes: int | None = None,
+        fate_of: Callable[[int], Fate | None] | None = None,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
         """Prepare a path; what counts bytes counts those from the server, on each connection.
@@ -43,6 +73,7 @@ class Path:
             stall_after_bytes: From here on nothing passes any more, and nothing is said; the server's bytes pile up.
             reset_after_bytes: Here both sides get RST.
             truncate_after_bytes: Here both sides get FIN.
+            fate_of: Says what becomes of the n-th connection, from 1; None for one that is spared.
             connections_max: Further ones are reset.
         """
         self.to_host = to_host
@@ -52,6 +83,7 @@ class Path:
         self.stall_after_bytes = stall_after_bytes
         self.reset_after_bytes = reset_after_bytes
         self.truncate_after_bytes = truncate_after_bytes
+        self.fate_of = fate_of
         self.cuts = 0
         """Connections that were cut because they were idle."""
         self.stalls = 0
@@ -147,6 +179,9 @@ class _Pair:
         self._far = _Side(self, is_near=False)
         self._connecting: asyncio.Task[None] | None = None
         self._idle: asyncio.TimerHandle | None = None
+        self._fate: Fate | None = None
+        self._doom: asyncio.TimerHandle | None = None
+        """When its fate comes by the clock."""
         self._last_at_s = 0.0
         self._down_bytes = 0
         self._is_stalled = False
@@ -171,6 +206,9 @@ class _Pair:
             return
         self._last_at_s = asyncio.get_running_loop().time()
         self._watch()
+        self._fate = self._path.fate_of(self._path.accepted) if self._path.fate_of is not None else None
+        if self._fate is not None and self._fate.after_s is not None:
+            self._doom = asyncio.get_running_loop().call_later(self._fate.after_s, self._suffer)
         self._connecting = asyncio.get_running_loop().create_task(self._connect(), name="path")
 
     async def _connect(self) -> None:
@@ -227,6 +265,7 @@ class _Pair:
                 (path.reset_after_bytes, self._reset_counted),
                 (path.truncate_after_bytes, self._truncate),
                 (path.stall_after_bytes, self._stall),
+                (self._fate.after_bytes if self._fate is not None else None, self._suffer),
             )
             if limit is not None and self._down_bytes >= limit
         ]
@@ -320,6 +359,19 @@ class _Pair:
         self._path.cuts += 1
         self.drop()
 
+    def _suffer(self) -> None:
+        """Let its fate come: once, and only while it is open."""
+        fate, self._fate = self._fate, None
+        if fate is None or self._is_over or self._is_stalled:
+            return
+        match fate.harm:
+            case Harm.RESET:
+                self._reset_counted()
+            case Harm.END:
+                self._truncate()
+            case Harm.STALL:
+                self._stall()
+
     def _reset_counted(self) -> None:
         self._path.resets += 1
         self.reset()
@@ -352,6 +404,9 @@ class _Pair:
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
+        if self._doom is not None:
+            self._doom.cancel()
+            self._doom = None
         if self._connecting is not None and self._connecting is not asyncio.current_task():
             self._connecting.cancel()
         sides = (self.near.transport, self._far.transport)

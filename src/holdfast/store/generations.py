@@ -115,20 +115,18 @@ def events_of(conn: sqlite3.Connection, generation_id: str) -> tuple[EventRow, .
     return tuple(EventRow.of(row) for row in conn.execute(_Q["events_of"], {"id": generation_id}))
 
 
-def open_records(conn: sqlite3.Connection) -> tuple[Record, ...]:
-    """Read every generation that has not ended, oldest first."""
-    rows = [GenerationRow.of(row) for row in conn.execute(_Q["open_generations"])]
-    return tuple(
-        Record(generation=row, attempts=attempts_of(conn, row.id), blobs=blobs_of(conn, row.id)) for row in rows
-    )
+def get_records(conn: sqlite3.Connection, ids: Sequence[str]) -> tuple[Record, ...]:
+    """Read several generations, in the order named; those that do not exist are left out."""
+    return tuple(record for id_ in ids if (record := get_record(conn, id_)) is not None)
 
 
-def ended_with_attempts_in_flight(conn: sqlite3.Connection) -> tuple[Record, ...]:
-    """Read every generation that was told before its attempts ended, oldest first."""
-    rows = [GenerationRow.of(row) for row in conn.execute(_Q["ended_with_attempts_in_flight"])]
-    return tuple(
-        Record(generation=row, attempts=attempts_of(conn, row.id), blobs=blobs_of(conn, row.id)) for row in rows
+def left_open(conn: sqlite3.Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Name what an earlier process left, oldest first: what was told before its attempts ended, and what has no end."""
+    told, without_end = (
+        tuple(row["id"] for row in conn.execute(_Q[name]))
+        for name in ("ended_with_attempts_in_flight", "open_generations")
     )
+    return told, without_end
 
 
 def take_over(conn: sqlite3.Connection, owner: str) -> int:

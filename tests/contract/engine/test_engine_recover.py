@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from holdfast.clock import rfc3339
 from holdfast.engine.attempt import Attempted
 from holdfast.engine.recover import recover
+from holdfast.engine.settle import commit as settle_commit
 from holdfast.engine.settle import settle
+from holdfast.errors import StorageError
 from holdfast.providers.conversation import Done
 from holdfast.store.generations import get_generation
 from holdfast.store.records import Record
@@ -465,3 +468,48 @@ async def test_a_start_tells_what_it_found(bench: Any, shapes: Any, log: Callabl
     assert (unknown["generation_id"], unknown["attempt_id"]) == (lost.id, attempt.id)
     assert (unknown["key_id"], unknown["upstream"], unknown["size"]) == ("key_1", "google", "1K")
     await bench.quiet()
+
+
+async def test_many_are_put_right_in_few_commits(bench: Any) -> None:
+    """A start after a crash with thousands open does not sync the disk for each."""
+    ids = []
+    for _ in range(300):
+        _, live = await bench.accepted()
+        await bench.sent(live)
+        ids.append(live.id)
+    unsent, _ = await bench.accepted()
+    recovered = await bench.restart()
+    writes, commits = map(int, re.findall(r"(\d+) writes in (\d+) commits", repr(bench.store))[0])
+    assert (recovered.unknown, len(recovered.to_drive)) == (300, 1)
+    assert writes >= 301
+    assert commits < 100
+    assert [live.id for live, _ in recovered.to_drive] == [unsent.id]
+    await bench.quiet()
+    await bench.is_clean(*ids, unsent.id)
+
+
+async def test_what_fails_of_many_is_told_when_the_others_have_ended(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of a start that was given up goes on behind it; the next start puts the rest right."""
+    _, broken = await bench.accepted()
+    await bench.sent(broken)
+    others = []
+    for _ in range(20):
+        _, live = await bench.accepted()
+        await bench.sent(live)
+        others.append(live.id)
+
+    async def failing(core: Any, about: Any, *args: Any, **options: Any) -> Any:
+        if about.generation_id == broken.id:
+            raise StorageError("The disk is gone.", reason="broken")
+        return await settle_commit(core, about, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("holdfast.engine.recover.commit", failing)
+        with pytest.raises(StorageError, match="The disk is gone"):
+            await bench.restart()
+    assert {(await bench.record(id_)).generation.state for id_ in others} == {"failed"}
+    assert (await bench.record(broken.id)).generation.state == "running"
+    assert (await bench.restart()).unknown == 1
+    await bench.is_clean(broken.id, *others)

@@ -13,7 +13,7 @@ import pytest
 from holdfast.errors import RequestError, StorageError
 from holdfast.providers.conversation import Send
 from holdfast.store.bookkeeping import ledger_sums
-from holdfast.store.generations import open_records
+from holdfast.store.generations import left_open
 from holdfast.transport.exchange import HttpRequest
 from holdfast.types import Charge, Failure, FailureKind, Geometry, Phase, Tier
 
@@ -116,7 +116,7 @@ async def test_more_than_may_be_held_are_refused(bench: Any, settings_of: Callab
     errors = [each for each in outcomes if isinstance(each, RequestError)]
     accepted = [each for each in outcomes if not isinstance(each, BaseException)]
     assert [(each.code, each.status, each.retry_after_s) for each in errors] == [("queue_full", 503, 30.0)] * 17
-    assert len(accepted) == len(await bench.store.read(open_records)) == 3
+    assert len(accepted) == len((await bench.store.read(left_open))[1]) == 3
     gate.set()
     for _, caller in accepted:
         await caller.ended()
@@ -203,7 +203,7 @@ async def test_a_disk_that_refuses_the_accepting_commit_leaves_nothing(bench: An
     arm("store.before_commit:error")
     with pytest.raises(StorageError):
         await bench.ask()
-    assert await bench.store.read(open_records) == ()
+    assert await bench.store.read(left_open) == ((), ())
     assert repr(bench.engine) == "<Engine 0 generations open, 0 tasks, 0 bytes set aside>"
     await bench.is_clean()
     await bench.made()

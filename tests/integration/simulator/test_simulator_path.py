@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.simulator.path import Path
+from holdfast.simulator.path import Fate, Harm, Path
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -392,3 +392,69 @@ async def test_a_taken_port_is_an_os_error(ground: Ground) -> None:
     _, port = await ground.path(1)
     with pytest.raises(OSError, match="in use"):
         await Path("127.0.0.1", 1).start("127.0.0.1", port)
+
+
+@pytest.mark.parametrize(
+    ("harm", "ending", "server_sees"),
+    [(Harm.RESET, "reset", "reset"), (Harm.END, "fin", "fin"), (Harm.STALL, "open", "")],
+)
+async def test_the_fate_of_a_connection_comes_after_so_many_seconds(
+    ground: Ground, harm: Harm, ending: str, server_sees: str
+) -> None:
+    """Both sides learn of it, or neither does."""
+    path, port = await ground.path(await ground.server(waiting), fate_of=lambda _: Fate(harm=harm, after_s=0.1))
+    began_at = time.monotonic()
+    reader, writer = await call(port)
+    assert (await heard(reader, quiet_s=1.0))[1] == ending
+    assert time.monotonic() - began_at >= 0.1
+    assert {Harm.RESET: path.resets, Harm.END: path.truncations, Harm.STALL: path.stalls}[harm] == 1
+    writer.close()
+    await until(lambda: path.open == 0 and len(ground.ends) == 1)
+    assert server_sees in ground.ends[0]
+
+
+@pytest.mark.parametrize("harm", list(Harm))
+async def test_the_fate_of_a_connection_comes_after_so_many_bytes(ground: Ground, harm: Harm) -> None:
+    """To the byte, where it ends orderly; the clock that was also set does not strike a second time."""
+    fate = Fate(harm=harm, after_bytes=100_000, after_s=0.3)
+    path, port = await ground.path(await ground.server(sending(500_000, then_wait=True)), fate_of=lambda _: fate)
+    reader, writer = await call(port)
+    count, ending = await heard(reader, quiet_s=0.5)
+    assert ending == {Harm.RESET: "reset", Harm.END: "fin", Harm.STALL: "open"}[harm]
+    # What had not been read when the RST came is lost with it.
+    assert count <= 100_000 if harm is Harm.RESET else count == 100_000
+    assert path.resets + path.truncations + path.stalls == 1
+    writer.close()
+
+
+async def test_each_connection_has_a_fate_of_its_own(ground: Ground) -> None:
+    """They are counted from 1, and most are spared."""
+    told: list[int] = []
+
+    def fate_of(number: int) -> Fate | None:
+        told.append(number)
+        return Fate(harm=Harm.RESET, after_s=0.0) if number == 2 else None
+
+    _, port = await ground.path(await ground.server(echo), fate_of=fate_of)
+    spared, first = await call(port)
+    assert await spared.readexactly(1) == b"x"
+    hurt, second = await call(port)
+    assert (await heard(hurt))[1] == "reset"
+    last, third = await call(port)
+    assert await last.readexactly(1) == b"x"
+    first.write(b"y")
+    assert await spared.readexactly(1) == b"y"
+    assert told == [1, 2, 3]
+    for writer in (first, second, third):
+        writer.close()
+
+
+async def test_a_connection_that_ends_before_its_fate_is_not_counted(ground: Ground) -> None:
+    """And nothing is left behind that would strike later."""
+    path, port = await ground.path(await ground.server(echo), fate_of=lambda _: Fate(harm=Harm.RESET, after_s=0.2))
+    reader, writer = await call(port)
+    assert await reader.readexactly(1) == b"x"
+    writer.close()
+    await until(lambda: path.open == 0)
+    await asyncio.sleep(0.3)
+    assert path.resets == 0

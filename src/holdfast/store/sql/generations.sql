@@ -13,11 +13,11 @@ SELECT * FROM generation WHERE id = :id;
 
 -- name: open_generations
 -- Oldest first: who waited longest is taken up first.
-SELECT * FROM generation WHERE state IN ('queued', 'running') ORDER BY created_at, id;
+SELECT id FROM generation WHERE state IN ('queued', 'running') ORDER BY created_at, id;
 
 -- name: ended_with_attempts_in_flight
 -- Told at their deadline while an attempt was in flight, which then lost its process.
-SELECT * FROM generation WHERE state NOT IN ('queued', 'running')
+SELECT id FROM generation WHERE state NOT IN ('queued', 'running')
   AND id IN (SELECT generation_id FROM attempt WHERE state IN ('sent', 'polling')) ORDER BY created_at, id;
 
 -- name: claim_generation

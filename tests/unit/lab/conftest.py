@@ -1,0 +1,54 @@
+"""The lab's own arithmetic: a harness that cannot see a loss proves nothing."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+LAB = Path(__file__).resolve().parents[3] / "lab"
+
+
+def _imported(folder: str, name: str) -> ModuleType:
+    # Each experiment is a folder of scripts that know one another by their plain names.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(LAB / folder)
+        return importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def verdict() -> ModuleType:
+    """What became of a load."""
+    return _imported("survival", "verdict")
+
+
+@pytest.fixture(scope="session")
+def load() -> ModuleType:
+    """What is asked."""
+    return _imported("survival", "load")
+
+
+@pytest.fixture(scope="session")
+def table() -> ModuleType:
+    """Figures and bars."""
+    return _imported("survival", "table")
+
+
+@pytest.fixture(scope="session")
+def callers() -> ModuleType:
+    """Those who ask."""
+    return _imported("survival", "callers")
+
+
+@pytest.fixture(scope="session")
+def books() -> ModuleType:
+    """What is read afterwards."""
+    return _imported("survival", "books")
+
+
+@pytest.fixture(scope="session")
+def bars() -> ModuleType:
+    """What the bench promises."""
+    return _imported("bench", "bars")
