@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix bench survival constraints clean
+.PHONY: help run test check fix simulation test-mutants bench survival constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 - \2/p' Makefile
@@ -23,6 +23,12 @@ fix: $(VENV)/.installed-dev ## format, repair what ruff can, rewrite the generat
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/python scripts/docs-reference
+
+simulation: $(VENV)/.installed-dev ## run the gateway under seeded faults (SEEDS=1000 FROM=0)
+	@scripts/simulation --seeds $(or $(SEEDS),1000) --from $(or $(FROM),0) $(if $(KEEP),--keep $(KEEP))
+
+test-mutants: $(VENV)/.installed-dev ## plant known bugs in a copy of the sources; the simulation must catch each
+	@$(BIN)/python scripts/test-mutants
 
 bench: $(VENV)/.installed-dev $(VENV)/.installed-bench ## compare speed and memory side by side with nginx and LiteLLM
 	@$(BIN)/python lab/bench/run.py

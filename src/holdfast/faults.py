@@ -3,6 +3,8 @@
 `HOLDFAST_FAULT=settle.before_commit:kill:2` kills the process (SIGKILL) the second time that point is passed. Actions:
 `kill`, `error` (raises `InjectedFault`), `sleep=SECONDS`. Several are separated by commas. The names are literals, so
 that a test can list them from the source.
+
+The simulation decides itself what happens at a point: `ruled` hands it every one that is passed.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import os
 import re
 import signal
 import time
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 _ACTION = re.compile(r"kill|error|sleep=\d+(\.\d+)?")
 _NTH = re.compile(r"[1-9]\d*")
@@ -20,6 +25,16 @@ _NTH = re.compile(r"[1-9]\d*")
 
 class InjectedFault(OSError):
     """The failure that a fault point was asked for."""
+
+
+class Ruler(Protocol):
+    """Decides what happens at every point, in place of the environment."""
+
+    def point(self, name: str) -> Awaitable[None]:
+        """Pass a point on the loop."""
+
+    def point_sync(self, name: str) -> None:
+        """Pass a point in a worker thread, or in what stands for one."""
 
 
 @dataclass(slots=True)
@@ -49,6 +64,21 @@ def parse(spec: str) -> dict[str, tuple[str, int]]:
 
 _armed = {name: _Armed(action, nth) for name, (action, nth) in parse(os.environ.get("HOLDFAST_FAULT", "")).items()}
 
+_ruler: Ruler | None = None
+
+
+@contextmanager
+def ruled(ruler: Ruler) -> Iterator[None]:
+    """Let `ruler` decide at every point; what the environment asked for does nothing meanwhile."""
+    global _armed, _ruler
+    before = _armed
+    # Not empty: points that are not armed cost one look, and this is it.
+    _armed, _ruler = {"": _Armed("error", 0)}, ruler
+    try:
+        yield
+    finally:
+        _armed, _ruler = before, None
+
 
 def _due(name: str) -> str | None:
     armed = _armed.get(name)
@@ -69,11 +99,15 @@ def _act(name: str, action: str) -> float:
 
 async def point(name: str) -> None:
     """Pass a named point on the loop."""
-    if _armed and (action := _due(name)) is not None:
+    if _armed and _ruler is not None:
+        await _ruler.point(name)
+    elif _armed and (action := _due(name)) is not None:
         await asyncio.sleep(_act(name, action))
 
 
 def point_sync(name: str) -> None:
     """Pass a named point in a worker thread."""
-    if _armed and (action := _due(name)) is not None:
+    if _armed and _ruler is not None:
+        _ruler.point_sync(name)
+    elif _armed and (action := _due(name)) is not None:
         time.sleep(_act(name, action))

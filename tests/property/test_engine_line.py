@@ -35,6 +35,13 @@ class Lines(RuleBasedStateMachine):
         self.numbers += 1
         self._enter(self.numbers)
 
+    @rule()
+    def hold(self) -> None:
+        """Somebody whom an earlier process has sent: in flight, whether there is a place or not."""
+        self.numbers += 1
+        self.line.hold(self.numbers)
+        self.held.add(self.numbers)
+
     @rule(data=st.data())
     def come_again(self, data: st.DataObject) -> None:
         """Somebody who was here before."""
@@ -51,7 +58,8 @@ class Lines(RuleBasedStateMachine):
         if number in self.held:
             self.held.remove(number)
             self.gone.append(number)
-            expected = self.waiting.pop(0) if self.waiting else None
+            has_place = not self.limit or len(self.held) < self.limit
+            expected = self.waiting.pop(0) if self.waiting and has_place else None
             assert following == expected
             if expected is not None:
                 self.held.add(expected)
@@ -69,7 +77,7 @@ class Lines(RuleBasedStateMachine):
         assert self.line.waiting == len(self.waiting)
         assert [self.line.position_of(number) for number in self.waiting] == list(range(1, len(self.waiting) + 1))
         assert all(self.line.position_of(number) is None for number in self.held)
-        assert self.line.free == (self.limit - len(self.held) if self.limit else None)
+        assert self.line.free == (max(0, self.limit - len(self.held)) if self.limit else None)
         assert not self.waiting or self.line.free == 0
         assert f"{len(self.held)} of {self.limit or 'any'} in flight, {len(self.waiting)} waiting" in repr(self.line)
 

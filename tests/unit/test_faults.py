@@ -101,3 +101,44 @@ def test_kill_is_a_signal_that_nobody_can_catch(arm: Arm, monkeypatch: pytest.Mo
     with pytest.raises(ValueError, match="kill"):
         point_sync("here")
     assert sent == [(4711, 9)]
+
+
+class Ruler:
+    """Keeps what it was asked, and raises at one point."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def point(self, name: str) -> None:
+        """Pass a point on the loop."""
+        self.asked.append(("loop", name))
+
+    def point_sync(self, name: str) -> None:
+        """Pass a point in a thread."""
+        self.asked.append(("thread", name))
+        if name == "here":
+            raise InjectedFault("ruled")
+
+
+async def test_a_ruler_is_asked_at_every_point_and_only_while_it_rules(arm: Arm) -> None:
+    """The simulation decides in place of the environment, whose own points are armed again behind it."""
+    arm("there:error")
+    ruler = Ruler()
+    with faults.ruled(ruler):
+        await point("there")
+        point_sync("somewhere")
+        with pytest.raises(InjectedFault, match="ruled"):
+            point_sync("here")
+    point_sync("here")
+    with pytest.raises(InjectedFault, match="injected at there"):
+        await point("there")
+    assert ruler.asked == [("loop", "there"), ("thread", "somewhere"), ("thread", "here")]
+
+
+def test_a_ruler_that_is_left_by_an_exception_rules_no_more() -> None:
+    """Else every test after a failed one would be ruled too."""
+    ruler = Ruler()
+    with pytest.raises(InjectedFault), faults.ruled(ruler):
+        point_sync("here")
+    point_sync("here")
+    assert ruler.asked == [("thread", "here")]

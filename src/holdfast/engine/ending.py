@@ -50,10 +50,13 @@ async def end_early(
         awaits: Attempts in flight are awaited: then only nothing more is sent.
         on_end: Called once it has ended, before anybody is told.
     """
-    at, purge_after = core.now_text(), core.purge_text()
     await faults.point("ending.before_commit")
     record = await patiently(
-        lambda: core.store.write(_end, generation_id, told, at, purge_after, core.rules, drive, awaits), generation_id
+        # Each try tells its own hour: an image may be stored between them.
+        lambda: core.store.write(
+            _end, generation_id, told, core.now_text(), core.purge_text(), core.rules, drive, awaits
+        ),
+        generation_id,
     )
     await faults.point("ending.after_commit")
     if record is None:

@@ -14,6 +14,7 @@ from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.followers import Follower
 from holdfast.engine.parts import Parts
+from holdfast.engine.patience import patiently
 from holdfast.engine.queue import Ticket
 from holdfast.engine.submit import Submission, entering_of, first_target, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Watcher
@@ -317,7 +318,7 @@ class Engine:
     async def _give_up(self, live: Live) -> None:
         core = self._core
         try:
-            await recover.give_up(core, live.id, live.drive)
+            await patiently(lambda: recover.give_up(core, live.id, live.drive), live.id)
         except Exception as exc:  # noqa: BLE001 - nothing can be written; the record stays open for the next start
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
             # Nobody is kept waiting for what cannot come: whoever reads the record finds no end in it, and says so.

@@ -18,6 +18,7 @@ from holdfast.engine import attempt, settle
 from holdfast.engine.attempt import Attempted, Resumed
 from holdfast.engine.core import Core, Live, Target
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
+from holdfast.engine.patience import patiently
 from holdfast.engine.queue import Queue, Ticket
 from holdfast.engine.settle import Sequel
 from holdfast.engine.submit import first_target
@@ -126,12 +127,6 @@ class Parts:
     ) -> float | None:
         """Try once; return the monotonic second at which to try again, None: the part has ended."""
         core = self._core
-        if live.request is None:
-            row = await core.store.read(get_generation, live.id)
-            assert row is not None
-            assert row.request is not None, "a request is purged with its images, never before its end"
-            live.request = msgspec.json.decode(row.request, type=Request)
-            del row
         if not failures:
             self._budget = self._budget.earned()
         try:
@@ -194,15 +189,29 @@ class Parts:
         return Sequel(decision=decision, decided_at=decided_at)
 
     async def _place(self, live: Live, part: int, ticket: Ticket) -> bool:
-        """Wait for a place at the upstream; False: nothing is to be sent any more."""
+        """Wait for a place at the upstream, and have the request at hand; False: nothing is to be sent any more."""
         clock = self._core.clock
         while not live.is_stopped and clock.monotonic() < live.deadline_at:
-            if ticket.position is None:
-                live.parts_to_send.add(part)
+            if ticket.position is not None:
+                live.let_go(part)
+                await _sleep(live, live.deadline_at - clock.monotonic(), ticket)
+                continue
+            live.parts_to_send.add(part)
+            if live.request is not None:
                 return True
-            live.let_go(part)
-            await _sleep(live, live.deadline_at - clock.monotonic(), ticket)
+            # A disk that cannot be read may take its time: whether there is some left is asked again.
+            await self._read_request(live)
+        live.let_go(part)
         return False
+
+    async def _read_request(self, live: Live) -> None:
+        row = await patiently(lambda: self._core.store.read(get_generation, live.id), live.id)
+        assert row is not None
+        if row.request is not None:
+            live.request = msgspec.json.decode(row.request, type=Request)
+        else:
+            # It has ended meanwhile, and what is purged with its images is gone.
+            live.stop()
 
     async def _pause(self, live: Live, part: int, ticket: Ticket, until: float) -> None:
         """Wait without a place, then ask for one again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -206,8 +206,8 @@ async def commit(
     sequel = None if decide is None or judged.failure is None else decide(judged.failure)
     end = AttemptEnd(
         attempt_id=about.attempt_id,
-        at=core.now_text(),
-        purge_after=core.purge_text(),
+        at="",
+        purge_after="",
         blobs=blobs,
         failure=judged.failure,
         http_status=http_status,
@@ -218,7 +218,14 @@ async def commit(
         retry_at=_retry_at(core, sequel),
     )
     await faults.point("settle.before_commit")
-    ended: records.Ended = await patiently(lambda: core.store.write(end_attempt, end, core.rules), about.generation_id)
+    ended: records.Ended = await patiently(
+        # Each try tells its own hour: with the first one's, a generation would end before the images of parts that the
+        # disk took meanwhile, and they would be deleted before their time.
+        lambda: core.store.write(
+            end_attempt, replace(end, at=core.now_text(), purge_after=core.purge_text()), core.rules
+        ),
+        about.generation_id,
+    )
     await faults.point("settle.after_commit")
     if ended.was_open:
         # A cancel that came first is told by itself.

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
 from holdfast import faults
+from holdfast.clock import rfc3339
 from holdfast.engine.core import Core
 from holdfast.errors import StorageError
 from holdfast.log import emit
@@ -52,6 +54,8 @@ class Sweeper:
 
     def start(self) -> None:
         """Begin to run every minute."""
+        # Known before the first run: a clock that is set in the second between is found out like any other.
+        self._clocks = self._read_clocks()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="sweeper")
 
     async def stop(self) -> None:
@@ -92,33 +96,37 @@ class Sweeper:
         self._storage_low.clear()
         if self._is_resting():
             return
-        await self._purge()
-        await self._clear_leftovers()
+        # One hour for all of the run: a clock that is set while it lasts makes nothing due, and the next run sees it.
+        now = self._core.clock.now()
+        await self._purge(now)
+        await self._clear_leftovers(now.timestamp())
 
     def _is_resting(self) -> bool:
         """Keep away while the wall clock cannot be trusted: set ahead, it makes everything due."""
-        clock = self._core.clock
-        before, after = self._clocks, (clock.now().timestamp(), clock.monotonic())
+        before, after = self._clocks, self._read_clocks()
         self._clocks = after
         if before is not None and has_jumped(wall_s=after[0] - before[0], monotonic_s=after[1] - before[1]):
             self._rests_until = after[1] + JUMP_PAUSE_S
             emit("sweeper.paused", level="warning", clock_jumped_s=round(after[0] - before[0], 3), for_s=JUMP_PAUSE_S)
         return after[1] < self._rests_until
 
+    def _read_clocks(self) -> tuple[float, float]:
+        clock = self._core.clock
+        return clock.now().timestamp(), clock.monotonic()
+
     # What is due
 
-    async def _purge(self) -> None:
-        core, place = self._core, Place()
+    async def _purge(self, moment: datetime) -> None:
+        now, place = rfc3339(moment), Place()
         counts: Counter[str] = Counter()
         try:
             while True:
-                now = core.now_text()
                 due = await self._mark(now, place)
                 if not due:
                     return
                 # Whoever cannot be deleted is passed by, and tried again by the next run.
                 place = due[-1].place
-                await self._bury(await self._unlink(due, counts), now, counts)
+                await self._bury(await self._unlink(due, counts), moment, counts)
         finally:
             if counts.total():
                 fields: dict[str, Any] = dict(counts)
@@ -162,13 +170,13 @@ class Sweeper:
         counts["bytes"] += sum(each.bytes for each in gone)
         return [each.place.generation_id for each in gone]
 
-    async def _bury(self, generation_ids: list[str], now: str, counts: Counter[str]) -> None:
+    async def _bury(self, generation_ids: list[str], moment: datetime, counts: Counter[str]) -> None:
         core = self._core
         await faults.point("sweeper.before_tombstone")
-        buried = await core.store.write(bury, generation_ids, now)
+        buried = await core.store.write(bury, generation_ids, rfc3339(moment))
         await faults.point("sweeper.after_tombstone")
         counts.update(generations=buried.generations, images=buried.images)
-        older_than = core.clock.now().timestamp() - INPUT_GRACE_S
+        older_than = moment.timestamp() - INPUT_GRACE_S
         for key in buried.inputs:
             # One that stays was put again a moment ago; if nobody comes to name it, it is left behind, and found so.
             counts["inputs"] += await core.in_thread(self._delete_input, key, older_than)
@@ -179,9 +187,8 @@ class Sweeper:
 
     # What no row may know
 
-    async def _clear_leftovers(self) -> None:
+    async def _clear_leftovers(self, now: float) -> None:
         core = self._core
-        now = core.clock.now().timestamp()
         found = await core.in_thread(self._next_found, core.clock.monotonic())
         old = [each for each in found if is_old_enough(each, now)]
         await faults.point("sweeper.before_leftovers")

@@ -258,9 +258,15 @@ def _result() -> dict[str, Any]:
         "awaitResult",
         "Where a caller goes on waiting that is held by redirects: answered as its POST, or sent on once more",
         names=["id"],
-        ok={"application/json": {"schema": answers.either("Images", "GeneratedContent")}},
+        ok={
+            "application/json": {"schema": answers.either("Images", "GeneratedContent")},
+            **answers.events({"type": "object"}),
+        },
         codes=("generation_not_found", "image_expired", *answers.ENDING),
     )
+    for status, response in answers.failures(Surface.GENERATIONS, ("generation_not_found", *answers.KEYED)).items():
+        # Before it is known whose answer it is, a failure is told as of any other generation.
+        result["responses"].setdefault(status, response)["content"] |= response["content"]
     result["parameters"] += _HOP_PARAMETERS
     result["responses"]["303"] = _SENT_ON
     return result

@@ -122,11 +122,9 @@ def get_records(conn: sqlite3.Connection, ids: Sequence[str]) -> tuple[Record, .
 
 def left_open(conn: sqlite3.Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Name what an earlier process left, oldest first: what was told before its attempts ended, and what has no end."""
-    told, without_end = (
-        tuple(row["id"] for row in conn.execute(_Q[name]))
-        for name in ("ended_with_attempts_in_flight", "open_generations")
-    )
-    return told, without_end
+    told = conn.execute(_Q["ended_with_attempts_in_flight"])
+    without_end = conn.execute(_Q["open_generations"])
+    return tuple(row["id"] for row in told), tuple(row["id"] for row in without_end)
 
 
 def take_over(conn: sqlite3.Connection, owner: str) -> int:

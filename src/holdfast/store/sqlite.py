@@ -135,7 +135,8 @@ class SqliteStore:
         """Run a function on a read-only connection, in one snapshot.
 
         Raises:
-            StorageError: The store is closed.
+            StorageError: The store is closed, or the disk does not let it be read.
+            Exception: Whatever else the function raised.
         """
         if self._closed:
             raise _closed()
@@ -146,11 +147,14 @@ class SqliteStore:
         if conn is None:
             conn = self._local.conn = _connect(self._path, read_only=True)
             self._reading.append(conn)
-        conn.execute("BEGIN")
         try:
-            return function(conn)
-        finally:
-            conn.execute("COMMIT")
+            conn.execute("BEGIN")
+            try:
+                return function(conn)
+            finally:
+                conn.execute("COMMIT")
+        except sqlite3.Error as exc:
+            raise read_failure(exc) from exc
 
     def _put(self, write: _Write) -> None:
         # Under the gate, so that no write can come after the mark that ends the queue, and wait for ever.
@@ -356,6 +360,12 @@ def _reason_of(error: Exception) -> str | None:
     if isinstance(error, OSError) and is_disk_full(error):
         return "full"
     return None
+
+
+def read_failure(error: sqlite3.Error) -> Exception:
+    """Say what a read that failed means: the disk's doing, or the statement's."""
+    reason = _reason_of(error)
+    return error if reason is None else _told(error, reason)
 
 
 def _told(error: Exception, reason: str) -> StorageError:

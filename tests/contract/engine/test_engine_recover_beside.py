@@ -36,9 +36,9 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     made = Gate()
     end_open = recover._end_open
 
-    async def held_back(*args: Any) -> int:
+    async def held_back(*args: Any, **named: Any) -> int:
         await made.pass_by()
-        return await end_open(*args)
+        return await end_open(*args, **named)
 
     monkeypatch.setattr(recover, "_end_open", held_back)
     return made

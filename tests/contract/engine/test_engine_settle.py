@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.engine import settle
+from holdfast.clock import rfc3339
+from holdfast.engine import ending, settle
 from holdfast.errors import StorageError
 from holdfast.store.attempts import end_attempt
 
@@ -40,6 +41,66 @@ async def test_a_settling_commit_that_fails_is_made_again(
     assert await bench.events(id_) == ["queued", "running", "succeeded"]
     assert len(record.blobs) == 1
     assert caller.ends == 1
+    await bench.is_clean(id_)
+
+
+async def test_a_part_that_the_disk_took_late_ends_after_those_it_took_meanwhile(
+    bench: Any, make: Any, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """Told with the hour of its first try, it had the images of others deleted before their time.
+
+    Simulation, seed 20028.
+    """
+    write, refused = bench.store.write, []
+
+    async def refuse_once(function: Any, *args: Any, **kwargs: Any) -> Any:
+        if function is end_attempt and not refused:
+            refused.append(args)
+            raise StorageError("The disk is busy.", reason="broken")
+        return await write(function, *args, **kwargs)
+
+    monkeypatch.setattr(bench.store, "write", refuse_once)
+    gate = bench.hold_back(0)
+    id_, caller = await bench.ask(make(n=2))
+    await bench.until(lambda: log("storage.failed"))
+    bench.clock.jump(0.4)
+    gate.set()
+    await bench.until(lambda: log("attempt.settled"))
+    bench.clock.jump(60.0)
+    await caller.ended()
+    await bench.quiet()
+    record = await bench.record(id_)
+    assert [blob.part for blob in record.results] == [0, 1]
+    assert record.generation.finished_at == max(attempt.ended_at for attempt in record.attempts)
+    assert record.generation.purge_after == max(blob.delete_after for blob in record.blobs)
+    await bench.is_clean(id_)
+
+
+async def test_a_deadline_that_the_disk_took_late_is_told_with_the_hour_at_which_it_did(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """The end of a generation is that of its commit, not of the first try at it."""
+    write, refused = bench.store.write, []
+
+    async def refuse_once(function: Any, *args: Any, **kwargs: Any) -> Any:
+        if function is ending._end and not refused:
+            refused.append(args)
+            raise StorageError("The disk is busy.", reason="broken")
+        return await write(function, *args, **kwargs)
+
+    monkeypatch.setattr(bench.store, "write", refuse_once)
+    gate = bench.hold_back()
+    id_, caller = await bench.ask(asked_s=5.0)
+    await bench.in_flight()
+    bench.clock.jump(5.0)
+    await bench.until(lambda: log("storage.failed"))
+    bench.clock.jump(90.0)
+    await caller.ended()
+    row = (await bench.record(id_)).generation
+    assert row.told.code == "deadline_exceeded"
+    assert row.finished_at == rfc3339(bench.clock.now())
+    gate.set()
+    await bench.quiet()
     await bench.is_clean(id_)
 
 

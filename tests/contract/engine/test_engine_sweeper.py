@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +410,54 @@ async def test_nothing_is_deleted_after_the_wall_clock_was_set(
     await sweeper.sweep()
     assert await states(bench, id_) == ["deleted"]
     assert len(log("sweeper.paused")) == 1
+
+
+async def test_nothing_is_deleted_once_the_wall_clock_is_set_in_the_midst_of_a_run(
+    bench: Any, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run goes by the hour at which it began: what the clock makes due while it lasts is not.
+
+    Simulation, seed 70021.
+    """
+    old = (await bench.made()).generation.id
+    bench.clock.jump(WEEK_S - 60)
+    young = (await bench.made()).generation.id
+    stray = left(bench, ORPHAN, age_s=60.0)
+    await sweeper.sweep()
+    bench.clock.jump(120)
+    real_now, write, set_ahead = bench.clock.now, bench.store.write, []
+
+    async def set_the_clock(function: Any, *args: Any, **kwargs: Any) -> Any:
+        if function is module.bury and not set_ahead:
+            set_ahead.append(30 * DAY_S)
+            monkeypatch.setattr(bench.clock, "now", lambda: real_now() + timedelta(seconds=set_ahead[0]))
+        return await write(function, *args, **kwargs)
+
+    monkeypatch.setattr(bench.store, "write", set_the_clock)
+    await sweeper.sweep()
+    assert set_ahead
+    assert (await states(bench, old), await states(bench, young)) == (["deleted"], ["stored"])
+    await sweeper.sweep()
+    assert await states(bench, young) == ["stored"]
+    assert stray.exists()
+
+
+async def test_nothing_is_deleted_after_the_wall_clock_was_set_just_after_the_start(
+    bench: Any, sweeper: Sweeper, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run knows what the clock showed when the gateway began.
+
+    Simulation, seed 70021.
+    """
+    id_ = (await bench.made()).generation.id
+    sweeper.start()
+    real_now = bench.clock.now
+    monkeypatch.setattr(bench.clock, "now", lambda: real_now() + timedelta(days=30))
+    await bench.turn()
+    bench.clock.jump(FIRST_S)
+    await bench.until(lambda: log("sweeper.paused"))
+    await sweeper.stop()
+    assert await states(bench, id_) == ["stored"]
 
 
 # The task
