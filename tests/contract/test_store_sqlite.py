@@ -324,7 +324,7 @@ async def test_more_than_the_disk_can_take_is_refused(store: SqliteStore, monkey
 
 async def test_readers_cannot_write(store: SqliteStore) -> None:
     """Only one connection ever does; whoever tries has mistaken his function."""
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+    with pytest.raises(StorageError, match="readonly"):
         await store.read(add, "a")
     assert await store.read(names) == []
 

@@ -135,6 +135,8 @@ def test_a_body_arrives_as_it_was(plan: Plan) -> None:
         patch("holdfast.transport.buffers.BUFFER_BYTES", BUFFER_BYTES),
         patch("holdfast.transport.buffers.SCRATCH_BYTES", BUFFER_BYTES),
         patch("holdfast.transport.pump.BUFFER_BYTES", BUFFER_BYTES),
+        # Rung by the plan alone, however slow the machine.
+        patch("holdfast.transport.pump.FLUSH_S", 1000.0),
         patch("holdfast.transport.pump.GRANT_BYTES", 2 * BUFFER_BYTES),
     ):
         asyncio.run(_arrives(plan))

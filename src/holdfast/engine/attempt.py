@@ -341,6 +341,8 @@ class _Talk:
         await faults.point("handle.before_commit")
         await patiently(lambda: core.store.write(keep_handle, new.id, handle), new.generation_id)
         self._has_handle = True
+        # The disk may have taken its time: what was bought is asked for all the same.
+        self._until = max(self._until, asyncio.get_running_loop().time() + RESUMED_S_MIN)
         emit("attempt.polling", **_fields(core, self._live, new))
         await faults.point("handle.after_commit")
 

@@ -60,7 +60,7 @@ async def end_early(
     )
     await faults.point("ending.after_commit")
     if record is None:
-        return await tell_if_ended(core, generation_id) is not None
+        return await patiently(lambda: tell_if_ended(core, generation_id), generation_id) is not None
     if on_end is not None:
         on_end()
     announce(core, record.generation, record)

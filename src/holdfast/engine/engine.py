@@ -188,7 +188,7 @@ class Engine:
         if State(row.state) is State.QUEUED:
             self.drive(live_of_row(self._core, row))
         else:
-            await recover.give_up(self._core, row.id)
+            await recover.give_up(self._core, row.id, row.drive)
 
     @contextlib.contextmanager
     def _admitted(self, submission: Submission) -> Iterator[RequestError | None]:
@@ -239,7 +239,7 @@ class Engine:
         settings = self._core.settings
         return Load(
             is_draining=self.is_draining,
-            open_generations=len(self._live) + self._entering,
+            open_generations=len(self._live) + len(self._left) + self._entering,
             open_max=settings.server.held_max,
             room_bytes=self._free_bytes() - self._reserved_bytes - settings.store.free_bytes_margin,
             waiting=self._parts.queue.waiting,
@@ -558,7 +558,20 @@ class Engine:
             await work
         except Exception as exc:  # noqa: BLE001 - the border of a task: what is left is taken up by repeats, or the next start
             emit("fault.internal", level="error", exc=exc)
+            stranded = [id_ for id_ in self._left if id_ in self._core.watchers]
             self._left.clear()
+            for id_ in stranded:
+                await self._rescue(id_)
+
+    async def _rescue(self, generation_id: str) -> None:
+        """Drive what somebody waits for, or end it, where the start could not."""
+        try:
+            record = await patiently(lambda: self.record(generation_id), generation_id)
+            assert record is not None
+            await self._take_up(record)
+        except Exception as exc:  # noqa: BLE001 - one of them keeps no other from it
+            emit("fault.internal", level="error", exc=exc, generation_id=generation_id)
+            self._core.watchers.notify(generation_id, Ended())
 
     async def drain(self, grace_s: float) -> bool:
         """Take nothing new and wait for what is open; False if some of it is still open when the time ends."""

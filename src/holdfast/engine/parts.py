@@ -22,11 +22,16 @@ from holdfast.engine.patience import patiently
 from holdfast.engine.queue import Queue, Ticket
 from holdfast.engine.settle import Sequel
 from holdfast.engine.submit import first_target
+from holdfast.errors import StorageError
+from holdfast.log import emit
 from holdfast.policy.latency import prior
 from holdfast.policy.retry import Circumstances, Retry, RetryPolicy, Tally, decide_after_failure
 from holdfast.policy.retry_budget import RetryBudget
 from holdfast.store.generations import get_generation
 from holdfast.types import Failure, FailureKind, Request
+
+UNREAD_S = 2.0
+"""Until a request that could not be read is read again."""
 
 
 def policy_of(settings: RetrySettings) -> RetryPolicy:
@@ -112,7 +117,8 @@ class Parts:
             if again_at is None:
                 return
             await self._pause(live, part, ticket, again_at)
-        if not live.is_stopped and await self._pass_deadline(live, on_end):
+        # Also where a sibling has stopped them all: this part may have failed after that, to be tried again.
+        if self._core.clock.monotonic() >= live.deadline_at and await self._pass_deadline(live, on_end):
             on_end()
 
     async def _pass_deadline(self, live: Live, on_end: Callable[[], None]) -> bool:
@@ -135,7 +141,12 @@ class Parts:
             # While its answer is settled, the next one may be asked for.
             ticket.leave()
             live.let_go(part)
-        return None if attempted is None else await self._settle(live, attempted, failures, on_end)
+        if attempted is not None:
+            return await self._settle(live, attempted, failures, on_end)
+        # Nothing is to be sent: it may have ended while this part was on its way here.
+        if await patiently(lambda: settle.tell_if_ended(core, live.id), live.id) is not None:
+            on_end()
+        return None
 
     async def _resume(
         self, resumed: Resumed, ticket: Ticket, failures: list[Failure], on_end: Callable[[], None]
@@ -199,13 +210,19 @@ class Parts:
             live.parts_to_send.add(part)
             if live.request is not None:
                 return True
-            # A disk that cannot be read may take its time: whether there is some left is asked again.
-            await self._read_request(live)
+            try:
+                await self._read_request(live)
+            except (StorageError, OSError) as exc:
+                emit("storage.failed", level="error", generation_id=live.id, message=str(exc), again_in_s=UNREAD_S)
+                # The place is for somebody who can be sent; this part comes again, if there is time left.
+                ticket.leave()
+                await _sleep(live, min(UNREAD_S, live.deadline_at - clock.monotonic()))
+                self.queue.enter(ticket)
         live.let_go(part)
         return False
 
     async def _read_request(self, live: Live) -> None:
-        row = await patiently(lambda: self._core.store.read(get_generation, live.id), live.id)
+        row = await self._core.store.read(get_generation, live.id)
         assert row is not None
         if row.request is not None:
             live.request = msgspec.json.decode(row.request, type=Request)

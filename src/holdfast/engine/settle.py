@@ -243,7 +243,7 @@ async def commit(
     else:
         # Where the commit was made twice, since its first answer was lost, only the record knows what it did. And who
         # joined a failure for the sake of an image that might still come, is told that none did.
-        finished = await tell_if_ended(core, about.generation_id)
+        finished = await patiently(lambda: tell_if_ended(core, about.generation_id), about.generation_id)
         if finished is None and end.retry_at is not None and await _goes_on(core, end):
             finished = sequel
     await faults.point("settle.after_notice")
@@ -262,7 +262,7 @@ def _retry_at(core: Core, sequel: Sequel | None) -> str | None:
 
 async def _goes_on(core: Core, end: AttemptEnd) -> bool:
     """Whether the record says that the part goes on, where the answer of the commit that wrote it was lost."""
-    attempt = await core.store.read(get_attempt, end.attempt_id)
+    attempt = await patiently(lambda: core.store.read(get_attempt, end.attempt_id), end.attempt_id)
     return attempt is not None and attempt.retry_at == end.retry_at
 
 

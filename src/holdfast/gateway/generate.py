@@ -162,8 +162,8 @@ class Generator:
         attempt_s = 0.0 if asked_s is not None else attempt_timeout_s(tier, deadlines)
         return generation_s(tier, deadlines, asked_s=asked_s) + attempt_s
 
-    async def resume(self, call: Call, record: Record, onward: Onward) -> None:
-        """Go on holding a caller who was sent on, until its generation has ended, or send it on once more.
+    def resumed(self, call: Call, record: Record, onward: Onward) -> Held:
+        """Prepare to go on holding a caller who was sent on, until its generation has ended or it is sent on again.
 
         Raises:
             RequestError: What was asked is gone, with its images.
@@ -195,7 +195,7 @@ class Generator:
             is_back=True,
         )
         call.headers = {}
-        await self.hold(call, held)
+        return held
 
     async def _enter(self, call: Call, submission: Submission, waiting: Waiting) -> Entered:
         try:
@@ -409,7 +409,9 @@ class Generator:
         """Answer inside the 200 that the first beat committed."""
         if told is not None:
             # Over HTTP/1.0 a body that breaks off looks like one that ends.
-            form = late_form(held.caller, joins=held.joins and call.http_version != "1.0")
+            # And whose own time is over while others wait on: its repeat would be given that time once more.
+            would_be_told = held.joins and not held.waiting.is_out and call.http_version != "1.0"
+            form = late_form(held.caller, joins=would_be_told)
             if form is LateFailure.ABORT and not held.dialect.is_stream:
                 # Its SDK repeats by itself, and its repeat joins: that one is told the true status.
                 call.break_off()

@@ -19,7 +19,7 @@ from holdfast.store.records import Record
 from holdfast.types import Surface
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Waiting:
     """What has been told to one caller so far."""
 

@@ -44,14 +44,21 @@ class Results:
             await call.start(200, generation_headers(onward.generation_id, ()))
             await call.finish()
             return
-        if self._engine.is_crowded:
-            raise RequestError(
-                "Too many callers wait at this moment.", code="overloaded", status=503, retry_after_s=CROWDED_RETRY_S
-            )
+        surface = Surface(record.generation.surface)
         try:
-            await self._generator.resume(call, record, onward)
+            if self._engine.is_crowded:
+                raise RequestError(
+                    "Too many callers wait at this moment.",
+                    code="overloaded",
+                    status=503,
+                    retry_after_s=CROWDED_RETRY_S,
+                )
+            held = self._generator.resumed(call, record, onward)
+            # Held for long from here on: without the prompt.
+            del record
+            await self._generator.hold(call, held)
         except RequestError as exc:
-            await tell(call, Surface(record.generation.surface), exc)
+            await tell(call, surface, exc)
 
     async def _record(self, call: Call, generation_id: str, *, is_signed: bool) -> Record:
         key_id = None

@@ -144,15 +144,17 @@ class SqliteStore:
 
     def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
         conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
-        if conn is None:
-            conn = self._local.conn = _connect(self._path, read_only=True)
-            self._reading.append(conn)
         try:
+            if conn is None:
+                conn = self._local.conn = _connect(self._path, read_only=True)
+                self._reading.append(conn)
             conn.execute("BEGIN")
             try:
                 return function(conn)
             finally:
-                conn.execute("COMMIT")
+                # SQLite answers some failures of the disk by rolling back itself.
+                if conn.in_transaction:
+                    conn.execute("COMMIT")
         except sqlite3.Error as exc:
             raise read_failure(exc) from exc
 

@@ -113,7 +113,8 @@ class AioTransport:
             Exception: Whatever the sink raised, `WireError` excepted.
         """
         try:
-            context = await self._ssl_context(ca_file) if request.url.startswith("https:") else None
+            is_https = urlsplit(request.url).scheme == "https"
+            context = await self._ssl_context(ca_file) if is_https else None
             body = None
             if request.body or request.method not in ("GET", "HEAD"):
                 body = await request_body(request.body, inputs=inputs, readers=self._readers)

@@ -406,7 +406,8 @@ async def test_the_fate_of_a_connection_comes_after_so_many_seconds(
     began_at = time.monotonic()
     reader, writer = await call(port)
     assert (await heard(reader, quiet_s=1.0))[1] == ending
-    assert time.monotonic() - began_at >= 0.1
+    # Timers of a loop count in milliseconds.
+    assert time.monotonic() - began_at >= 0.099
     assert {Harm.RESET: path.resets, Harm.END: path.truncations, Harm.STALL: path.stalls}[harm] == 1
     writer.close()
     await until(lambda: path.open == 0 and len(ground.ends) == 1)
