@@ -216,6 +216,7 @@ class Parts:
                 emit("storage.failed", level="error", generation_id=live.id, message=str(exc), again_in_s=UNREAD_S)
                 # The place is for somebody who can be sent; this part comes again, if there is time left.
                 ticket.leave()
+                live.let_go(part)
                 await _sleep(live, min(UNREAD_S, live.deadline_at - clock.monotonic()))
                 self.queue.enter(ticket)
         live.let_go(part)

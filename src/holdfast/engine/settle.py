@@ -244,7 +244,7 @@ async def commit(
         # Where the commit was made twice, since its first answer was lost, only the record knows what it did. And who
         # joined a failure for the sake of an image that might still come, is told that none did.
         finished = await patiently(lambda: tell_if_ended(core, about.generation_id), about.generation_id)
-        if finished is None and end.retry_at is not None and await _goes_on(core, end):
+        if finished is None and end.retry_at is not None and await _goes_on(core, about, end):
             finished = sequel
     await faults.point("settle.after_notice")
     if spooled is not None and not is_kept_back:
@@ -260,9 +260,9 @@ def _retry_at(core: Core, sequel: Sequel | None) -> str | None:
     return rfc3339(core.clock.now() + timedelta(seconds=again_at - core.clock.monotonic()))
 
 
-async def _goes_on(core: Core, end: AttemptEnd) -> bool:
+async def _goes_on(core: Core, about: About, end: AttemptEnd) -> bool:
     """Whether the record says that the part goes on, where the answer of the commit that wrote it was lost."""
-    attempt = await patiently(lambda: core.store.read(get_attempt, end.attempt_id), end.attempt_id)
+    attempt = await patiently(lambda: core.store.read(get_attempt, end.attempt_id), about.generation_id)
     return attempt is not None and attempt.retry_at == end.retry_at
 
 
