@@ -191,6 +191,8 @@ def settings_of(upstream_port: int, speed: float) -> str:
         if section == "deadlines":
             lines += [f"{name} = {_by_size(by, speed)}" for name, by in BY_SIZE.items()]
     lines.append(f"[latency]\nscale = {1 / speed:g}")
+    # What is counted is what a lost reply costs; a second purchase would hide it.
+    lines.append('[retry]\non_unknown = "fail"')
     lines.append(
         f'[[upstreams]]\nname = "upstream"\nprovider = "openai"\nbase_url = "http://{HOST}:{upstream_port}/v1"\n'
         f'keys = ["{UPSTREAM_KEY}"]'

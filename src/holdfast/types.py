@@ -180,12 +180,17 @@ class Request:
     end_user: str | None = None
     metadata: Mapping[str, str] | None = None
     """Kept beside the generation and given back; nothing here looks into it."""
+    purchases_max: int | None = None
+    """Most calls for one image that may be charged, `Holdfast-Purchases`; None: as the settings have it."""
+    may_degrade: bool = False
+    """`Holdfast-Degrade: size`: a smaller size may be served when nothing else can."""
     dialect_body: str | None = None
     """Gemini surface: the caller's JSON skeleton, images replaced by slot numbers (`wire.scan`), sent on verbatim."""
 
     def __post_init__(self) -> None:
         assert 1 <= self.n <= 10
         assert 0 <= self.partial_images <= 3
+        assert self.purchases_max is None or self.purchases_max >= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

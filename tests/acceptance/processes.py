@@ -189,6 +189,7 @@ def settings_for(upstream_url: str) -> dict[str, Any]:
             "redirect_hop_s": HOP_S,
         },
         "drain": {"grace_s": 5},
+        "retry": {"on_unknown": "fail"},
         "upstreams": upstreams,
         "routes": routes,
     }

@@ -118,7 +118,7 @@ class House:
             lines += ["[[routes]]", f'model = "{model}"']
             named = f"fal-ai/{model}" if model == QUEUED else model
             lines += [f'upstreams = [{{ upstream = "{MODELS[model]}", model = "{named}" }}]']
-        lines += ["[retry]", "backoff_s_first = 0.2", "[joining]", "unwatched_cancel_s = 0.1"]
+        lines += ["[retry]", "backoff_s_first = 0.2", 'on_unknown = "fail"', "[joining]", "unwatched_cancel_s = 0.1"]
         # A departure is seen by the next beat: httpx gets them early, and nobody else does.
         if "[heartbeat]" not in self.settings:
             lines += ["[heartbeat]", "impatient_first_beat_s = 0.1", "impatient_beat_s = 0.1"]

@@ -12,6 +12,8 @@ import pytest
 
 from holdfast.config import LIST_PRICES, describe
 from holdfast.generation import EVENTS, AttemptState, State
+from holdfast.providers.mapping import FIELDS
+from holdfast.providers.registry import MAPPINGS
 from holdfast.types import FailureKind
 from holdfast.wire.failures import CODES
 
@@ -60,6 +62,14 @@ def test_every_state_and_event_is_documented() -> None:
     assert all(f"| {state} |" in page for state in (*State, *AttemptState))
     assert all(f"| {event.__name__} |" in page for event in EVENTS)
     assert "queued --> running: AttemptSent" in page
+
+
+def test_every_door_is_documented() -> None:
+    """With a row for each wish."""
+    page = (REFERENCE / "providers.md").read_text("utf-8")
+    for mapping in MAPPINGS:
+        section = page.split(f"\n## {mapping.title}\n")[1].split("\n## ")[0]
+        assert all(f"| `{name}` |" in section for name in FIELDS)
 
 
 def test_no_cell_breaks_its_table(script: ModuleType) -> None:

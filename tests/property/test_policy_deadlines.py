@@ -81,7 +81,7 @@ def play(script: list[tuple[FailureKind, float, float]], *, tier: Tier, policy: 
                 remaining_s=deadline_s - now_s,
                 expected_s=expected_s,
                 jitter=0.5,
-                has_next=upstream + 1 < upstreams,
+                next_after_s=0.0 if upstream + 1 < upstreams else None,
             ),
             policy=policy,
         )

@@ -41,7 +41,11 @@ circumstances = st.builds(
     remaining_s=st.floats(-100.0, 1000.0),
     expected_s=st.floats(0.0, 400.0),
     jitter=st.floats(0.0, 1.0, exclude_max=True),
-    has_next=st.booleans(),
+    next_after_s=st.none() | st.just(0.0) | st.floats(0.0, 500.0),
+    next_expected_s=st.none() | st.floats(0.0, 400.0),
+    next_is_lesser=st.booleans(),
+    patience_s=st.floats(0.0, 100.0),
+    rest_s=st.none() | st.just(0.0) | st.floats(0.0, 500.0),
     budget_allows=st.booleans(),
     exposure_allows=st.booleans(),
 )
@@ -56,10 +60,12 @@ def test_nothing_begins_that_should_end_after_the_deadline(
     match decide_after_failure(history[-1], tally=Tally.of(tuple(history)), now=now, policy=policy):
         case Retry(after_s=after_s) | Wait(after_s=after_s):
             assert after_s + now.expected_s <= now.remaining_s
-            assert after_s >= (history[-1].retry_after_s or 0.0)
-        case Fallback():
-            assert now.expected_s <= now.remaining_s
-            assert now.has_next
+            # The hint is one key's: another one need not wait for it.
+            assert after_s >= (history[-1].retry_after_s or 0.0) or after_s == now.rest_s
+        case Fallback(after_s=after_s):
+            expected_s = now.expected_s if now.next_expected_s is None else now.next_expected_s
+            assert after_s == now.next_after_s
+            assert after_s + expected_s <= now.remaining_s
         case GiveUp():
             pass
 

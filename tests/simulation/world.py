@@ -18,7 +18,7 @@ from typing import Any
 from holdfast import faults
 from holdfast.clock import rfc3339
 from holdfast.config import Settings, parse, upstream_keys
-from holdfast.engine.core import Target
+from holdfast.engine.course import Target, targets_of
 from holdfast.types import InputImage
 from simulation.answers import digest, picture
 from simulation.callers import MODELS, Caller
@@ -61,7 +61,7 @@ def settings(concurrency: int = 0, sends_max: int = 12, unwatched_s: float = 120
                 {"name": "google", "provider": "gemini", "base_url": "http://google.test", **each},
                 {"name": "openai", "provider": "openai", "base_url": "http://openai.test/v1", **each},
             ],
-            "retry": {"sends_max": sends_max},
+            "retry": {"sends_max": sends_max, "on_unknown": "fail"},
             "joining": {"unwatched_cancel_s": unwatched_s},
             "routes": [
                 {"model": MODELS[0], "upstreams": [{"upstream": "google", "model": "gemini-3-pro-image"}]},
@@ -79,14 +79,7 @@ def settings(concurrency: int = 0, sends_max: int = 12, unwatched_s: float = 120
 
 def targets(of: Settings) -> dict[str, tuple[Target, ...]]:
     """Where each model's attempts go."""
-    keys = upstream_keys(of, {})
-    return {
-        route.model: tuple(
-            Target(upstream=of.upstream(each.upstream), model=each.model, key=keys[each.upstream][0])
-            for each in route.upstreams
-        )
-        for route in of.routes
-    }
+    return targets_of(of, upstream_keys(of, {}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

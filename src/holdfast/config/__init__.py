@@ -12,15 +12,19 @@ from holdfast.config.keys import ByTier
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
 from holdfast.config.load import load
 from holdfast.config.parse import check, merged, parse
+from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import (
     Flavor,
     Join,
+    OnUnknown,
     Price,
     Provider,
     Route,
     RouteHold,
+    RouteOnUnknown,
     RouteUpstream,
     Upstream,
+    UpstreamApi,
     UpstreamStream,
 )
 from holdfast.config.tree import (
@@ -39,7 +43,6 @@ from holdfast.config.tree import (
     Money,
     Network,
     QueueSettings,
-    RetrySettings,
     Server,
     Settings,
     Store,
@@ -66,18 +69,21 @@ __all__ = [
     "LogLevel",
     "Money",
     "Network",
+    "OnUnknown",
     "Price",
     "Provider",
     "QueueSettings",
     "RetrySettings",
     "Route",
     "RouteHold",
+    "RouteOnUnknown",
     "RouteUpstream",
     "Server",
     "SettingDoc",
     "Settings",
     "Store",
     "Upstream",
+    "UpstreamApi",
     "UpstreamStream",
     "Webhooks",
     "check",

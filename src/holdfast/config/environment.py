@@ -7,9 +7,10 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_origin, get_type_hints
 
 from holdfast.config.keys import ByTier
-from holdfast.config.parse import check, nearest
+from holdfast.config.parse import check
 from holdfast.config.serving import Provider, Route, RouteUpstream, Upstream
 from holdfast.config.tree import Settings
+from holdfast.config.words import nearest
 from holdfast.errors import ConfigError
 
 PREFIX = "HOLDFAST_"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import math
 import re
@@ -15,10 +14,12 @@ from types import MappingProxyType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from holdfast.config.chains import check_fallbacks, check_retry, check_steps
 from holdfast.config.keys import ByTier, Key
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
-from holdfast.config.serving import Route, RouteUpstream, Upstream
+from holdfast.config.serving import Provider, Route, RouteUpstream, Upstream, UpstreamApi, UpstreamStream
 from holdfast.config.tree import Server, Settings
+from holdfast.config.words import nearest
 from holdfast.errors import ConfigError
 from holdfast.types import Tier
 
@@ -31,6 +32,14 @@ _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 """Underscores are in no host name of RFC 1123, but in the service names of many a container network."""
 _EXAMPLES: Mapping[type[Any], str] = {RouteUpstream: '{ upstream = "NAME", model = "…" }'}
 """What to write where a name alone looks as if it were enough."""
+_APIS: Mapping[Provider, tuple[UpstreamApi, ...]] = MappingProxyType(
+    {
+        Provider.OPENAI: (UpstreamApi.RESPONSES,),
+        Provider.GEMINI: (UpstreamApi.INTERACTIONS,),
+    }
+)
+"""What each provider can be asked through besides its usual API."""
+_IN_BACKGROUND = (UpstreamApi.RESPONSES, UpstreamApi.INTERACTIONS)
 
 
 def parse(mapping: Mapping[str, Any]) -> Settings:
@@ -60,13 +69,6 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         else:
             result[name] = value
     return result
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known word was probably meant, or list them all: the end of an error's sentence."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(names)}."
 
 
 def _table(cls: type[T], mapping: Any, path: str) -> T:
@@ -228,11 +230,7 @@ def check(settings: Settings) -> None:
             "store.image_bytes_max is above store.response_bytes_max: an answer holds its image and is larger.",
             key="store.image_bytes_max",
         )
-    if settings.retry.backoff_s_first > settings.retry.backoff_s_max:
-        raise ConfigError(
-            "retry.backoff_s_first is above retry.backoff_s_max: pauses grow from the one to the other.",
-            key="retry.backoff_s_first",
-        )
+    check_retry(settings.retry)
     currency = settings.money.currency
     if len(currency) != 3 or not (currency.isascii() and currency.isalpha() and currency.isupper()):
         raise ConfigError('money.currency must be a three-letter code such as "USD".', key="money.currency")
@@ -303,6 +301,28 @@ def _check_upstream(upstream: Upstream, at: int, names: list[str]) -> None:
         raise ConfigError(
             f'{path}.keys needs a credential: keys = ["env:NAME"] reads it from NAME.', key=f"{path}.keys"
         )
+    _check_api(upstream, path)
+
+
+def _check_api(upstream: Upstream, path: str) -> None:
+    known = (UpstreamApi.AUTO, *_APIS.get(upstream.provider, ()))
+    if upstream.api not in known:
+        words = " or ".join(f'"{api}"' for api in known)
+        raise ConfigError(
+            f'{path}.api: the provider {upstream.provider} has no "{upstream.api}"; write {words}.', key=f"{path}.api"
+        )
+    if (upstream.api is UpstreamApi.RESPONSES) is not bool(upstream.outer_model):
+        told = (
+            f'{path}.outer_model is for api = "responses"; leave it out.'
+            if upstream.outer_model
+            else f'{path}.outer_model is missing: name the text model that calls the image tool, such as "gpt-5.5".'
+        )
+        raise ConfigError(told, key=f"{path}.outer_model")
+    if upstream.api in _IN_BACKGROUND and upstream.stream is UpstreamStream.ALWAYS:
+        raise ConfigError(
+            f'{path}.stream: api = "{upstream.api}" is asked again and again, and streams nothing; leave it out.',
+            key=f"{path}.stream",
+        )
 
 
 def _check_routes(settings: Settings, upstream_names: list[str]) -> None:
@@ -322,8 +342,10 @@ def _check_routes(settings: Settings, upstream_names: list[str]) -> None:
                 dotted = f"{path}.upstreams[{place}].upstream"
                 hint = nearest(target.upstream, upstream_names) if upstream_names else "Add it under [[upstreams]]."
                 raise ConfigError(f"{dotted}: there is no upstream {target.upstream!r}. {hint}", key=dotted)
+        check_steps(route, path)
         _check_route_price(settings, route)
         _check_route_tls(settings, route, path)
+    check_fallbacks(settings.routes)
     if sum(route.default for route in settings.routes) > 1:
         raise ConfigError("Two routes are marked default; keep one.", key="routes.default")
 

@@ -35,6 +35,17 @@ class UpstreamStream(StrEnum):
     NEVER = "never"
 
 
+class UpstreamApi(StrEnum):
+    """Which of its provider's APIs an upstream is asked through."""
+
+    AUTO = "auto"
+    """The provider's usual one: `generateContent`, the Images API, the queue."""
+    RESPONSES = "responses"
+    """OpenAI's Responses in the background: a handle, and questions."""
+    INTERACTIONS = "interactions"
+    """Google's Interactions in the background: the same."""
+
+
 class Join(StrEnum):
     """Whose repeats join an earlier generation instead of buying another."""
 
@@ -50,6 +61,21 @@ class RouteHold(StrEnum):
     GATEWAY = "gateway"
     BEATS = "beats"
     REDIRECTS = "redirects"
+
+
+class OnUnknown(StrEnum):
+    """What follows an attempt of which nobody knows whether it was charged."""
+
+    BUY_ONCE_MORE = "buy_once_more"
+    FAIL = "fail"
+
+
+class RouteOnUnknown(StrEnum):
+    """The same for a route, which may leave it to the gateway."""
+
+    GATEWAY = "gateway"
+    BUY_ONCE_MORE = "buy_once_more"
+    FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +99,17 @@ class Upstream:
         "Whether to ask it for a stream; auto: when the caller streams",
         source="a plain call costs less; a stream carries thoughts and partial images",
     )
+    api: UpstreamApi = key(
+        UpstreamApi.AUTO,
+        "Which API of the provider to use: `responses` (openai) and `interactions` (gemini) work in the background, "
+        "and a restart goes on with what they gave a handle for; auto: the usual one",
+        source="the usual one costs the least; one with a handle loses nothing that was bought",
+    )
+    outer_model: str = key(
+        "",
+        'The text model that calls the image tool, such as `gpt-5.5`; for `api = "responses"`, which needs it',
+        source="its tokens are billed beside the image: whose they are is for you to say",
+    )
     flavor: Flavor = key(
         Flavor.VENDOR,
         "`relay` for a reseller: it gets `size` as the caller wrote it",
@@ -85,8 +122,20 @@ class Upstream:
     )
     concurrency: int = key(
         0,
-        "Most calls in flight there at once; further ones wait in line; 0: no limit",
-        source="vendors limit calls a minute, and say so by 429; some resellers allow only so many at once",
+        "Most calls in flight there at once with each of its keys; further ones wait in line; 0: no limit",
+        source="some resellers allow only so many at once; Google and OpenAI count by the minute",
+        at_least=0,
+    )
+    per_minute: int = key(
+        0,
+        "Most calls sent there in a minute with each of its keys, spread evenly; others wait in line; 0: no limit",
+        source="what the vendor grants (AI Studio and OpenAI show it as RPM), so that its 429 is never met",
+        at_least=0,
+    )
+    per_day: int = key(
+        0,
+        "Most calls sent there in a UTC day with each of its keys; further ones wait for the next; 0: no limit",
+        source="vendors count by the day as well (RPD); a call that cannot be served today fails at its deadline",
         at_least=0,
     )
 
@@ -97,6 +146,12 @@ class RouteUpstream:
 
     upstream: str = required("Name of an entry of `upstreams`", source="checked at start")
     model: str = required("The model's name there", source="as the vendor spells it")
+    weight: int = key(
+        0,
+        "Share of what comes to it, beside neighbours that have a weight too; 0: it stands for itself, in its order",
+        source="one upstream is the first choice, the others are for when it fails",
+        at_least=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +163,17 @@ class Route:
         (), "Other names callers may write", source="vendors rename models, programs keep the old name"
     )
     upstreams: tuple[RouteUpstream, ...] = required("Who serves it, first choice first", source="at least one")
+    fallback: tuple[str, ...] = key(
+        (),
+        "Models whose upstreams are asked when none of its own can bring the image soon; the answer says what served "
+        "it, and the lower of the two prices is charged",
+        source="another model is another picture: only who runs the gateway knows whether that will do",
+    )
+    on_unknown: RouteOnUnknown = key(
+        RouteOnUnknown.GATEWAY,
+        "What follows an attempt of unknown outcome: `buy_once_more`, `fail`, or as `retry.on_unknown` says",
+        source="a dear model may be worth more care",
+    )
     size_default: Tier = key(Tier.K1, "Size when the caller names none", source="Gemini's own default")
     tls_required: bool = key(False, "Refuse callers who come without TLS", source="plain HTTP on loopback is safe")
     join: Join = key(

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from holdfast.config.keys import ByTier, key, required
+from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import Join, Price, Route, Upstream
 
 MIB = 1 << 20
@@ -391,54 +392,19 @@ class Joining:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetrySettings:
-    """Trying again what failed and cost nothing; what may have been charged is never bought twice."""
-
-    attempts_max: int = key(
-        4,
-        "Attempts at an image that may fail, the first included; being told to wait (429, 503) is none",
-        source="with the pauses below three repeats span 14 s; what fails for longer seldom ends within a call",
-        at_least=1,
-    )
-    backoff_s_first: float = key(
-        2.0,
-        "Base of the first pause; it doubles from try to try, and half of it is left to chance",
-        unit="seconds",
-        source="equal jitter (AWS Architecture Blog, 2015); a call takes 30 s and more, so 2 s are no loss",
-        at_least=0.01,
-    )
-    backoff_s_max: float = key(
-        60.0, "Longest base of a pause", unit="seconds", source="quotas are counted by the minute", at_least=0.01
-    )
-    budget_share: float = key(
-        0.10,
-        "Repeats as a share of all calls, over all generations",
-        source="10 % more load is no storm (Google SRE Book, ch. 21)",
-        at_least=0.0,
-        at_most=1.0,
-    )
-    budget_burst: int = key(
-        3,
-        "Repeats that are allowed beyond that share at once",
-        source="one generation may use all of its own",
-        at_least=0,
-    )
-    sends_max: int = key(
-        12,
-        "Calls made for one image, whatever became of them; bounds the waiting out of 429 and 503",
-        source="at 45 % of refusals one image in 14,000 meets twelve in a row",
-        at_least=1,
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueSettings:
-    """Waiting for a place at an upstream (`upstreams.concurrency`), first come first served."""
+    """Waiting for a place at an upstream (`upstreams.concurrency`, `per_minute`, `per_day`), API keys in turn."""
 
     waiting_max: int = key(
         5000,
         "Most calls that wait for a place, all upstreams together; whoever would be one more is told 503 `queue_full`",
         source="at 10 KB each 50 MB",
+        at_least=0,
+    )
+    per_key_in_flight_max: int = key(
+        0,
+        "Most calls that one API key has in flight at all upstreams together; its others wait in line; 0: no limit",
+        source="places are shared fairly without it; it keeps some free for others before they come",
         at_least=0,
     )
 

@@ -18,13 +18,15 @@ from typing import Any
 from holdfast import faults
 from holdfast.clock import from_rfc3339
 from holdfast.config import Provider
-from holdfast.engine.core import Core, Live, Target
+from holdfast.engine.core import Core, Live, Tried
+from holdfast.engine.course import Target, request_at
 from holdfast.engine.patience import patiently
 from holdfast.engine.pauses import Pauses
 from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
 from holdfast.money import times
 from holdfast.policy.deadlines import attempt_timeouts
+from holdfast.policy.latency import prior
 from holdfast.policy.mishaps import failure_by, never_ended, reason_of, results_of_torn
 from holdfast.providers.conversation import (
     Cancellable,
@@ -38,12 +40,12 @@ from holdfast.providers.conversation import (
     Wait,
     unfinished,
 )
-from holdfast.providers.registry import conversation_for, idempotency_key_of
+from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
 from holdfast.store.attempts import begin_attempt, keep_handle
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
 from holdfast.transport.exchange import Head, NotSent, Piece, Sink
-from holdfast.types import Failure, Request
+from holdfast.types import Failure, Request, Tier
 from holdfast.wire.scan import WireError
 
 RESUMED_S_MIN = 30.0
@@ -74,12 +76,14 @@ class Resumed:
     live: Live
     new: NewAttempt
     target: Target
+    key: int
+    """Which of the target's credentials it was sent with."""
     request: Request
     handle: str
     is_open: bool
     """Whether its generation has not ended."""
-    failures: tuple[Failure, ...] = ()
-    """What was tried of the same part before, for nothing."""
+    tried: tuple[Tried, ...] = ()
+    """What was tried of the same part before."""
 
 
 class SpoolSink(Sink):
@@ -131,8 +135,19 @@ class SpoolSink(Sink):
         return isinstance(self.outcome, Spooled)
 
 
-async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt | None:
-    """Make the send commit; None when the generation is no longer to be sent for."""
+async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAttempt | None:
+    """Make the send commit; None when the generation is no longer to be sent for.
+
+    Args:
+        core: The engine's dependencies.
+        live: The generation.
+        part: Which of its parts.
+        at: The entry of its course that it is sent to, by its place.
+        key: Which of that upstream's keys, by its place.
+    """
+    candidate, offer = live.course.candidates[at], live.course.offers.get(at)
+    target = candidate.target
+    list_micros = live.list_micros if offer is None else offer.list_micros
     new = NewAttempt(
         id=core.clock.new_id("att"),
         generation_id=live.id,
@@ -142,9 +157,14 @@ async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt
         provider=target.upstream.provider.value,
         model=target.model,
         idempotency_key=idempotency_key_of(live.id, part=part, drive=live.drive),
-        estimated_micros=times(live.list_micros, live.images_of(part)),
+        estimated_micros=times(list_micros, live.images_of(part)),
         owner=core.owner,
         sent_at=core.now_text(),
+        key_number=key + 1,
+        route=target.route,
+        tier=candidate.tier.value,
+        list_micros=None if offer is None else offer.list_micros,
+        unit_micros=None if offer is None else offer.unit_micros,
     )
     await faults.point("send.before_commit")
     epoch = await core.store.write(begin_attempt, new)
@@ -154,17 +174,17 @@ async def begin(core: Core, live: Live, part: int, target: Target) -> NewAttempt
     return new
 
 
-async def run(core: Core, live: Live, part: int, target: Target) -> Attempted | None:
-    """Try one part at one upstream; None when there was nothing left to do.
+async def run(core: Core, live: Live, part: int, at: int, key: int) -> Attempted | None:
+    """Try one part at one entry of its course, with one key; None when there was nothing left to do.
 
     Once the send commit is made, it never raises for what an upstream, the network, our own disk or a mistake of ours
     does: that is a `Failure`.
     """
-    new = await begin(core, live, part, target)
+    new = await begin(core, live, part, at, key)
     if new is None:
         return None
     emit("attempt.sent", **_fields(core, live, new))
-    talk = _Talk(core, live, new, target)
+    talk = _Talk(core, live, new, live.course.candidates[at].target, key)
     try:
         await faults.point("send.after_commit")
         done, failure = await talk.perform(talk.open())
@@ -179,7 +199,7 @@ async def resume(core: Core, resumed: Resumed) -> Attempted:
     """Go on with an attempt from its handle; as `run`, it raises for nothing that an upstream or our disk does."""
     live, new = resumed.live, resumed.new
     emit("attempt.polling", is_resumed=True, **_fields(core, live, new))
-    talk = _Talk(core, live, new, resumed.target)
+    talk = _Talk(core, live, new, resumed.target, resumed.key)
     try:
         await faults.point("handle.before_resume")
         done, failure = await talk.perform(talk.reopen(resumed))
@@ -207,7 +227,7 @@ def _fields(core: Core, live: Live, new: NewAttempt) -> dict[str, Any]:
         "key_id": live.key_id,
         "upstream": new.upstream,
         "model": new.model,
-        "size": live.tier.value,
+        "size": new.tier or live.tier.value,
         "elapsed_s": round(core.clock.monotonic() - live.accepted_at, 4),
     }
 
@@ -235,11 +255,13 @@ class _Talk:
         "_head",
         "_inputs",
         "_is_sent",
+        "_key",
         "_live",
         "_new",
         "_pauses",
         "_sink",
         "_target",
+        "_tier",
         "_timeouts",
         "_until",
         "_wanted",
@@ -248,11 +270,13 @@ class _Talk:
         "status",
     )
 
-    def __init__(self, core: Core, live: Live, new: NewAttempt, target: Target) -> None:
+    def __init__(self, core: Core, live: Live, new: NewAttempt, target: Target, key: int) -> None:
         self._core = core
         self._live = live
         self._new = new
         self._target = target
+        self._key = target.keys[key]
+        self._tier = live.tier if new.tier is None else Tier(new.tier)
         self._conversation: Conversation | None = None
         self._inputs: tuple[Path, ...] = ()
         self._is_sent = False
@@ -271,10 +295,10 @@ class _Talk:
         """Begin the conversation; the request itself is let go of when every part has it."""
         live, core = self._live, self._core
         assert live.request is not None, "whoever sends a part has read the request"
-        request = live.request
+        request = request_at(live.request, self._tier)
         self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.inputs)
         input_bytes = sum(image.bytes for image in request.inputs)
-        self._timeouts = attempt_timeouts(live.tier, core.settings.deadlines, body_bytes=input_bytes * 4 // 3)
+        self._timeouts = attempt_timeouts(self._tier, core.settings.deadlines, body_bytes=input_bytes * 4 // 3)
         self._until = asyncio.get_running_loop().time() + self._timeouts.total_s
         self._conversation = self._talk_about(request)
         live.let_go(self._new.part)
@@ -283,12 +307,12 @@ class _Talk:
     def reopen(self, resumed: Resumed) -> Step:
         """Go on with a request that the upstream has taken: its time is counted from when it was sent."""
         core = self._core
-        self._timeouts = attempt_timeouts(self._live.tier, core.settings.deadlines)
+        self._timeouts = attempt_timeouts(self._tier, core.settings.deadlines)
         since_s = core.clock.monotonic() - core.monotonic_of(from_rfc3339(self._new.sent_at))
         left_s = max(RESUMED_S_MIN, self._timeouts.total_s - since_s)
         self._until = asyncio.get_running_loop().time() + left_s
         self._is_sent = self._has_handle = True
-        self._conversation = self._talk_about(resumed.request, handle=resumed.handle)
+        self._conversation = self._talk_about(request_at(resumed.request, self._tier), handle=resumed.handle)
         return self._conversation.start()
 
     def _talk_about(self, request: Request, *, handle: str | None = None) -> Conversation:
@@ -296,12 +320,13 @@ class _Talk:
             self._target.upstream,
             request,
             model=self._target.model,
-            key=self._target.key,
+            key=self._key,
             idempotency_key=self._new.idempotency_key,
             timeout_s=self._timeouts.total_s,
-            n=self._live.images_of(self._new.part),
+            n=min(self._wanted, images_per_call(self._target.upstream, stream=request.stream)),
             image_bytes_max=self._core.settings.store.image_bytes_max,
             handle=handle,
+            expected_s=prior(self._live.tier, scale=self._core.settings.latency.scale).expected_s,
         )
 
     async def perform(self, step: Step) -> tuple[Done | None, Failure | None]:

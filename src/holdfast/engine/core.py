@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from holdfast.clock import Clock, rfc3339
-from holdfast.config import Settings, Upstream
+from holdfast.config import Settings
+from holdfast.engine.course import Course, Courses, Target
 from holdfast.engine.followers import Followers
 from holdfast.engine.queue import Ticket
 from holdfast.engine.watchers import Watchers
@@ -53,22 +54,35 @@ class Transport(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a route sends an attempt: an upstream, its name for the model, and the credential."""
+class Tried:
+    """One attempt at a part that has failed, and where."""
 
-    upstream: Upstream
+    upstream: str
     model: str
-    key: str = field(repr=False)
+    """Its name there."""
+    tier: Tier
+    failure: Failure
+
+
+class InLine(NamedTuple):
+    """Where a generation stands in line for its upstream."""
+
+    position: int
+    """From 1."""
+    estimate_s: float
+    """In so many seconds it should have its place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earlier:
-    """What an earlier process has tried of one part, without success and for nothing."""
+    """What an earlier process has tried of one part, without success, and what it had decided."""
 
-    failures: tuple[Failure, ...]
+    tried: tuple[Tried, ...]
     """Oldest first."""
     again_at: float
-    """Monotonic seconds at which it is tried again."""
+    """Monotonic seconds at which it goes on."""
+    to: tuple[str, str, Tier] | None = None
+    """Where it was to go on: upstream, model there, size; None: that was not written down."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,14 +94,20 @@ class Live:
     request: Request | None = field(repr=False)
     """None once every part has been sent, or waits: a prompt is not kept in memory while its caller is held."""
     model: str
+    """The public one that was asked for, whatever serves it."""
     tier: Tier
     n: int
     drive: int
     parts: int
+    course: Course
+    """Where its parts may be sent."""
     images_per_call: int
-    """What the upstream makes in one call as the settings are now; they may have been others when it was accepted."""
+    """What each upstream of its route makes in one call as the settings are now; they may have been others when it was
+    accepted."""
     list_micros: int
-    """What the upstream takes for an image, without our margin."""
+    """What an upstream takes for an image of what was asked for, without our margin."""
+    purchases_max: int | None = None
+    """Its caller's own limit of calls for one image that may be charged."""
     accepted_at: float
     """Monotonic seconds; before this process began, if an earlier one accepted it."""
     deadline_at: float
@@ -127,7 +147,7 @@ class Live:
             return
         self.is_stopped = True
         for ticket in self.tickets:
-            if ticket.position is not None:
+            if ticket.is_waiting:
                 # At once, before its task has woken: whoever asks next finds the room.
                 ticket.leave()
         for sleeper in self.sleepers:
@@ -135,9 +155,20 @@ class Live:
                 sleeper.set_result(None)
 
     @property
-    def queue_position(self) -> int | None:
-        """Where the first of its parts that wait stands in line, from 1; None: none waits."""
-        return min((at for ticket in self.tickets if (at := ticket.position) is not None), default=None)
+    def is_in_line(self) -> bool:
+        """Whether any of its parts waits for a place."""
+        return any(ticket.is_waiting for ticket in self.tickets)
+
+    @property
+    def in_line(self) -> InLine | None:
+        """Where the first of its parts that wait stands in line; None: none waits."""
+        places = [(at, ticket) for ticket in self.tickets if (at := ticket.position) is not None]
+        if not places:
+            return None
+        position, ticket = min(places, key=lambda place: place[0])
+        estimate_s = ticket.estimate_s
+        assert estimate_s is not None
+        return InLine(position, estimate_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,13 +184,15 @@ class Core:
     owner: str
     """This process's name in the owner row."""
     targets: Mapping[str, tuple[Target, ...]]
-    """Public model name -> upstreams of its route, in order."""
+    """Public model name -> upstreams of its route, in order: its own, then those of its fallback models."""
     threads: Threads
     """Where files are moved and hashed."""
     watchers: Watchers = field(default_factory=Watchers)
     rules: Rules = field(init=False)
     """What customers are given back, by reason."""
     followers: Followers = field(default_factory=Followers)
+    courses: Courses = field(init=False)
+    """Where each request may be sent."""
     puts: Batches[Sequence[tuple[str, Path]], None] = field(init=False)
     """Gives spooled images their places in the blob store."""
     clears: Batches[Spooled, None] = field(init=False)
@@ -167,6 +200,7 @@ class Core:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", rules_of(self.settings.compensation))
+        object.__setattr__(self, "courses", Courses(self.settings, self.targets))
         object.__setattr__(self, "puts", Batches(self.threads, lambda groups: self.blobs.put_files(groups)))
         object.__setattr__(self, "clears", Batches(self.threads, clear_all))
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from holdfast import faults
 from holdfast.engine import attempt, recover, settle
-from holdfast.engine.core import Core, Live
+from holdfast.engine.core import Core, InLine, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.followers import Follower
+from holdfast.engine.part import Part
 from holdfast.engine.parts import Parts
 from holdfast.engine.patience import patiently
-from holdfast.engine.queue import Ticket
-from holdfast.engine.submit import Submission, entering_of, first_target, live_of, live_of_row, price
+from holdfast.engine.starting import Starting
+from holdfast.engine.submit import Submission, course_of, entering_of, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Watcher
 from holdfast.errors import RequestError, StorageError
 from holdfast.generation import State, parts_for
@@ -25,7 +26,6 @@ from holdfast.policy import admission
 from holdfast.policy.admission import Load, Obstacle, expected_bytes
 from holdfast.policy.joining import REFUSALS, Answer
 from holdfast.policy.joining import refusal as refusal_of
-from holdfast.providers.registry import images_per_call
 from holdfast.store.cancelling import ask_cancel, cancel_unwatched
 from holdfast.store.eventlog import EventLog, get_event_log
 from holdfast.store.generations import get_generation, get_record, mark_received
@@ -48,12 +48,12 @@ class Engine:
         self._core = core
         self._free_bytes = free_bytes
         self._live: dict[str, Live] = {}
-        self._left: set[str] = set()
-        """What an earlier process left open and this one has not come to yet."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._parts = Parts(core)
+        self._starting = Starting(
+            core, drive=self._drive_on, resume=self._resume, take_up=self._take_up, spawn=self.spawn
+        )
         self._entering = 0
-        self._entering_places = 0
         self._reserved_bytes = 0
         self._received: list[Receipt] = []
         self._noted = asyncio.Event()
@@ -179,7 +179,7 @@ class Engine:
         if state.is_final and not may_still_come:
             self._core.watchers.remove(id_, watcher)
             watcher(Ended(record=record))
-        elif not state.is_final and id_ not in self._live and id_ not in self._left:
+        elif not state.is_final and id_ not in self._live and id_ not in self._starting.left:
             # Nobody drives it: the disk did not take its end, or the answer of the commit that drove it again was lost.
             await self._take_up(record)
 
@@ -199,19 +199,18 @@ class Engine:
         """
         request = submission.request
         bytes_ = expected_bytes(request.geometry.tier, request.n)
-        target = first_target(self._core, request.model)
-        places = parts_for(request.n, per_call=images_per_call(target.upstream, stream=request.stream))
-        refusal = self._refusal(request.model, bytes_, places)
+        per_call = course_of(self._core, request).images_per_call(stream=request.stream)
+        places = parts_for(request.n, per_call=per_call)
+        refusal = self._refusal(submission, bytes_, places)
         if refusal is not None and (not submission.claim.may_join or self.is_crowded):
             raise refusal
         self._entering += 1
-        self._entering_places += places
         self._reserved_bytes += bytes_
         try:
-            yield refusal
+            with self._parts.arriving(submission, places):
+                yield refusal
         finally:
             self._entering -= 1
-            self._entering_places -= places
             self._reserved_bytes -= bytes_
 
     @property
@@ -224,22 +223,21 @@ class Engine:
         """How many may wait, repeats included: each has a connection, and memory."""
         return 2 * self._core.settings.server.held_max
 
-    def _refusal(self, model: str, needed_bytes: int, needed_places: int) -> RequestError | None:
-        places = self._parts.places(model)
-        load = self._load(None if places is None else places - self._entering_places)
+    def _refusal(self, asked: Submission, needed_bytes: int, needed_places: int) -> RequestError | None:
+        load = self._load(self._parts.room(asked))
         obstacle = admission.obstacle(load, needed_bytes=needed_bytes, needed_places=needed_places)
         if obstacle is None:
             return None
         if obstacle is Obstacle.STORAGE_LOW:
             emit("storage.low", level="warning", free_bytes=load.room_bytes)
             self.storage_low.set()
-        return admission.refusal(obstacle, load)
+        return admission.refusal(obstacle, load, room_in_s=self._parts.room_in_s(asked))
 
     def _load(self, places: int | None = None) -> Load:
         settings = self._core.settings
         return Load(
             is_draining=self.is_draining,
-            open_generations=len(self._live) + len(self._left) + self._entering,
+            open_generations=len(self._live) + len(self._starting.left) + self._entering,
             open_max=settings.server.held_max,
             room_bytes=self._free_bytes() - self._reserved_bytes - settings.store.free_bytes_margin,
             waiting=self._parts.queue.waiting,
@@ -274,8 +272,8 @@ class Engine:
         self._live[live.id] = live
         parts = range(live.parts) if parts is None else parts
         live.parts_to_send.update(parts)
-        for part in parts:
-            self._begin_part(live, part, self._parts.enter(live, part))
+        for number in parts:
+            self._begin_part(self._parts.enter(live, number))
         if live.hard_deadline:
             after_s = live.deadline_at - self._core.clock.monotonic()
             live.timer = asyncio.get_running_loop().call_later(max(0.0, after_s), self._on_deadline, live)
@@ -287,30 +285,31 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _begin_part(self, live: Live, part: int, ticket: Ticket, resumed: attempt.Resumed | None = None) -> None:
+    def _begin_part(self, part: Part, resumed: attempt.Resumed | None = None) -> None:
         # Set aside until the part's task has ended, not until its generation has: an image may still be on its way
         # after the caller was told that time is over.
-        bytes_ = expected_bytes(live.tier, live.images_of(part))
+        live = part.live
+        bytes_ = expected_bytes(live.tier, live.images_of(part.number))
         self._reserved_bytes += bytes_
 
         def release(_: asyncio.Task[None]) -> None:
             self._reserved_bytes -= bytes_
-            ticket.leave()
-            live.tickets.remove(ticket)
+            part.leave()
 
-        self.spawn(self._run_part(live, part, ticket, resumed), f"part:{live.id}:{part}").add_done_callback(release)
+        self.spawn(self._run_part(part, resumed), f"part:{live.id}:{part.number}").add_done_callback(release)
 
     def _resume(self, resumed: attempt.Resumed) -> None:
         """Go on with an attempt of an earlier process: in flight as if it had been sent by this one."""
-        live, part = resumed.live, resumed.new.part
+        live = resumed.live
         if resumed.is_open and live.id not in self._live:
             self.drive(live, ())
-        self._begin_part(live, part, self._parts.hold(live, resumed.target), resumed)
+        self._begin_part(self._parts.hold(resumed), resumed)
 
-    async def _run_part(self, live: Live, part: int, ticket: Ticket, resumed: attempt.Resumed | None) -> None:
+    async def _run_part(self, part: Part, resumed: attempt.Resumed | None) -> None:
         """Drive one part to its end; whatever goes wrong inside is recorded, never lost."""
+        live = part.live
         try:
-            await self._parts.run(live, part, ticket, on_end=partial(self._forget, live), resumed=resumed)
+            await self._parts.run(part, partial(self._forget, live), resumed)
         except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, the end is told
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
             await self._give_up(live)
@@ -377,7 +376,7 @@ class Engine:
             core.followers.notify(generation_id)
 
     def _forget_id(self, generation_id: str) -> None:
-        self._left.discard(generation_id)
+        self._starting.left.discard(generation_id)
         live = self._live.get(generation_id)
         if live is not None:
             self._forget(live)
@@ -393,10 +392,10 @@ class Engine:
         """Tell a watcher from now on; whoever must not miss the end uses `enter` or `rejoin`."""
         self._core.watchers.add(generation_id, watcher)
 
-    def queue_position(self, generation_id: str) -> int | None:
-        """Where a generation stands in line for its upstream, from 1; None: it does not wait for a place."""
+    def in_line(self, generation_id: str) -> InLine | None:
+        """Where a generation stands in line for its upstream; None: it does not wait for a place."""
         live = self._live.get(generation_id)
-        return None if live is None else live.queue_position
+        return None if live is None else live.in_line
 
     def unwatch(self, generation_id: str, watcher: Watcher) -> None:
         """Stop telling a watcher."""
@@ -476,7 +475,7 @@ class Engine:
         if live.unwatched is not None:
             live.unwatched.cancel()
             live.unwatched = None
-        if live.only_awaited and live.queue_position is not None and live.id not in self._core.watchers:
+        if live.only_awaited and live.is_in_line and live.id not in self._core.watchers:
             after_s = self._core.settings.joining.unwatched_cancel_s
             live.unwatched = asyncio.get_running_loop().call_later(after_s, self._on_unwatched, live)
 
@@ -516,62 +515,13 @@ class Engine:
             within_s: Beyond so many seconds callers are not kept waiting: the rest goes on beside them, oldest first,
                 and None is returned. None: all of it is waited for.
         """
-        left = await recover.look(self._core)
-        self._left.update(left.open)
-        work = asyncio.get_running_loop().create_task(self._recover(left), name="recovery")
-        try:
-            await asyncio.wait([work], timeout=within_s)
-        except BaseException:
-            work.cancel()
-            raise
-        if work.done():
-            return work.result()
-        self.spawn(self._recover_beside(work), "recovery-beside")
-        return None
+        await self._parts.remember()
+        return await self._starting.start(within_s)
 
-    async def _recover(self, left: recover.Left) -> recover.Recovered:
-        recovered = await recover.put_right(self._core, left, self._take_over)
-        self._left.clear()
-        if recovered.settled or recovered.unknown or recovered.to_drive or recovered.to_resume:
-            emit(
-                "recovery.done",
-                settled=recovered.settled,
-                unknown=recovered.unknown,
-                taken_up=len(recovered.to_drive),
-                resumed=len(recovered.to_resume),
-            )
-        return recovered
-
-    def _take_over(self, taken: recover.Taken) -> None:
-        live = taken.live
-        # One that was cancelled a moment ago is not driven.
-        if live is not None and live.id in self._left:
-            self._left.discard(live.id)
-            self.drive(live, taken.parts)
-            self._mind_unwatched(live)
-        for resumed in taken.resumed:
-            self._left.discard(resumed.live.id)
-            self._resume(resumed)
-
-    async def _recover_beside(self, work: Awaitable[recover.Recovered]) -> None:
-        try:
-            await work
-        except Exception as exc:  # noqa: BLE001 - the border of a task: what is left is taken up by repeats, or the next start
-            emit("fault.internal", level="error", exc=exc)
-            stranded = [id_ for id_ in self._left if id_ in self._core.watchers]
-            self._left.clear()
-            for id_ in stranded:
-                await self._rescue(id_)
-
-    async def _rescue(self, generation_id: str) -> None:
-        """Drive what somebody waits for, or end it, where the start could not."""
-        try:
-            record = await patiently(lambda: self.record(generation_id), generation_id)
-            assert record is not None
-            await self._take_up(record)
-        except Exception as exc:  # noqa: BLE001 - one of them keeps no other from it
-            emit("fault.internal", level="error", exc=exc, generation_id=generation_id)
-            self._core.watchers.notify(generation_id, Ended())
+    def _drive_on(self, live: Live, parts: Sequence[int]) -> None:
+        """Take up what an earlier process has begun; nobody may wait for it any more."""
+        self.drive(live, parts)
+        self._mind_unwatched(live)
 
     async def drain(self, grace_s: float) -> bool:
         """Take nothing new and wait for what is open; False if some of it is still open when the time ends."""
@@ -589,6 +539,7 @@ class Engine:
         What callers have received is still noted. It takes a moment, and they wait for it: their tasks would be
         cancelled with it.
         """
+        self._parts.close()
         for live in self._live.values():
             for timer in (live.timer, live.unwatched):
                 if timer is not None:

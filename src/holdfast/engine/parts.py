@@ -1,122 +1,183 @@
 """One part of a generation, from its place in line to its image, or to the end of what may be tried.
 
-What follows a failed attempt is decided by `policy.retry` before the attempt's commit, which writes the decision down:
-a process that dies in a pause leaves the next one all that it needs. Only what certainly cost nothing is tried again,
-at the same upstream; what may have been charged is not bought twice.
+Where it is sent is chosen by `policy.routing` when it asks for a place. What follows a failed attempt is decided by
+`policy.retry` before the attempt's commit, which writes the decision down: a process that dies in a pause leaves the
+next one all that it needs.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 
 import msgspec
 
 from holdfast import faults
-from holdfast.config import RetrySettings
 from holdfast.engine import attempt, settle
 from holdfast.engine.attempt import Attempted, Resumed
-from holdfast.engine.core import Core, Live, Target
+from holdfast.engine.core import Core, Live
+from holdfast.engine.course import Course, Target
+from holdfast.engine.deciding import Decider
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
+from holdfast.engine.exposure import Exposure
+from holdfast.engine.part import Part
 from holdfast.engine.patience import patiently
 from holdfast.engine.queue import Queue, Ticket
-from holdfast.engine.settle import Sequel
-from holdfast.engine.submit import first_target
+from holdfast.engine.sent import remember
+from holdfast.engine.sequel import Sequel
+from holdfast.engine.submit import Submission, course_of
+from holdfast.engine.upstreams import Upstreams
 from holdfast.errors import StorageError
 from holdfast.log import emit
-from holdfast.policy.latency import prior
-from holdfast.policy.retry import Circumstances, Retry, RetryPolicy, Tally, decide_after_failure
-from holdfast.policy.retry_budget import RetryBudget
+from holdfast.policy.fairness import weight_of
+from holdfast.policy.line import Limits
+from holdfast.policy.routing import NEVER, Later, Nowhere, Pick
 from holdfast.store.generations import get_generation
-from holdfast.types import Failure, FailureKind, Request
+from holdfast.types import Failure, Request, Tier
 
 UNREAD_S = 2.0
 """Until a request that could not be read is read again."""
 
-
-def policy_of(settings: RetrySettings) -> RetryPolicy:
-    """Say within which limits something is tried again."""
-    return RetryPolicy(
-        attempts_max=settings.attempts_max,
-        backoff_s_first=settings.backoff_s_first,
-        backoff_s_max=settings.backoff_s_max,
-        sends_max=settings.sends_max,
-    )
+LOOK_S = 5.0
+"""How often a part that stands in line looks whether it could be sent elsewhere at once. It costs some microseconds: a
+thousand that wait take a thousandth of a core."""
 
 
-def limits_of(targets: Mapping[str, Sequence[Target]]) -> dict[str, int]:
-    """Say how many places each upstream has; several routes may lead to one."""
-    return {target.upstream.name: target.upstream.concurrency for route in targets.values() for target in route}
+def limits_of(targets: Mapping[str, Sequence[Target]]) -> dict[str, Limits]:
+    """Say what each upstream takes; several routes may lead to one."""
+    return {
+        target.upstream.name: Limits(
+            keys=len(target.keys),
+            concurrency=target.upstream.concurrency,
+            per_minute=target.upstream.per_minute,
+            per_day=target.upstream.per_day,
+        )
+        for route in targets.values()
+        for target in route
+    }
 
 
 class Parts:
-    """Drives parts; what all of them share is the line at each upstream, and the budget of repeats."""
+    """Drives parts; what all of them share is the line at each upstream, and how upstreams and their keys stand."""
 
     def __init__(self, core: Core) -> None:
-        settings = core.settings.retry
         self._core = core
-        self._policy = policy_of(settings)
-        self._budget = RetryBudget.full(share=settings.budget_share, burst=settings.budget_burst)
-        self.queue = Queue(limits_of(core.targets))
+        flow_places = core.settings.queue.per_key_in_flight_max
+        self.queue = Queue(limits_of(core.targets), core.clock, flow_places=flow_places)
+        self.upstreams = Upstreams(core.targets, core.settings.retry, self.queue, core.clock)
+        self._decider = Decider(core, self.upstreams)
+        self._exposure = Exposure(core)
         self._pausing = 0
 
     def __repr__(self) -> str:
         counts = ((self.queue.waiting, "in line"), (self._pausing, "in a pause"))
         return ", ".join(f"{count} {where}" for count, where in counts if count)
 
-    def enter(self, live: Live, part: int) -> Ticket:
+    def enter(self, live: Live, number: int) -> Part:
         """Ask for a place for a part, now: the order of asking is the order of sending."""
-        ticket = self.queue.ticket(first_target(self._core, live.model).upstream.name)
-        if part not in live.earlier:
-            self.queue.enter(ticket)
-        live.tickets.append(ticket)
-        return ticket
+        barred = dict.fromkeys(live.course.barred, NEVER)
+        at = self._choice(live.course, barred, patience_s=self._decider.patience_s(live))
+        part = Part(live=live, number=number, at=at, ticket=self._ticket(live, number, at))
+        live.tickets.append(part.ticket)
+        earlier = live.earlier.get(number)
+        if earlier is None:
+            self.queue.enter(part.ticket)
+        else:
+            part.take_up(earlier)
+        return part
 
-    def hold(self, live: Live, target: Target) -> Ticket:
+    def hold(self, resumed: Resumed) -> Part:
         """Give a place to what an upstream is at work for already, whether there is one or not."""
-        ticket = self.queue.ticket(target.upstream.name)
-        self.queue.hold(ticket)
+        live, number = resumed.live, resumed.new.part
+        at = _place_of(resumed)
+        upstream = resumed.target.upstream.name
+        ticket = self.queue.ticket(
+            upstream,
+            flow=live.key_id,
+            weight=weight_of(live.tier, live.images_of(number)),
+            expected_s=self._decider.expected_s(live.course.candidates[at or 0]),
+        )
+        self.queue.hold(ticket, resumed.key)
         live.tickets.append(ticket)
-        return ticket
+        return Part(live=live, number=number, at=at or 0, ticket=ticket, tried=list(resumed.tried))
 
-    def places(self, model: str) -> int | None:
-        """Say how many calls of a model still get a place, or one in line; None: as many as there are."""
-        free = self.queue.free(first_target(self._core, model).upstream.name)
-        return None if free is None else free + self._core.settings.queue.waiting_max - self.queue.waiting
+    def _ticket(self, live: Live, number: int, at: int) -> Ticket:
+        return self.queue.ticket(
+            live.course.entries[at].upstream,
+            flow=live.key_id,
+            weight=weight_of(live.course.candidates[at].tier, live.images_of(number)),
+            expected_s=self._decider.expected_s(live.course.candidates[at]),
+        )
 
-    async def run(
-        self,
-        live: Live,
-        part: int,
-        ticket: Ticket,
-        on_end: Callable[[], None],
-        resumed: Resumed | None = None,
-    ) -> None:
+    def _choice(self, course: Course, avoided: Mapping[int, float], *, patience_s: float) -> int:
+        """Choose the entry at which a part asks for a place: one that can be asked, or is ready soonest."""
+        if len(course.entries) == 1:
+            return 0
+        match self.upstreams.choose(course, avoided, patience_s=patience_s):
+            case Pick(at=at) | Later(at=at):
+                return at
+            case Nowhere():
+                # All of them are barred: the first one tells its caller why.
+                return 0
+
+    def room(self, asked: Submission) -> int | None:
+        """Say how many calls of this kind still get a place, or one in line; None: as many as there are."""
+        waiting_max = self._core.settings.queue.waiting_max
+        rooms = [self.queue.room(name, asked.key_id, waiting_max) for name in self._names(asked)]
+        return None if None in rooms else max(room for room in rooms if room is not None)
+
+    def room_in_s(self, asked: Submission) -> float:
+        """Say in how many seconds there should be room in line, where there is none."""
+        course = course_of(self._core, asked.request)
+        return min(
+            self.queue.room_in_s(entry.upstream, self._decider.expected_s(candidate))
+            for entry, candidate in zip(course.entries, course.candidates, strict=True)
+        )
+
+    def arriving(self, asked: Submission, places: int) -> AbstractContextManager[None]:
+        """Count so many calls among those that take room, before they ask for their places."""
+        names = self._names(asked)
+        roomy = (name for name in names if self.queue.free(name) != 0)
+        return self.queue.arriving(next(roomy, names[0]), asked.key_id, places)
+
+    def _names(self, asked: Submission) -> list[str]:
+        """The upstreams that it may be sent to."""
+        return list(dict.fromkeys(target.upstream.name for target in self._core.targets[asked.request.model]))
+
+    async def remember(self) -> None:
+        """Count what an earlier process has sent, so that no upstream counts more of us than it grants."""
+        upstreams = [target.upstream for route in self._core.targets.values() for target in route]
+        if any(upstream.per_minute or upstream.per_day for upstream in upstreams):
+            await remember(self._core, self.queue)
+
+    def close(self) -> None:
+        """Let no line move by itself any more."""
+        self.queue.close()
+
+    async def run(self, part: Part, on_end: Callable[[], None], resumed: Resumed | None = None) -> None:
         """Drive a part until it has ended, or nothing more is to be sent for its generation.
 
         Args:
-            live: The generation.
-            part: Which of its parts.
-            ticket: Its place, or its place in line; given up when this returns.
+            part: Which, with its place, or its place in line; given up when this returns.
             on_end: Called once the generation has ended, before anybody is told.
             resumed: Its attempt that an earlier process has begun, and that goes on.
         """
-        failures: list[Failure] = []
-        earlier = live.earlier.get(part)
+        live = part.live
+        earlier = live.earlier.get(part.number)
         if resumed is not None:
-            failures += resumed.failures
-            again_at = await self._resume(resumed, ticket, failures, on_end)
+            again_at = await self._resume(resumed, part, on_end)
             if again_at is None:
                 return
-            await self._pause(live, part, ticket, again_at)
+            await self._pause(part, again_at)
         elif earlier is not None:
-            failures += earlier.failures
-            await self._pause(live, part, ticket, earlier.again_at)
-        while await self._place(live, part, ticket):
-            again_at = await self._attempt(live, part, ticket, failures, on_end)
+            await self._pause(part, earlier.again_at)
+        while await self._place(part):
+            again_at = await self._attempt(part, on_end)
             if again_at is None:
                 return
-            await self._pause(live, part, ticket, again_at)
+            await self._pause(part, again_at)
         # Also where a sibling has stopped them all: this part may have failed after that, to be tried again.
         if self._core.clock.monotonic() >= live.deadline_at and await self._pass_deadline(live, on_end):
             on_end()
@@ -128,86 +189,88 @@ class Parts:
         live.stop()
         return ended
 
-    async def _attempt(
-        self, live: Live, part: int, ticket: Ticket, failures: list[Failure], on_end: Callable[[], None]
-    ) -> float | None:
+    async def _attempt(self, part: Part, on_end: Callable[[], None]) -> float | None:
         """Try once; return the monotonic second at which to try again, None: the part has ended."""
-        core = self._core
-        if not failures:
-            self._budget = self._budget.earned()
+        core, live, key = self._core, part.live, part.ticket.key
+        assert key is not None, "whoever sends a part has a place"
+        self.upstreams.sent(part.upstream, is_repeat=bool(part.failures_here))
+        sent_at = core.clock.monotonic()
         try:
-            attempted = await attempt.run(core, live, part, first_target(core, live.model))
+            attempted = await attempt.run(core, live, part.number, part.at, key)
         finally:
             # While its answer is settled, the next one may be asked for.
-            ticket.leave()
-            live.let_go(part)
+            part.ticket.leave()
+            live.let_go(part.number)
         if attempted is not None:
-            return await self._settle(live, attempted, failures, on_end)
+            return await self._settle(part, attempted, on_end, key=key, sent_at=sent_at)
         # Nothing is to be sent: it may have ended while this part was on its way here.
         if await patiently(lambda: settle.tell_if_ended(core, live.id), live.id) is not None:
             on_end()
         return None
 
-    async def _resume(
-        self, resumed: Resumed, ticket: Ticket, failures: list[Failure], on_end: Callable[[], None]
-    ) -> float | None:
+    async def _resume(self, resumed: Resumed, part: Part, on_end: Callable[[], None]) -> float | None:
         """Go on with an attempt that was begun; as `_attempt`."""
+        sent_at = self._core.clock.monotonic()
         try:
             attempted = await attempt.resume(self._core, resumed)
         finally:
-            ticket.leave()
-        return await self._settle(resumed.live, attempted, failures, on_end)
+            part.ticket.leave()
+        # One that an earlier process began may be at an upstream that its route no longer asks.
+        is_ours = _place_of(resumed) is not None
+        return await self._settle(part, attempted, on_end, key=resumed.key if is_ours else None, sent_at=sent_at)
 
     async def _settle(
-        self, live: Live, attempted: Attempted, failures: list[Failure], on_end: Callable[[], None]
+        self, part: Part, attempted: Attempted, on_end: Callable[[], None], *, key: int | None, sent_at: float
     ) -> float | None:
-        core = self._core
+        """Write down what came of an attempt, and what follows; `key` is None where nothing may."""
+        core, live, upstream = self._core, part.live, part.upstream
         sequels: list[Sequel] = []
 
         def decide(failure: Failure) -> Sequel:
-            failures.append(failure)
-            sequels.append(self._sequel(live, failures))
+            assert key is not None
+            sequels.append(self._decider.decide(part, failure, key=key, sent_at=sent_at))
             return sequels[-1]
 
-        # One that an earlier process began may be at an upstream that its route no longer asks first.
-        is_ours = any(target.upstream.name == attempted.new.upstream for target in core.targets.get(live.model, ())[:1])
-        ended = await settle.settle(core, live, attempted, on_end=on_end, decide=decide if is_ours else None)
+        if key is not None and attempted.failure is None:
+            self.upstreams.succeeded(upstream, key, sent_at=sent_at)
+        ended = await settle.settle(
+            core,
+            live,
+            attempted,
+            on_end=on_end,
+            decide=None if key is None else decide,
+            cap=partial(self._exposure.cap, live.model, price_micros=live.list_micros),
+        )
         if isinstance(ended, Sequel):
             return ended.again_at
         for sequel in sequels:
-            if isinstance(sequel.decision, Retry):
-                # A cancel came first.
-                self._budget = self._budget.returned()
+            # A cancel came first.
+            self._decider.take_back(sequel, upstream)
         if ended is not None:
             on_end()
         return None
 
-    def _sequel(self, live: Live, failures: Sequence[Failure]) -> Sequel:
-        """Decide what follows the last of these failures, and take what it needs out of the budget."""
-        core, failure = self._core, failures[-1]
-        decided_at = core.clock.monotonic()
-        now = Circumstances(
-            remaining_s=live.deadline_at - decided_at,
-            expected_s=prior(live.tier, scale=core.settings.latency.scale).expected_s,
-            jitter=core.clock.random(),
-            budget_allows=self._budget.allows,
-        )
-        no_images = sum(each.kind is FailureKind.NO_IMAGE for each in failures)
-        tally = Tally.of(tuple(failures), no_images=no_images)
-        decision = decide_after_failure(failure, tally=tally, now=now, policy=self._policy)
-        if isinstance(decision, Retry):
-            self._budget = self._budget.spent()
-        return Sequel(decision=decision, decided_at=decided_at)
-
-    async def _place(self, live: Live, part: int, ticket: Ticket) -> bool:
-        """Wait for a place at the upstream, and have the request at hand; False: nothing is to be sent any more."""
-        clock = self._core.clock
+    async def _place(self, part: Part) -> bool:
+        """Wait for a place at an upstream, and have the request at hand; False: nothing is to be sent any more."""
+        clock, live, number = self._core.clock, part.live, part.number
+        may_go_elsewhere = len(live.course.entries) > 1
         while not live.is_stopped and clock.monotonic() < live.deadline_at:
-            if ticket.position is not None:
-                live.let_go(part)
-                await _sleep(live, live.deadline_at - clock.monotonic(), ticket)
+            insists = self._insists(part)
+            if part.ticket.is_waiting and not insists:
+                live.let_go(number)
+                left_s = live.deadline_at - clock.monotonic()
+                await _sleep(live, min(left_s, LOOK_S) if may_go_elsewhere else left_s, part.ticket)
+                if part.ticket.is_waiting and may_go_elsewhere and not live.is_stopped:
+                    self._look_elsewhere(part)
                 continue
-            live.parts_to_send.add(part)
+            if part.ticket.is_waiting:
+                part.ticket.leave()
+                self.queue.hold(part.ticket, self.upstreams.soonest_key(part.upstream))
+            elif not insists and not self.upstreams.is_ready(part.upstream):
+                # It has a place, and meanwhile somebody has found out that there is nothing to be had with it.
+                self._enter(part)
+                continue
+            live.parts_to_send.add(number)
             if live.request is not None:
                 return True
             try:
@@ -215,12 +278,49 @@ class Parts:
             except (StorageError, OSError) as exc:
                 emit("storage.failed", level="error", generation_id=live.id, message=str(exc), again_in_s=UNREAD_S)
                 # The place is for somebody who can be sent; this part comes again, if there is time left.
-                ticket.leave()
-                live.let_go(part)
+                part.ticket.leave()
+                live.let_go(number)
                 await _sleep(live, min(UNREAD_S, live.deadline_at - clock.monotonic()))
-                self.queue.enter(ticket)
-        live.let_go(part)
+                self.queue.enter(part.ticket)
+        live.let_go(number)
         return False
+
+    def _insists(self, part: Part) -> bool:
+        """Whether a part is sent though its upstream rests: it has not been sent yet, and waiting would end in nothing.
+
+        It costs nothing to be told so by the upstream, and its caller hears why, and when to come again, at once.
+        """
+        if part.tried or self.upstreams.is_ready(part.upstream):
+            return False
+        ready_at = self.upstreams.standings.ready[part.upstream]
+        return ready_at + self._decider.expected_s(part.candidate) > part.live.deadline_at
+
+    def _look_elsewhere(self, part: Part) -> None:
+        """Leave the line for an entry that has a place at once."""
+        live = part.live
+        choice = self.upstreams.choose(live.course, part.passes_over(), patience_s=self._decider.patience_s(live))
+        if isinstance(choice, Pick) and self.queue.free(live.course.entries[choice.at].upstream) != 0:
+            self._stand(part, choice.at)
+
+    def _enter(self, part: Part) -> None:
+        """Ask for a place: where it was decided, if that can be asked, else where it is chosen now."""
+        course, decided = part.live.course, part.goes_to
+        part.goes_to = None
+        if decided is not None and self.upstreams.is_ready(course.entries[decided].upstream):
+            self._stand(part, decided)
+            return
+        avoided = part.passes_over()
+        self._stand(part, self._choice(course, avoided, patience_s=self._decider.patience_s(part.live)))
+
+    def _stand(self, part: Part, at: int) -> None:
+        """Stand in line at an entry; where that is its upstream already, in its old place."""
+        live = part.live
+        if live.course.entries[at].upstream == part.upstream:
+            part.ticket.leave()
+            part.at = at
+        else:
+            part.move(self._ticket(live, part.number, at), at)
+        self.queue.enter(part.ticket)
 
     async def _read_request(self, live: Live) -> None:
         row = await self._core.store.read(get_generation, live.id)
@@ -231,18 +331,30 @@ class Parts:
             # It has ended meanwhile, and what is purged with its images is gone.
             live.stop()
 
-    async def _pause(self, live: Live, part: int, ticket: Ticket, until: float) -> None:
-        """Wait without a place, then ask for one again."""
-        ticket.leave()
-        live.let_go(part)
-        self._pausing += 1
-        try:
-            await faults.point("retry.before_pause")
-            await _sleep(live, until - self._core.clock.monotonic())
-            await faults.point("retry.after_pause")
-        finally:
-            self._pausing -= 1
-        self.queue.enter(ticket)
+    async def _pause(self, part: Part, until: float) -> None:
+        """Wait without a place, if there is a pause, then ask for one again."""
+        live = part.live
+        part.ticket.leave()
+        live.let_go(part.number)
+        after_s = until - self._core.clock.monotonic()
+        if after_s > 0.0:
+            self._pausing += 1
+            try:
+                await faults.point("retry.before_pause")
+                await _sleep(live, after_s)
+                await faults.point("retry.after_pause")
+            finally:
+                self._pausing -= 1
+        if not live.is_stopped:
+            # Else a place would be counted as a call that is never sent.
+            self._enter(part)
+
+
+def _place_of(resumed: Resumed) -> int | None:
+    """Find the entry of an attempt that goes on; None: its route does not name it any more."""
+    new = resumed.new
+    tier = resumed.live.tier if new.tier is None else Tier(new.tier)
+    return resumed.live.course.find(new.upstream, new.model, tier)
 
 
 async def _sleep(live: Live, after_s: float, ticket: Ticket | None = None) -> None:

@@ -19,7 +19,7 @@ from holdfast.engine.attempt import Resumed
 from holdfast.engine.core import Core, Earlier, Live
 from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
 from holdfast.engine.patience import patiently
-from holdfast.engine.resuming import is_resumable, lacks_images, resumed
+from holdfast.engine.resuming import is_resumable, lacks_images, resumed, tried_of
 from holdfast.engine.settle import About, Judged, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
@@ -28,13 +28,13 @@ from holdfast.log import emit
 from holdfast.policy.mishaps import LOST_WITH_ITS_GENERATION, LOST_WITH_THE_PROCESS, results_of_torn
 from holdfast.providers.conversation import Conversation, Done, Failed
 from holdfast.providers.http import Head
-from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call, is_polled
+from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
 from holdfast.store import spool
 from holdfast.store.attempts import get_attempt
 from holdfast.store.generations import get_generation, get_record, get_records, left_open, take_over
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 from holdfast.store.spool import Spooled
-from holdfast.types import Failure, Request
+from holdfast.types import Failure, Request, Tier
 from holdfast.wire.answers import Role
 
 T = TypeVar("T")
@@ -215,7 +215,7 @@ def _received_at(spooled: Spooled) -> str:
 def _judge_again(core: Core, row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> Judged:
     """Judge a recovered answer as its own conversation would have, where that can be made again."""
     # A conversation of many exchanges has no single answer that could be judged anew: its images say what they are.
-    is_single = bool(spooled.answer.images) and not is_polled(Provider(attempt.provider))
+    is_single = bool(spooled.answer.images) and attempt.upstream_handle is None
     conversation = _conversation_of(core, row, attempt) if is_single else None
     if conversation is None:
         return judge(*_roles_of(row, attempt, spooled), spooled.images)
@@ -241,7 +241,8 @@ def _conversation_of(core: Core, row: GenerationRow, attempt: AttemptRow) -> Con
         target.upstream,
         request,
         model=attempt.model,
-        key=target.key,
+        # Nothing is sent with it.
+        key=target.keys[0],
         idempotency_key=idempotency_key_of(row.id, part=attempt.part, drive=attempt.drive),
         timeout_s=1.0,
         n=min(wanted, images_per_call(target.upstream, stream=request.stream)),
@@ -307,17 +308,25 @@ async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] |
 
 
 def _earlier_of(core: Core, record: Record) -> dict[int, Earlier]:
-    """What was tried of the parts whose latest attempt failed for nothing and was to be followed by another."""
+    """What was tried of the parts whose latest attempt was to be followed by another."""
     earlier: dict[int, Earlier] = {}
     of_drive = [attempt for attempt in record.attempts if attempt.drive == record.generation.drive]
     for last in {attempt.part: attempt for attempt in of_drive}.values():
         if last.retry_at is not None:
-            failures = (attempt.failed for attempt in of_drive if attempt.part == last.part)
+            tried = (tried_of(record, attempt) for attempt in of_drive if attempt.part == last.part)
             earlier[last.part] = Earlier(
-                failures=tuple(failure for failure in failures if failure is not None),
+                tried=tuple(each for each in tried if each is not None),
                 again_at=core.monotonic_of(from_rfc3339(last.retry_at)),
+                to=_decided_on(last),
             )
     return earlier
+
+
+def _decided_on(last: AttemptRow) -> tuple[str, str, Tier] | None:
+    """Say where a part was to go on after its last attempt; None: an earlier version wrote none of it down."""
+    decision = {} if last.decision is None else msgspec.json.decode(last.decision)
+    to = decision.get("to")
+    return None if to is None else (to["upstream"], to["model"], Tier(to["size"]))
 
 
 async def give_up(core: Core, generation_id: str, drive: int | None = None) -> None:

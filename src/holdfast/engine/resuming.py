@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from holdfast.clock import from_rfc3339
 from holdfast.engine.attempt import Resumed
-from holdfast.engine.core import Core, Live, Target
+from holdfast.engine.core import Core, Live, Tried
+from holdfast.engine.course import Course, Target, alone
+from holdfast.engine.submit import course_of
+from holdfast.errors import RequestError
 from holdfast.generation import AttemptState, State
 from holdfast.money import times
 from holdfast.providers.registry import idempotency_key_of, images_per_call, is_polled
 from holdfast.store.records import AttemptRow, GenerationRow, NewAttempt, Record
 from holdfast.store.spool import Spooled
-from holdfast.types import Failure, Request
+from holdfast.types import Request, Tier
 
 
 def is_resumable(core: Core, row: GenerationRow, attempt: AttemptRow) -> bool:
@@ -56,19 +61,35 @@ def resumed(core: Core, record: Record, live: Live | None) -> tuple[Resumed, ...
                 live=live,
                 new=_new_of(core, live, attempt),
                 target=target,
+                key=_key_of(attempt, target),
                 request=request,
                 handle=attempt.upstream_handle,
                 is_open=not State(row.state).is_final,
-                failures=_failures_before(record, attempt),
+                tried=tried_before(record, attempt),
             )
         )
     return tuple(found)
 
 
-def _failures_before(record: Record, attempt: AttemptRow) -> tuple[Failure, ...]:
-    """What was tried of the same part before, for nothing."""
+def tried_before(record: Record, attempt: AttemptRow) -> tuple[Tried, ...]:
+    """Say what was tried of the same part before an attempt, oldest first."""
     before = (each for each in record.attempts if (each.part, each.drive) == (attempt.part, attempt.drive))
-    return tuple(each.failed for each in before if each.id != attempt.id and each.failed is not None)
+    return tuple(tried for each in before if each.id != attempt.id and (tried := tried_of(record, each)) is not None)
+
+
+def tried_of(record: Record, attempt: AttemptRow) -> Tried | None:
+    """Say how an attempt has failed; None: it has not."""
+    failure = attempt.failed
+    if failure is None:
+        return None
+    tier = Tier(attempt.tier or record.generation.tier)
+    return Tried(upstream=attempt.upstream, model=attempt.model, tier=tier, failure=failure)
+
+
+def _key_of(attempt: AttemptRow, target: Target) -> int:
+    """Find the key that an attempt was sent with; if its upstream has fewer now, or nobody noted it, the first."""
+    at = (attempt.key_number or 1) - 1
+    return at if at < len(target.keys) else 0
 
 
 def _target_of(core: Core, attempt: AttemptRow) -> Target | None:
@@ -77,12 +98,12 @@ def _target_of(core: Core, attempt: AttemptRow) -> Target | None:
         for target in targets:
             upstream = target.upstream
             if upstream.name == attempt.upstream and upstream.provider.value == attempt.provider:
-                return Target(upstream=upstream, model=attempt.model, key=target.key) if _polls(target) else None
+                return replace(target, model=attempt.model) if _polls(target) else None
     return None
 
 
 def _polls(target: Target) -> bool:
-    return is_polled(target.upstream.provider)
+    return is_polled(target.upstream)
 
 
 def _request_of(row: GenerationRow) -> Request | None:
@@ -105,12 +126,22 @@ def _live_of(core: Core, row: GenerationRow, request: Request, target: Target) -
         n=row.n,
         drive=row.drive,
         parts=row.parts,
+        course=_course_of(core, request, target),
         images_per_call=images_per_call(target.upstream, stream=request.stream),
         list_micros=row.list_micros,
+        purchases_max=request.purchases_max,
         accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
         hard_deadline=bool(row.hard_deadline),
     )
+
+
+def _course_of(core: Core, request: Request, target: Target) -> Course:
+    """Its route's, if there is one; else what it was sent to."""
+    try:
+        return course_of(core, request)
+    except RequestError:
+        return alone(target, request.geometry.tier)
 
 
 def _new_of(core: Core, live: Live, attempt: AttemptRow) -> NewAttempt:
@@ -124,7 +155,14 @@ def _new_of(core: Core, live: Live, attempt: AttemptRow) -> NewAttempt:
         provider=attempt.provider,
         model=attempt.model,
         idempotency_key=idempotency_key_of(attempt.generation_id, part=attempt.part, drive=attempt.drive),
-        estimated_micros=times(live.list_micros, live.images_of(attempt.part)),
+        estimated_micros=times(
+            live.list_micros if attempt.list_micros is None else attempt.list_micros, live.images_of(attempt.part)
+        ),
         owner=core.owner,
         sent_at=attempt.sent_at,
+        key_number=attempt.key_number,
+        route=attempt.route,
+        tier=attempt.tier,
+        list_micros=attempt.list_micros,
+        unit_micros=attempt.unit_micros,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,16 +15,17 @@ from holdfast.config import Provider
 from holdfast.engine.attempt import Attempted
 from holdfast.engine.core import Core, Live
 from holdfast.engine.patience import patiently
+from holdfast.engine.sequel import Decide, Sequel
 from holdfast.engine.watchers import Ended
 from holdfast.errors import is_disk_full
 from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy.costs import cost_micros
 from holdfast.policy.mishaps import NO_WHOLE_IMAGE, kept_back, reason_of
-from holdfast.policy.retry import Decision, Fallback, GiveUp, Retry, Wait
 from holdfast.store import records, spool
 from holdfast.store.attempts import end_attempt, get_attempt
 from holdfast.store.blobs import key_for
+from holdfast.store.exposure import Cap
 from holdfast.store.generations import get_generation
 from holdfast.store.records import AttemptEnd, AttemptRow, GenerationRow, NewAttempt, NewBlob
 from holdfast.store.spool import Spooled, SpooledImage
@@ -62,9 +63,9 @@ class About:
             key_id=live.key_id,
             upstream=new.upstream,
             model=new.model,
-            tier=live.tier.value,
+            tier=new.tier or live.tier.value,
             provider=Provider(new.provider),
-            list_micros=live.list_micros,
+            list_micros=live.list_micros if new.list_micros is None else new.list_micros,
             accepted_at=live.accepted_at,
         )
 
@@ -77,9 +78,9 @@ class About:
             key_id=row.key_id,
             upstream=attempt.upstream,
             model=attempt.model,
-            tier=row.tier,
+            tier=attempt.tier or row.tier,
             provider=Provider(attempt.provider),
-            list_micros=row.list_micros,
+            list_micros=row.list_micros if attempt.list_micros is None else attempt.list_micros,
             accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         )
 
@@ -109,50 +110,13 @@ def judge_failed(failure: Failure, images: Sequence[SpooledImage]) -> Judged:
     return Judged(results=(), drafts=tuple(image for image in images if image.is_whole), failure=failure)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sequel:
-    """What follows a failed attempt: decided before its commit, which writes it down."""
-
-    decision: Decision
-    decided_at: float
-    """Monotonic seconds."""
-
-    @property
-    def again_at(self) -> float | None:
-        """Monotonic seconds at which the same part is tried again; None: it has ended."""
-        return None if self.after_s is None else self.decided_at + self.after_s
-
-    @property
-    def after_s(self) -> float | None:
-        """Seconds until the same part is tried again; None: it has ended."""
-        match self.decision:
-            case Retry(after_s=after_s) | Wait(after_s=after_s):
-                return after_s
-            case Fallback() | GiveUp():
-                return None
-
-    def told(self) -> dict[str, Any]:
-        """What the log line says of it."""
-        match self.decision:
-            case Retry(after_s=after_s):
-                return {"follows": "retry", "after_s": round(after_s, 3)}
-            case Wait(after_s=after_s):
-                return {"follows": "wait", "after_s": round(after_s, 3)}
-            case Fallback():
-                return {"follows": "fallback"}
-            case GiveUp(reason=reason):
-                return {"follows": "give_up", "why": reason.value}
-
-
-Decide = Callable[[Failure], Sequel]
-
-
 async def settle(
     core: Core,
     live: Live,
     attempted: Attempted,
     on_end: Callable[[], None] | None = None,
     decide: Decide | None = None,
+    cap: Callable[[], Awaitable[Cap]] | None = None,
 ) -> GenerationRow | Sequel | None:
     """Settle what an attempt brought; return the generation if it has ended, or how its part goes on."""
     spooled = attempted.spooled
@@ -171,6 +135,7 @@ async def settle(
         received_at=attempted.received_at,
         on_end=on_end,
         decide=decide,
+        cap=cap,
     )
 
 
@@ -184,12 +149,13 @@ async def commit(
     received_at: str | None = None,
     on_end: Callable[[], None] | None = None,
     decide: Decide | None = None,
+    cap: Callable[[], Awaitable[Cap]] | None = None,
 ) -> GenerationRow | Sequel | None:
     """Move the files, make the settling commit, tell who waits, and empty the spool.
 
     `on_end` is called before anybody is told: whoever has his answer finds the place free that he had. `decide` says
-    what follows a failure; without it nothing does. Returned is the generation if it has ended, or the sequel if the
-    part goes on: a cancel may have come first.
+    what follows a failure; without it nothing does. `cap` limits what may be bought a second time. Returned is the
+    generation if it has ended, or the sequel if the part goes on: a cancel may have come first.
 
     An answer that the blob store does not take stays in the spool, and its attempt is told as unknown: the next start
     takes it in, and what was told as lost turns out a late success.
@@ -203,7 +169,8 @@ async def commit(
         judged, is_kept_back = Judged(results=(), drafts=(), failure=kept_back(exc)), True
     await faults.point("settle.after_blobs")
     answer = spooled.answer if spooled is not None and not is_kept_back else None
-    sequel = None if decide is None or judged.failure is None else decide(judged.failure)
+    # What our own disk did not take is here: bought again, it would not be taken either.
+    sequel = None if decide is None or judged.failure is None or is_kept_back else decide(judged.failure)
     end = AttemptEnd(
         attempt_id=about.attempt_id,
         at="",
@@ -215,8 +182,9 @@ async def commit(
         answer=answer.document if answer is not None and len(answer.document) <= spool.ANSWER_BYTES_MAX else None,
         received_at=received_at,
         cost_micros=None if judged.failure is not None else _cost(about, answer),
-        retry_at=_retry_at(core, sequel),
     )
+    if sequel is not None:
+        end = await _with_sequel(core, about, end, sequel, cap)
     await faults.point("settle.before_commit")
     ended: records.Ended = await patiently(
         # Each try tells its own hour: with the first one's, a generation would end before the images of parts that the
@@ -253,11 +221,21 @@ async def commit(
     return finished
 
 
-def _retry_at(core: Core, sequel: Sequel | None) -> str | None:
-    again_at = None if sequel is None else sequel.again_at
+async def _with_sequel(
+    core: Core, about: About, end: AttemptEnd, sequel: Sequel, cap: Callable[[], Awaitable[Cap]] | None
+) -> AttemptEnd:
+    """Write down what follows; what may have been paid for goes on under a cap only."""
+    assert end.failure is not None
+    again_at, decision = sequel.again_at, records.to_json(sequel.document())
     if again_at is None:
-        return None
-    return rfc3339(core.clock.now() + timedelta(seconds=again_at - core.clock.monotonic()))
+        return replace(end, decision=decision)
+    is_at_risk = end.failure.charge is Charge.UNKNOWN
+    return replace(
+        end,
+        decision=decision,
+        retry_at=rfc3339(core.clock.now() + timedelta(seconds=again_at - core.clock.monotonic())),
+        cap=await patiently(cap, about.generation_id) if is_at_risk and cap is not None else None,
+    )
 
 
 async def _goes_on(core: Core, about: About, end: AttemptEnd) -> bool:

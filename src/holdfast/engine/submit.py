@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import msgspec
 
 from holdfast.clock import from_rfc3339, rfc3339
-from holdfast.engine.core import Core, Live, Target
-from holdfast.errors import RequestError
+from holdfast.engine.core import Core, Live
+from holdfast.engine.course import Course
 from holdfast.generation import parts_for
 from holdfast.money import times, with_margin
 from holdfast.policy.deadlines import CALLER_S_MAX, generation_s
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import FAILURE_S, NO_CLAIM, TWIN_AFTER_S, Claim
 from holdfast.policy.prices import unit_price_micros
-from holdfast.providers.registry import images_per_call
 from holdfast.store.joining import Entering
 from holdfast.store.records import GenerationRow, NewGeneration, to_json
 from holdfast.types import Request
@@ -69,7 +68,7 @@ def entering_of(
 def live_of(core: Core, new: NewGeneration, submission: Submission) -> Live:
     """What the engine keeps of a generation that it has just accepted."""
     now, request = core.clock.monotonic(), submission.request
-    target = first_target(core, request.model)
+    course = course_of(core, request)
     return Live(
         id=new.id,
         key_id=new.key_id,
@@ -79,8 +78,10 @@ def live_of(core: Core, new: NewGeneration, submission: Submission) -> Live:
         n=new.n,
         drive=0,
         parts=new.parts,
-        images_per_call=images_per_call(target.upstream, stream=request.stream),
+        course=course,
+        images_per_call=course.images_per_call(stream=request.stream),
         list_micros=new.list_micros,
+        purchases_max=request.purchases_max,
         accepted_at=now,
         deadline_at=now + _deadline_s(core, submission),
         hard_deadline=new.hard_deadline,
@@ -97,6 +98,7 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
     """
     assert row.request is not None, "a request is purged with its images, never before its end"
     request = msgspec.json.decode(row.request, type=Request)
+    course = course_of(core, request, model=row.model)
     return Live(
         id=row.id,
         key_id=row.key_id,
@@ -106,8 +108,10 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
         n=row.n,
         drive=row.drive,
         parts=row.parts,
-        images_per_call=images_per_call(first_target(core, row.model).upstream, stream=request.stream),
+        course=course,
+        images_per_call=course.images_per_call(stream=request.stream),
         list_micros=row.list_micros,
+        purchases_max=request.purchases_max,
         accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
         hard_deadline=bool(row.hard_deadline),
@@ -115,16 +119,15 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
     )
 
 
-def first_target(core: Core, model: str) -> Target:
-    """The upstream that a route asks first.
+def course_of(core: Core, request: Request, *, model: str | None = None) -> Course:
+    """Say where a request may be sent; `model` where the record knows it by a name that the request has not.
 
     Raises:
         RequestError: The route is gone, as when settings changed between two starts.
     """
-    targets = core.targets.get(model)
-    if not targets:
-        raise RequestError(f"The model {model} is not served here.", code="model_not_found", status=404, param="model")
-    return targets[0]
+    if model is not None and model != request.model:
+        request = replace(request, model=model)
+    return core.courses.of(request, core.clock.now().date())
 
 
 def price(core: Core, submission: Submission) -> NewGeneration:
@@ -144,7 +147,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         today=now.date(),
     )
     unit = with_margin(list_micros, settings.money.margin)
-    per_call = images_per_call(first_target(core, request.model).upstream, stream=request.stream)
+    per_call = course_of(core, request).images_per_call(stream=request.stream)
     return NewGeneration(
         id=core.clock.new_id("gen"),
         key_id=submission.key_id,

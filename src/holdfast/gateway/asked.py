@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from holdfast.config import Flavor, Provider, Route, Settings, Upstream
+from holdfast.config import Flavor, Route, Settings, Upstream
 from holdfast.errors import RequestError
 from holdfast.policy import sizes
+from holdfast.providers.mapping import IGNORABLE
+from holdfast.providers.registry import mapping_of
 from holdfast.types import InputImage, Request, Surface, Tier
 from holdfast.wire.gemini import GenerateView
 from holdfast.wire.generations_request import GenerationsRequest
@@ -16,13 +18,6 @@ from holdfast.wire.openai import ImagesRequest
 DEFAULT_MODEL = "nano-banana-pro"
 INPUTS_MAX = 14
 """Reference images of one request; Gemini 3 Pro's limit, the smallest of the documented ones that all models bear."""
-
-# What each provider does nothing with; the caller is told in `Holdfast-Ignored`.
-_IGNORED_BY = {
-    Provider.GEMINI: ("quality", "output_format", "output_compression", "background", "moderation", "partial_images"),
-    Provider.OPENAI: (),
-    Provider.FAL: ("quality", "output_compression", "background", "moderation", "partial_images"),
-}
 
 
 # How the Gemini surface spells what `policy.sizes` may refuse.
@@ -120,7 +115,9 @@ def from_openai(
         size_default=route.size_default,
         flavor=upstream.flavor,
     )
-    ignored = [name for name in _IGNORED_BY[upstream.provider] if _is_stated(name, getattr(asked, name))]
+    mapping = mapping_of(upstream)
+    stated = [name for name in IGNORABLE if _is_stated(name, getattr(asked, name))]
+    ignored = [name for name in stated if mapping.ignores(name, getattr(asked, name))]
     return Asked(
         request=Request(
             surface=Surface.OPENAI,

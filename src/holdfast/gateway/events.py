@@ -15,6 +15,7 @@ import msgspec
 
 from holdfast.clock import Clock, from_rfc3339, rfc3339
 from holdfast.config import Settings
+from holdfast.engine.core import InLine
 from holdfast.engine.engine import Engine
 from holdfast.engine.watchers import PartialImage
 from holdfast.errors import RequestError
@@ -130,8 +131,8 @@ class EventStreams:
                 await self._show(call, beats, id_, wait.previews.popleft())
             # Read after following: what is committed in between wakes the wait that comes next.
             log = await self._log(id_, key_id)
-            at = self._engine.queue_position(id_)
-            for event in events_after(log, after, self._settings, queue_position=at):
+            in_line = self._engine.in_line(id_)
+            for event in events_after(log, after, self._settings, in_line=in_line):
                 # Whole, in one write: no beat comes between its lines.
                 await call.write(render_event(event))
                 after = event.sequence_number
@@ -181,7 +182,7 @@ def is_over(log: EventLog, after: int) -> bool:
 
 
 def events_after(
-    log: EventLog, after: int, settings: Settings, *, queue_position: int | None = None
+    log: EventLog, after: int, settings: Settings, *, in_line: InLine | None = None
 ) -> Iterator[EventResource]:
     """Tell the events of a log behind a number, each with how the generation stood then.
 
@@ -200,14 +201,16 @@ def events_after(
         if event.sequence_number <= after or event.type not in EVENT_TYPES:
             continue
         is_open = not State(status).is_final
+        stands = in_line if status == row.state == State.QUEUED and event is log.events[-1] else None
         yield EventResource(
             id=row.id,
             type=cast(EventType, f"generation.{event.type}"),
             status=status,
             sequence_number=event.sequence_number,
             at=event.at,
-            progress=progress_of(row, settings, from_rfc3339(event.at)) if is_open else None,
-            queue_position=queue_position if status == row.state == State.QUEUED and event is log.events[-1] else None,
+            progress=progress_of(row, settings, from_rfc3339(event.at), in_line=stands) if is_open else None,
+            queue_position=None if stands is None else stands.position,
+            estimated_start_s=None if stands is None else round(stands.estimate_s, 1),
             late=late,
             cancel_requested=cancel_requested,
         )

@@ -41,6 +41,7 @@ from holdfast.policy.hops import Hop, holds_by_redirects, hop_for
 from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, refusal, strictest, would_join
 from holdfast.policy.latency import prior
 from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
+from holdfast.policy.wishes import as_wished
 from holdfast.store.joining import Entered
 from holdfast.store.records import KeyRow, Record, Told
 from holdfast.types import Charge, Request, Tier, worst_charge
@@ -393,9 +394,9 @@ class Generator:
     async def _tell_status(self, call: Call, record: Record, held: Held) -> bool:
         """Answer with the generation as it stands: 202 while it is open, and where to ask for the rest."""
         is_open = not State(record.generation.state).is_final
-        at = self._engine.queue_position(held.generation_id)
+        in_line = self._engine.in_line(held.generation_id)
         links = self._links.at(held.base_url)
-        resource = resource_of(record, links, self._settings, self._clock, queue_position=at)
+        resource = resource_of(record, links, self._settings, self._clock, in_line=in_line)
         body = render_generation(resource)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *held.headers]
         if is_open:
@@ -479,7 +480,7 @@ def _submission(
     names_end_user = bool((end_user or "").strip() or (asked.request.end_user or "").strip())
     return Submission(
         key_id=key.id,
-        request=asked.request,
+        request=as_wished(asked.request, call.headers),
         asked_s=asked_timeout_s(call.headers),
         traceparent=call.headers.get("traceparent"),
         webhook=asked.webhook,

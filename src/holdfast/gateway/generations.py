@@ -12,6 +12,7 @@ import msgspec
 
 from holdfast.clock import Clock
 from holdfast.config import Settings
+from holdfast.engine.core import InLine
 from holdfast.engine.engine import Engine
 from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.answer import FilePieces
@@ -22,6 +23,7 @@ from holdfast.gateway.bodies import expired
 from holdfast.gateway.call import Call, Headers
 from holdfast.gateway.delivery import finish_and_confirm
 from holdfast.gateway.events import EventStreams
+from holdfast.gateway.heads import served_name
 from holdfast.gateway.links import LinkMaker, Links, image_path
 from holdfast.gateway.progress import progress_of
 from holdfast.gateway.waits import Waits
@@ -91,8 +93,8 @@ class Generations:
         await call.json(200, render_generation(self._resource(record, self._links.for_call(call))), applied)
 
     def _resource(self, record: Record, links: Links) -> GenerationResource:
-        at = self._engine.queue_position(record.generation.id)
-        return resource_of(record, links, self._settings, self._clock, queue_position=at)
+        in_line = self._engine.in_line(record.generation.id)
+        return resource_of(record, links, self._settings, self._clock, in_line=in_line)
 
     async def _awaited(self, call: Call, record: Record, wait_s: float) -> Record:
         """Wait for the end of a generation; a wish, so where too many wait already it is told as it stands."""
@@ -317,10 +319,11 @@ def shown_images(record: Record) -> tuple[BlobRow, ...]:
 
 
 def resource_of(
-    record: Record, links: Links, settings: Settings, clock: Clock, *, queue_position: int | None = None
+    record: Record, links: Links, settings: Settings, clock: Clock, *, in_line: InLine | None = None
 ) -> GenerationResource:
-    """Make the status resource; `queue_position` is of a part that waits for its place, whatever the others do."""
+    """Make the status resource; `in_line` is of a part that waits for its place, whatever the others do."""
     row = record.generation
+    stands = in_line if row.state == State.QUEUED else None
     told = row.told
     results = record.results
     images = [_image(record, links, index, blob) for index, blob in enumerate(shown_images(record))]
@@ -333,8 +336,9 @@ def resource_of(
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,
-        queue_position=queue_position if row.state == State.QUEUED else None,
-        progress=None if row.finished_at else progress_of(row, settings, clock.now()),
+        queue_position=None if stands is None else stands.position,
+        estimated_start_s=None if stands is None else round(stands.estimate_s, 1),
+        progress=None if row.finished_at else progress_of(row, settings, clock.now(), in_line=stands),
         paid=worst_charge(Charge(attempt.charge) for attempt in record.attempts).value,
         cost=Cost(
             held_micros=0 if row.finished_at else row.held_micros,
@@ -354,6 +358,7 @@ def resource_of(
             retryable=is_retryable(told.code, told.charge),
         ),
         partial_result=bool(row.partial_result),
+        served_by=served_name(record),
         late=bool(row.late),
         cancel_requested=bool(row.cancel_requested),
         metadata=None if row.metadata is None else msgspec.json.decode(row.metadata),

@@ -39,11 +39,17 @@ def visible(text: str) -> bytes:
 
 def served_by(record: Record) -> Headers:
     """Say which upstream made the image."""
+    name = served_name(record)
+    return [] if name is None else [(b"holdfast-served-by", visible(name))]
+
+
+def served_name(record: Record) -> str | None:
+    """Name the upstream that made the first image, and the model as it is called there; None: there is no image."""
     results = record.results
     if not results:
-        return []
+        return None
     attempt = record.attempt_of(results[0])
-    return [(b"holdfast-served-by", visible(f"{attempt.upstream}/{attempt.model}"))]
+    return f"{attempt.upstream}/{attempt.model}"
 
 
 def server_timing(record: Record, now: datetime) -> bytes:

@@ -41,6 +41,7 @@ _SECONDS: dict[str, Any] = {
     "type": "string",
     "pattern": r"^(?:3600|(?:[1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2})(?:\.[0-9]{1,9})?|0\.[0-9]{0,8}[1-9])$",
 }
+_PURCHASES: dict[str, Any] = {"type": "string", "pattern": "^[1-9]$"}
 _ASKS = [
     (
         "Prefer",
@@ -51,6 +52,12 @@ _ASKS = [
         "surface takes `heartbeat` and `hold` only.",
     ),
     ("Holdfast-Timeout", _SECONDS, "The whole budget in seconds, at most 3600."),
+    (
+        "Holdfast-Purchases",
+        _PURCHASES,
+        "Most upstream calls for one image that may be charged; the settings' limit is 2.",
+    ),
+    ("Holdfast-Degrade", {"const": "size"}, "A smaller size may be served when nothing else can."),
 ]
 _WEBHOOKS = [NewWebhook, WebhookResource, WebhookList, DeliveryResource, DeliveryList, WebhookPayload]
 _ALT_SSE = {"name": "alt", "in": "query", "required": True, "schema": {"const": "sse"}}

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from holdfast.clock import Clock, SystemClock, rfc3339
 from holdfast.config import Settings, upstream_keys
-from holdfast.engine.core import Core, Target
+from holdfast.engine.core import Core
+from holdfast.engine.course import Target, targets_of
 from holdfast.engine.engine import Engine
 from holdfast.engine.sweeper import Sweeper
 from holdfast.engine.webhooks import Deliverer
-from holdfast.errors import ConfigError
 from holdfast.gateway.app import App
 from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import Authenticator
@@ -100,30 +100,6 @@ async def serve(
             await _drain(gateway, settings, signals)
     emit("server.stopped")
     return 0
-
-
-def targets_of(settings: Settings, keys: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[Target, ...]]:
-    """Give each model its upstreams, with their credentials.
-
-    Raises:
-        ConfigError: There is no route, or an upstream without a credential.
-    """
-    if not settings.routes:
-        raise ConfigError(
-            "There is nothing to serve. Set GEMINI_API_KEY or OPENAI_API_KEY, or write [[upstreams]] and [[routes]] in "
-            "holdfast.toml (docs/reference/settings.md). `holdfast demo` needs neither.",
-            key="upstreams",
-        )
-    targets: dict[str, tuple[Target, ...]] = {}
-    for route in settings.routes:
-        chosen = [(settings.upstream(each.upstream), each.model) for each in route.upstreams]
-        for upstream, _ in chosen:
-            if not keys[upstream.name]:
-                raise ConfigError(f"The upstream {upstream.name!r} has no key: give it `keys`.", key="upstreams.keys")
-        targets[route.model] = tuple(
-            Target(upstream=upstream, model=model, key=keys[upstream.name][0]) for upstream, model in chosen
-        )
-    return targets
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 
 from holdfast.errors import RequestError
 from holdfast.types import Tier
@@ -12,6 +13,8 @@ EXPECTED_BYTES_MAX = {Tier.K1: 3_000_000, Tier.K2: 9_000_000, Tier.K4: 26_000_00
 """99 of 100 images are smaller; what an attempt in flight may still write."""
 RETRY_AFTER_S = 30.0
 RETRY_AFTER_FULL_DISK_S = 60.0
+RETRY_AFTER_FULL_LINE_S_MAX = 300.0
+"""Whoever is sent away may come back before a line is expected to have moved: estimates that reach far err."""
 
 
 class Obstacle(StrEnum):
@@ -57,8 +60,15 @@ def lasting_obstacle(load: Load, *, needed_bytes: int = 0) -> Obstacle | None:
     return Obstacle.STORAGE_LOW if load.room_bytes < needed_bytes else None
 
 
-def refusal(of: Obstacle, load: Load) -> RequestError:
-    """Tell the caller."""
+def refusal(of: Obstacle, load: Load, *, room_in_s: float = RETRY_AFTER_S) -> RequestError:
+    """Tell the caller.
+
+    Args:
+        of: What stands against it.
+        load: How much the gateway has taken on.
+        room_in_s: In how many seconds the line should have moved.
+    """
+    retry_after_s = RETRY_AFTER_S
     match of:
         case Obstacle.DRAINING:
             message = "This gateway is shutting down; try again."
@@ -66,9 +76,10 @@ def refusal(of: Obstacle, load: Load) -> RequestError:
             message = f"{load.open_generations} generations are open already (server.held_max)."
         case Obstacle.QUEUE_FULL:
             message = f"{load.waiting} calls wait for their upstream already (queue.waiting_max)."
+            retry_after_s = min(RETRY_AFTER_FULL_LINE_S_MAX, max(1.0, ceil(room_in_s)))
         case Obstacle.STORAGE_LOW:
             return storage_low()
-    return RequestError(message, code=of.value, status=503, retry_after_s=RETRY_AFTER_S)
+    return RequestError(message, code=of.value, status=503, retry_after_s=retry_after_s)
 
 
 def storage_low(trouble: str = "is too full to keep another image") -> RequestError:

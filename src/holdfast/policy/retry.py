@@ -4,9 +4,11 @@ The order of the questions is the policy:
 
 1. Did the upstream certainly charge? Then never buy again.
 2. May it have charged? Then only within the purchases that the operator accepts, and the exposure they allow.
-3. Is the credential at its limit? Then it rests; the generation goes to the next upstream, or waits. Not a retry.
-4. Otherwise the same upstream again, then the next one.
-5. Nothing begins that cannot end before the deadline.
+3. Is the credential at its limit, or of no use? Then it rests; another key of the upstream takes over, else the next
+   upstream, else it is waited for. Not a retry.
+4. Otherwise whoever can be asked sooner: the next upstream, which needs no pause, or the same one after its pause.
+   Another model than the one that was asked for comes in only where the pause is longer than its caller's patience.
+5. Nothing begins that cannot end before the deadline, by what is expected of the upstream that it would be sent to.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ class GiveUpReason(StrEnum):
     SENDS_SPENT = "sends_spent"
     DEADLINE_TOO_CLOSE = "deadline_too_close"
     NO_OTHER_UPSTREAM = "no_other_upstream"
+    CANCELLED = "cancelled"
+    """Its owner wanted it no longer, or it had ended otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fallback:
-    """The next upstream of the route, at once."""
+    """Another upstream of the route; which one is `policy.routing`'s choice."""
+
+    after_s: float = 0.0
+    """Until it can be asked; 0: at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +97,10 @@ class Tally:
     """What one part of a generation has used so far, the failed attempt included."""
 
     sends: int
-    """Requests sent upstream."""
+    """Requests sent upstream, to whichever."""
     counted: int
-    """Those whose failure counts against `attempts_max`: see `FailureRow.is_counted`."""
+    """Those at the upstream that just failed whose failure counts against `attempts_max`: see `FailureRow.is_counted`.
+    Each upstream is given its own attempts; what bounds the walk along a long route is `sends_max`."""
     purchases: int
     """Those that were or may have been charged."""
     no_images: int = 0
@@ -104,11 +112,17 @@ class Tally:
         assert 0 <= self.purchases <= self.sends
 
     @classmethod
-    def of(cls, failures: tuple[Failure, ...], *, no_images: int = 0) -> Tally:
-        """Count the failures of a part, the newest included; at least one."""
+    def of(cls, failures: tuple[Failure, ...], *, here: tuple[Failure, ...] | None = None, no_images: int = 0) -> Tally:
+        """Count the failures of a part, the newest included; at least one.
+
+        Args:
+            failures: All of them.
+            here: Those at the upstream that just failed; None: all were there.
+            no_images: Of those, answers without an image.
+        """
         return cls(
             sends=len(failures),
-            counted=sum(REACTIONS[failure.kind].is_counted for failure in failures),
+            counted=sum(REACTIONS[failure.kind].is_counted for failure in (failures if here is None else here)),
             purchases=sum(failure.charge is not Charge.NO for failure in failures),
             no_images=no_images,
         )
@@ -121,19 +135,38 @@ class Circumstances:
     remaining_s: float
     """Seconds left before the generation's deadline; negative once it has passed."""
     expected_s: float
-    """Seconds the next attempt should take at this image size."""
+    """Seconds the next attempt should take at this image size, at the same upstream."""
     jitter: float
     """Uniform sample in [0, 1), drawn by the caller."""
-    has_next: bool = False
-    """Whether the route has an upstream that was not yet given up for this part."""
+    next_after_s: float | None = None
+    """Seconds until another entry of the route can be asked; 0: at once, None: there is none that this part may still
+    be sent to."""
+    next_expected_s: float | None = None
+    """Seconds that the attempt should take there; None: as long as here."""
+    next_is_lesser: bool = False
+    """Whether that is another model than the one that was asked for, or a smaller size."""
+    patience_s: float = 0.0
+    """How long the model that was asked for is waited for before another one is taken."""
+    rest_s: float | None = None
+    """Seconds until this upstream can be asked again, by its keys and its circuit; 0: at once, with another key. None:
+    nothing keeps it but the pause."""
     budget_allows: bool = True
-    """Whether the process's retry budget has a token: repeats stay a tenth of the traffic."""
+    """Whether the upstream's retry budget has a token: repeats stay a tenth of its traffic."""
     exposure_allows: bool = True
     """Whether one more price fits under the route's daily cap of possible double payment."""
 
     def __post_init__(self) -> None:
         assert 0.0 <= self.jitter < 1.0
         assert self.expected_s >= 0.0
+        assert self.next_after_s is None or self.next_after_s >= 0.0
+
+    def prefers_next(self, here_after_s: float) -> bool:
+        """Say whether the next upstream is better than this one, which can be asked again after so many seconds."""
+        if self.next_after_s is None:
+            return False
+        if self.next_is_lesser and here_after_s <= self.patience_s:
+            return False
+        return self.next_after_s <= here_after_s
 
 
 RETRYABLE = frozenset(
@@ -214,7 +247,9 @@ def decide_after_failure(failure: Failure, *, tally: Tally, now: Circumstances, 
     match reaction:
         case Reaction.COOL:
             return _rest(failure, tally, now, policy)
-        case Reaction.NEXT | Reaction.FETCH_AGAIN:
+        case Reaction.NEXT:
+            return _other_key(now, otherwise=GiveUpReason.NO_OTHER_UPSTREAM)
+        case Reaction.FETCH_AGAIN:
             return _elsewhere(now, otherwise=GiveUpReason.NO_OTHER_UPSTREAM)
         case Reaction.RETRY | Reaction.ONCE | Reaction.BUY_AGAIN:
             return _again_or_elsewhere(failure, tally, now, policy)
@@ -237,19 +272,32 @@ def _cannot_buy(failure: Failure, tally: Tally, now: Circumstances, policy: Retr
 
 
 def _elsewhere(now: Circumstances, *, otherwise: GiveUpReason) -> Decision:
-    if not now.has_next:
+    if now.next_after_s is None:
         return GiveUp(reason=otherwise)
-    if now.expected_s > now.remaining_s:
+    expected_s = now.expected_s if now.next_expected_s is None else now.next_expected_s
+    if now.next_after_s + expected_s > now.remaining_s:
         return GiveUp(reason=GiveUpReason.DEADLINE_TOO_CLOSE)
-    return Fallback()
+    return Fallback(after_s=now.next_after_s)
+
+
+def _other_key(now: Circumstances, *, otherwise: GiveUpReason) -> Decision:
+    """A key is of no use: another one of the upstream, which costs nobody a pause, or another upstream."""
+    if now.rest_s == 0.0 and now.expected_s <= now.remaining_s:
+        return Wait(after_s=0.0)
+    return _elsewhere(now, otherwise=otherwise)
 
 
 def _rest(failure: Failure, tally: Tally, now: Circumstances, policy: RetryPolicy) -> Decision:
-    if now.has_next:
-        return _elsewhere(now, otherwise=GiveUpReason.NO_OTHER_UPSTREAM)
     after_s = pause_s(failure, attempt=tally.sends, jitter=now.jitter, policy=policy)
+    if now.rest_s is not None:
+        # A limit is one key's: what counts is when the first of them is ready. An overload is the upstream's.
+        after_s = now.rest_s if failure.kind is FailureKind.RATE_LIMITED else max(after_s, now.rest_s)
+    if after_s > 0.0 and now.prefers_next(after_s):
+        elsewhere = _elsewhere(now, otherwise=GiveUpReason.NO_OTHER_UPSTREAM)
+        if isinstance(elsewhere, Fallback):
+            return elsewhere
     if after_s + now.expected_s > now.remaining_s:
-        return GiveUp(reason=GiveUpReason.DEADLINE_TOO_CLOSE)
+        return _elsewhere(now, otherwise=GiveUpReason.DEADLINE_TOO_CLOSE)
     return Wait(after_s=after_s)
 
 
@@ -257,9 +305,9 @@ def _again_or_elsewhere(failure: Failure, tally: Tally, now: Circumstances, poli
     if not now.budget_allows:
         return _elsewhere(now, otherwise=GiveUpReason.BUDGET_SPENT)
     if tally.counted >= policy.attempts_max:
-        # The limit is the part's, not the upstream's: it also ends a walk along a long route.
-        return GiveUp(reason=GiveUpReason.ATTEMPTS_SPENT)
-    if failure.kind is FailureKind.NO_IMAGE and tally.no_images > 1:
+        return _elsewhere(now, otherwise=GiveUpReason.ATTEMPTS_SPENT)
+    is_empty = failure.kind is FailureKind.NO_IMAGE
+    if is_empty and tally.no_images > 1:
         return _elsewhere(now, otherwise=GiveUpReason.ATTEMPTS_SPENT)
     again = decide_retry(
         failure,
@@ -269,5 +317,15 @@ def _again_or_elsewhere(failure: Failure, tally: Tally, now: Circumstances, poli
         jitter=now.jitter,
         policy=policy,
     )
-    # Too late for a pause may still be early enough for another upstream, which needs none.
-    return again if isinstance(again, Retry) else _elsewhere(now, otherwise=again.reason)
+    if isinstance(again, Retry) and now.rest_s is not None and now.rest_s > again.after_s:
+        again = Retry(after_s=now.rest_s)
+        if now.rest_s + now.expected_s > now.remaining_s:
+            return _elsewhere(now, otherwise=GiveUpReason.DEADLINE_TOO_CLOSE)
+    if isinstance(again, GiveUp):
+        # Too late for a pause may still be early enough for another upstream, which needs none.
+        return _elsewhere(now, otherwise=again.reason)
+    if not is_empty and now.prefers_next(again.after_s):
+        elsewhere = _elsewhere(now, otherwise=GiveUpReason.NO_OTHER_UPSTREAM)
+        # One that is too slow for the time that is left does not keep this one from being asked again.
+        return elsewhere if isinstance(elsewhere, Fallback) else again
+    return again

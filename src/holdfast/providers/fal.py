@@ -18,6 +18,7 @@ from enum import Enum, auto
 from math import ceil
 from typing import assert_never
 
+from holdfast.config import Provider
 from holdfast.policy.addresses import AddressRules
 from holdfast.providers.conversation import Done, Failed, Fetch, Keep, Send, Step, Wait, malformed, named
 from holdfast.providers.error_answers import failure_of, retry_after_s
@@ -25,6 +26,7 @@ from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.fal_errors import error_of, meaning_of
 from holdfast.providers.fal_urls import Urls
 from holdfast.providers.http import Head, HttpRequest
+from holdfast.providers.mapping import AT_THE_END, Mapping
 from holdfast.types import Charge, Failure, FailureKind, Phase, Request
 from holdfast.wire.answers import Answer, AnswerImage, Reader, Role
 from holdfast.wire.errors import WireError
@@ -48,6 +50,20 @@ from holdfast.wire.template import Template
 
 IMAGES_PER_CALL = 4
 """`num_images` is at most this."""
+MAPPING = Mapping(
+    provider=Provider.FAL,
+    title="fal queue",
+    call="POST /{model}, or /{model}/edit with reference images",
+    fields={
+        "prompt": "`prompt`",
+        "size": "`resolution`; left out for the first nano-banana, which draws one size",
+        "aspect_ratio": "`aspect_ratio`",
+        "n": "`num_images`, up to 4",
+        "images": "`image_urls[]`, as data URIs",
+        "output_format": "`output_format`",
+        "stream": AT_THE_END,
+    },
+)
 POLL_S_FIRST = 0.5
 POLL_S_MAX = 5.0
 """A picture takes 10 s to minutes: this adds a few per cent. The vendor's own clients ask 2 to 10 times a second."""

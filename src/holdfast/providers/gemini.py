@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
+from holdfast.config import Provider
 from holdfast.providers.conversation import Done, Failed, Send, Step, named
 from holdfast.providers.error_answers import failure_of
 from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.http import Head, HttpRequest
+from holdfast.providers.mapping import ONE_BY_ONE, Mapping
 from holdfast.types import Charge, Failure, FailureKind, Phase, Request
 from holdfast.wire.answers import Answer, Reader, Role
 from holdfast.wire.gemini import GenerateReader, GenerateStreamReader, decode_error, encode_generate_request
@@ -26,10 +28,24 @@ if TYPE_CHECKING:
 IMAGES_PER_CALL = 1
 """`candidateCount` is not honoured by image models."""
 
+MAPPING = Mapping(
+    provider=Provider.GEMINI,
+    title="Gemini API, `generateContent`",
+    call="POST /v1beta/models/{model}:generateContent",
+    fields={
+        "prompt": "`contents[].parts[].text`",
+        "size": "`generationConfig.imageConfig.imageSize`; left out for gemini-2.5-flash-image, which refuses it",
+        "aspect_ratio": "`generationConfig.imageConfig.aspectRatio`",
+        "n": ONE_BY_ONE,
+        "images": "`contents[].parts[].inlineData`",
+        "stream": "`:streamGenerateContent?alt=sse`",
+    },
+)
+
 _VERSIONS = ("/v1", "/v1beta", "/v1beta1", "/v1alpha")
 _DEFAULT_VERSION = "/v1beta"
 """Served by Google and by every relay; `v1` is not."""
-_REFUSED_FINISHES = frozenset(
+REFUSED_FINISHES = frozenset(
     {
         "IMAGE_SAFETY",
         "IMAGE_PROHIBITED_CONTENT",
@@ -42,6 +58,17 @@ _REFUSED_FINISHES = frozenset(
         "MODEL_ARMOR",
     }
 )
+
+
+def versioned_url(base_url: str) -> str:
+    """Give the address that paths are appended to."""
+    base_url = base_url.rstrip("/")
+    return base_url if base_url.endswith(_VERSIONS) else base_url + _DEFAULT_VERSION
+
+
+def draws_one_size(model: str) -> bool:
+    """Whether a model refuses to be told a size."""
+    return model.startswith("gemini-2.5-flash-image")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +99,7 @@ class GeminiConversation:
         return Send(
             request=HttpRequest(
                 method="POST",
-                url=f"{self._versioned_url()}/models/{self.model}:{method}",
+                url=f"{versioned_url(self.base_url)}/models/{self.model}:{method}",
                 headers=(
                     ("x-goog-api-key", self.key),
                     ("Content-Type", "application/json"),
@@ -80,9 +107,7 @@ class GeminiConversation:
                     ("X-Server-Timeout", str(ceil(self.timeout_s))),
                     ("Idempotency-Key", self.idempotency_key),
                 ),
-                body=encode_generate_request(
-                    self.request, states_image_size=not self.model.startswith("gemini-2.5-flash-image")
-                ),
+                body=encode_generate_request(self.request, states_image_size=not draws_one_size(self.model)),
             )
         )
 
@@ -109,10 +134,6 @@ class GeminiConversation:
         """A call that broke is over; whether another one is made is not decided here."""
         return Failed(failure=named(failure, upstream=self.upstream, base_url=self.base_url))
 
-    def _versioned_url(self) -> str:
-        base_url = self.base_url.rstrip("/")
-        return base_url if base_url.endswith(_VERSIONS) else base_url + _DEFAULT_VERSION
-
     def _failure(self, head: Head, error: UpstreamError) -> Failure:
         secrets = (self.key, self.request.prompt)
         return failure_of(head, error, upstream=self.upstream, is_relay=self.is_relay, secrets=secrets)
@@ -123,7 +144,7 @@ class GeminiConversation:
         refused = Charge.YES if self.is_relay else Charge.NO
         if answer.block_reason is not None:
             kind, charge, what = FailureKind.REFUSED_INPUT, refused, "refused the prompt"
-        elif answer.finish_reason in _REFUSED_FINISHES:
+        elif answer.finish_reason in REFUSED_FINISHES:
             kind, charge, what = FailureKind.REFUSED_OUTPUT, refused, "refused to show the image it made"
         elif answer.finish_reason is None and head.is_event_stream:
             kind, charge, what = FailureKind.LOST_REPLY, Charge.UNKNOWN, "ended its stream without a finishReason"

@@ -11,11 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from holdfast.config import Provider
 from holdfast.policy.sizes import to_openai
 from holdfast.providers.conversation import Done, Failed, Send, Step, named
 from holdfast.providers.error_answers import failure_of
 from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.http import Head, HttpRequest
+from holdfast.providers.mapping import Mapping
 from holdfast.types import Charge, Failure, FailureKind, Phase, Request
 from holdfast.wire.answers import Answer, Reader, Role
 from holdfast.wire.openai import ImagesReader, ImagesStreamReader, decode_error, encode_images_request
@@ -25,6 +27,26 @@ if TYPE_CHECKING:
     from holdfast.wire.answers import UpstreamError
 
 IMAGES_PER_CALL = 10
+MAPPING = Mapping(
+    provider=Provider.OPENAI,
+    title="OpenAI Images API, and whatever is shaped like it",
+    call="POST /v1/images/generations, or /v1/images/edits with reference images",
+    fields={
+        "prompt": "`prompt`",
+        "size": "`size`, the nearest that the API takes; to a relay as the caller wrote it",
+        "aspect_ratio": "`size`",
+        "n": "`n`, up to 10; to a relay, and in streams, one call for each image",
+        "images": "`images[].image_url`, as data URLs",
+        "quality": "`quality`",
+        "output_format": "`output_format`",
+        "output_compression": "`output_compression`",
+        "background": "`background`",
+        "moderation": "`moderation`",
+        "stream": "`stream`",
+        "partial_images": "`partial_images`, in a stream",
+        "user": "`user`",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

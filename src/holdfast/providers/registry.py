@@ -8,13 +8,33 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
-from holdfast.providers import fal, gemini, openai
+from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamStream
+from holdfast.policy.latency import prior
+from holdfast.providers import fal, gemini, gemini_interactions, openai, openai_responses
+from holdfast.providers.background import BackgroundApi, BackgroundConversation
 from holdfast.providers.conversation import Conversation
 from holdfast.providers.fal import FalConversation
 from holdfast.providers.gemini import GeminiConversation
+from holdfast.providers.gemini_interactions import GeminiInteractions
+from holdfast.providers.mapping import Mapping
 from holdfast.providers.openai import OpenAIConversation
+from holdfast.providers.openai_responses import OpenAIResponses
 from holdfast.types import Request
+
+MAPPINGS: tuple[Mapping, ...] = (
+    gemini.MAPPING,
+    gemini_interactions.MAPPING,
+    openai.MAPPING,
+    openai_responses.MAPPING,
+    fal.MAPPING,
+)
+"""Every door, in the order of the page that is made of them."""
+_IN_BACKGROUND = (UpstreamApi.RESPONSES, UpstreamApi.INTERACTIONS)
+
+
+def mapping_of(upstream: Upstream) -> Mapping:
+    """Give what an upstream does with each wish of a caller."""
+    return next(each for each in MAPPINGS if (each.provider, each.api) == (upstream.provider, upstream.api))
 
 
 def images_per_call(upstream: Upstream, *, stream: bool = False) -> int:
@@ -22,6 +42,10 @@ def images_per_call(upstream: Upstream, *, stream: bool = False) -> int:
 
     Several images in one stream are undocumented, and relays ignore `n` as often as not: one by one there.
     """
+    if upstream.api is UpstreamApi.RESPONSES:
+        return openai_responses.IMAGES_PER_CALL
+    if upstream.api is UpstreamApi.INTERACTIONS:
+        return gemini_interactions.IMAGES_PER_CALL
     match upstream.provider:
         case Provider.GEMINI:
             return gemini.IMAGES_PER_CALL
@@ -34,9 +58,9 @@ def images_per_call(upstream: Upstream, *, stream: bool = False) -> int:
             assert_never(upstream.provider)
 
 
-def is_polled(provider: Provider) -> bool:
-    """Say whether a provider gives a handle for what was sent, with which any process can go on."""
-    return provider is Provider.FAL
+def is_polled(upstream: Upstream) -> bool:
+    """Say whether an upstream gives a handle for what was sent, with which any process can go on."""
+    return upstream.provider is Provider.FAL or upstream.api in _IN_BACKGROUND
 
 
 def streams(upstream: Upstream, *, stream: bool) -> bool:
@@ -74,6 +98,7 @@ def conversation_for(
     n: int = 1,
     image_bytes_max: int = 64 << 20,
     handle: str | None = None,
+    expected_s: float | None = None,
 ) -> Conversation:
     """Make the conversation of one attempt.
 
@@ -87,11 +112,21 @@ def conversation_for(
         n: Images to ask for, at most `images_per_call`.
         image_bytes_max: Largest image taken of the answer.
         handle: What an upstream that is polled has named the request, which is then not sent again.
+        expected_s: Seconds after which half of such images are there, which paces questions; None: the published ones.
     """
-    assert handle is None or is_polled(upstream.provider), "only a provider that is polled has handles"
+    assert handle is None or is_polled(upstream), "only a provider that is polled has handles"
     assert 1 <= n <= images_per_call(upstream, stream=request.stream)
     stream = streams(upstream, stream=request.stream)
     is_relay = upstream.flavor is Flavor.RELAY
+    if upstream.api in _IN_BACKGROUND:
+        return BackgroundConversation(
+            upstream=upstream.name,
+            base_url=upstream.base_url,
+            api=_background_api(upstream, request, model, key, idempotency_key, timeout_s, image_bytes_max),
+            idempotency_key=idempotency_key,
+            expected_s=prior(request.geometry.tier).expected_s if expected_s is None else expected_s,
+            handle=handle,
+        )
     match upstream.provider:
         case Provider.GEMINI:
             return GeminiConversation(
@@ -134,3 +169,39 @@ def conversation_for(
             )
         case _:
             assert_never(upstream.provider)
+
+
+def _background_api(
+    upstream: Upstream,
+    request: Request,
+    model: str,
+    key: str,
+    idempotency_key: str,
+    timeout_s: float,
+    image_bytes_max: int,
+) -> BackgroundApi:
+    """Make what a background conversation speaks."""
+    is_relay = upstream.flavor is Flavor.RELAY
+    if upstream.api is UpstreamApi.RESPONSES:
+        return OpenAIResponses(
+            upstream=upstream.name,
+            base_url=upstream.base_url,
+            outer_model=upstream.outer_model,
+            model=model,
+            key=key,
+            request=request,
+            idempotency_key=idempotency_key,
+            is_relay=is_relay,
+            image_bytes_max=image_bytes_max,
+        )
+    return GeminiInteractions(
+        upstream=upstream.name,
+        base_url=upstream.base_url,
+        model=model,
+        key=key,
+        request=request,
+        idempotency_key=idempotency_key,
+        timeout_s=timeout_s,
+        is_relay=is_relay,
+        image_bytes_max=image_bytes_max,
+    )

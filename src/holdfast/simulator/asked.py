@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from holdfast.config import Flavor
+from holdfast.config import Flavor, UpstreamApi
 from holdfast.errors import RequestError
 from holdfast.policy.sizes import geometry_of, resolve
 from holdfast.types import Geometry, Surface, Tier
@@ -21,7 +21,9 @@ from holdfast.wire.fal import FAL_REQUEST_IMAGE, decode_input
 from holdfast.wire.fields import document_of, mapping_of, request_error_of
 from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE, decode_generate_request
 from holdfast.wire.image import ImageProbe
+from holdfast.wire.interactions_request import INTERACTION_REQUEST_IMAGE, decode_interaction
 from holdfast.wire.openai import decode_images_request
+from holdfast.wire.responses_request import RESPONSE_REQUEST_IMAGE, decode_response_request
 from holdfast.wire.scan import ImageBegan, ImageBytes, ImageEnded, JsonReader
 
 SCRIPT_BYTES_MAX = 1 << 20
@@ -33,6 +35,8 @@ _MODEL = re.compile(r"/(v1|v1beta)/models(?:/([^/:]+))?")
 _APP = r"(?:fal-ai|bytedance|google|openai)/[A-Za-z0-9_.-]+"
 _SUBMIT = re.compile(rf"/({_APP}(?:/(?!requests(?:/|$))[A-Za-z0-9_.-]+)*)")
 _QUEUED = re.compile(rf"/({_APP})/requests/([A-Za-z0-9_-]+)(/status|/cancel)?")
+_RESPONSES = re.compile(r"/v1/responses(?:/([A-Za-z0-9_.=-]+)(/cancel)?)?")
+_INTERACTIONS = re.compile(r"/(?:v1|v1beta)/interactions(?:/([A-Za-z0-9_.=-]+)(/cancel)?)?")
 _FILE = re.compile(r"/_sim/files/([A-Za-z0-9_-]+)/(\d{1,3})\.(?:png|jpeg)")
 _PIXELS = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 _EDGE_PX_MAX = 6400
@@ -104,6 +108,8 @@ class Route:
     """Of a request in its queue."""
     picture: int = 0
     """Of its result."""
+    api: UpstreamApi = UpstreamApi.AUTO
+    """One that works in the background, if any."""
 
 
 def route_of(head: Head) -> Route:
@@ -125,7 +131,7 @@ def route_of(head: Head) -> Route:
     if path in fixed:
         wanted, kind = fixed[path]
         return Route(kind=kind if method == wanted else Kind.NOT_ALLOWED)
-    if (queued := _queue_route(path, method)) is not None:
+    if (queued := _queue_route(path, method) or _background_route(path, method)) is not None:
         return queued
     if match := _MODEL.fullmatch(path):
         # GET /v1/models is both dialects': the credential tells.
@@ -153,6 +159,19 @@ def _queue_route(path: str, method: str) -> Route | None:
     return None
 
 
+def _background_route(path: str, method: str) -> Route | None:
+    for pattern, surface, api in (
+        (_RESPONSES, Surface.OPENAI, UpstreamApi.RESPONSES),
+        (_INTERACTIONS, Surface.GEMINI, UpstreamApi.INTERACTIONS),
+    ):
+        if match := pattern.fullmatch(path):
+            wanted, kind = ("GET", Kind.STATUS) if match[1] and not match[2] else ("POST", Kind.CANCEL)
+            kind = kind if match[1] else Kind.SUBMIT
+            kind = kind if method == wanted else Kind.NOT_ALLOWED
+            return Route(kind=kind, surface=surface, request_id=match[1], api=api)
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What is to be drawn."""
@@ -176,6 +195,10 @@ class Asked:
     """Asked of fal's queue."""
     is_inline: bool = False
     """Pictures go into the result, instead of links (`sync_mode`)."""
+    api: UpstreamApi = UpstreamApi.AUTO
+    """One that works in the background, if any."""
+    outer_model: str | None = None
+    """The text model that calls the image tool."""
 
 
 class Reading:
@@ -184,9 +207,7 @@ class Reading:
     def __init__(self, route: Route) -> None:
         assert route.kind.makes_images
         self._route = route
-        self._json = JsonReader(
-            _image_paths(route.kind), image_bytes_max=INPUT_IMAGE_BYTES_MAX, images_max=INPUT_IMAGES_MAX
-        )
+        self._json = JsonReader(_image_paths(route), image_bytes_max=INPUT_IMAGE_BYTES_MAX, images_max=INPUT_IMAGES_MAX)
         self._probe = ImageProbe()
         self._last_px: tuple[int, int] | None = None
         self._inputs = 0
@@ -230,6 +251,8 @@ class Reading:
             raise request_error_of(exc) from exc
         if self._route.is_queue:
             return self._fal(skeleton)
+        if self._route.api is not UpstreamApi.AUTO:
+            return self._background(skeleton)
         if self._route.surface is Surface.GEMINI:
             return self._gemini(skeleton)
         return self._openai(skeleton)
@@ -253,6 +276,42 @@ class Reading:
             is_edit=is_edit,
             is_queued=True,
             is_inline=read.sync_mode,
+        )
+
+    def _background(self, skeleton: bytes) -> Asked:
+        try:
+            is_responses = self._route.api is UpstreamApi.RESPONSES
+            return self._response(skeleton) if is_responses else self._interaction(skeleton)
+        except WireError as exc:
+            raise request_error_of(exc) from exc
+
+    def _response(self, skeleton: bytes) -> Asked:
+        read = decode_response_request(skeleton)
+        return Asked(
+            surface=Surface.OPENAI,
+            model=read.model,
+            prompt=read.prompt,
+            geometry=_openai_geometry(read.model, read.size, None, self._last_px),
+            format="jpeg" if read.output_format == "jpeg" else "png",
+            quality=read.quality,
+            background=read.background,
+            inputs=self._inputs,
+            is_edit=self._inputs > 0,
+            api=UpstreamApi.RESPONSES,
+            outer_model=read.outer_model,
+        )
+
+    def _interaction(self, skeleton: bytes) -> Asked:
+        read = decode_interaction(skeleton)
+        return Asked(
+            surface=Surface.GEMINI,
+            model=read.model,
+            prompt=read.prompt,
+            geometry=resolve(read.image_size, aspect_ratio=read.aspect_ratio, last_input_px=self._last_px),
+            format="jpeg" if read.mime_type == "image/jpeg" else "png",
+            inputs=self._inputs,
+            is_edit=self._inputs > 0,
+            api=UpstreamApi.INTERACTIONS,
         )
 
     def _gemini(self, skeleton: bytes) -> Asked:
@@ -311,8 +370,12 @@ def is_vendors(model: str) -> bool:
     return model.startswith(("gpt-image", "chatgpt-image"))
 
 
-def _image_paths(kind: Kind) -> Callable[[tuple[str, ...]], bool]:
-    match kind:
+def _image_paths(route: Route) -> Callable[[tuple[str, ...]], bool]:
+    if route.api is UpstreamApi.RESPONSES:
+        return RESPONSE_REQUEST_IMAGE
+    if route.api is UpstreamApi.INTERACTIONS:
+        return INTERACTION_REQUEST_IMAGE
+    match route.kind:
         case Kind.GENERATE:
             return GEMINI_REQUEST_IMAGE
         case Kind.SUBMIT:

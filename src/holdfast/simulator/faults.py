@@ -17,7 +17,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Any
 
-from holdfast.config.parse import nearest
+from holdfast.config.words import nearest
 from holdfast.errors import RequestError
 from holdfast.types import Tier
 
@@ -82,7 +82,7 @@ class Fault(StrEnum):
     """* A PNG that is called a JPEG, or the other way round."""
     OTHER_SIZE = "other_size"
     """* A picture of other pixels than asked for."""
-    # What a queue says while it is asked (fal); nothing to the others.
+    # What a queue says while it is asked (fal, and what works in the background); nothing to the others.
     POLL_404 = "poll_404"
     """* The first three questions: it knows of no such request."""
     POLL_503 = "poll_503"
@@ -92,7 +92,8 @@ class Fault(StrEnum):
     BACKWARDS = "backwards"
     """* In progress, in the queue, completed, and then what is true."""
     EXPIRED = "expired"
-    """* The first link to a picture is dead; the result, read again, has a fresh one."""
+    """* The first link to a picture is dead; the result, read again, has a fresh one. In the background: what has
+    ended is not kept, and nobody knows of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ def answer(making: Making) -> Reply:
 def _plain(making: Making) -> Reply:
     items = [{"b64_json": str(slot), "revised_prompt": _revised(making.asked)} for slot in range(len(making.drawn))]
     body: dict[str, Any] = {"created": making.created, "background": making.asked.background or "opaque"}
-    body |= {"data": items, **_settings(making), "usage": usage_document(_usage(making))}
+    body |= {"data": items, **_settings(making), "usage": usage_document(usage_of(making))}
     template = template_of(msgspec.json.encode(body), OPENAI_ANSWER_IMAGE)
     return Reply(
         status=200,
@@ -84,7 +84,7 @@ def _stream(making: Making) -> Reply:
         event = {**_event(making, f"{family}.partial_image", slot), "partial_image_index": index}
         parts.append(Timed(share=(index + 1) / (asked.partial_images + 1), template=_written(event)))
     for slot in range(len(making.drawn)):
-        event = {**_event(making, f"{family}.completed", slot), "usage": usage_document(_usage(making))}
+        event = {**_event(making, f"{family}.completed", slot), "usage": usage_document(usage_of(making))}
         parts.append(Timed(share=1.0, template=_written(event)))
     return _streamed(tuple(parts), pictures)
 
@@ -122,7 +122,8 @@ def _revised(asked: Asked) -> str:
     return f"A photograph of {asked.prompt[:200]}"
 
 
-def _usage(making: Making) -> Usage:
+def usage_of(making: Making) -> Usage:
+    """Count the tokens of what was drawn."""
     asked = making.asked
     image_tokens = making.micros * len(making.drawn) // MICROS_PER_OUTPUT_TOKEN
     input_image_tokens = INPUT_IMAGE_TOKENS * asked.inputs

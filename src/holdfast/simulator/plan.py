@@ -26,13 +26,13 @@ CENSOR_S = 3.0
 """Until a prompt is refused."""
 MOVED_TO = "/_sim/moved"
 _BUSY = frozenset({429, 503})
-_AT_THE_END = frozenset({500, 504})
+AT_THE_END = frozenset({500, 504})
 """What a queue tells at the end of a request that it has taken; other errors are told to whoever submits it."""
-_GAVE_UP = frozenset({504, 524})
+GAVE_UP = frozenset({504, 524})
 """The front end stopped waiting; what works behind it goes on, and is charged."""
 _ASKED_AGAIN = frozenset({Fault.HTML, Fault.EMPTY, Fault.REDIRECT})
 """What befalls one answer of a queue: the next one is what it should have been."""
-_TEXT = "I can draw that. Should the lighthouse be white, or white with red bands?"
+TEXT = "I can draw that. Should the lighthouse be white, or white with red bands?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def plan_of(asked: Asked, wish: Wish, now: Circumstances) -> Plan:
     delay_s = wish.delay_s / now.speed
     if status is not None:
         return _failing(asked, wish, status, delay_s, now)
-    making = _making(asked, wish, now)
+    making = making_of(asked, wish, now)
     if wish.fault is Fault.REFUSED_INPUT:
         reply = _refusal(making, wish, now)
         wait_s = _quick(CENSOR_S, delay_s, now)
@@ -122,14 +122,14 @@ def _failing(asked: Asked, wish: Wish, status: int, delay_s: float, now: Circums
     dialect = fal if asked.is_queued else gemini if asked.surface is Surface.GEMINI else openai
     is_quick = status in _BUSY or status < 500
     wait_s = _quick(QUICK_S, delay_s, now) if is_quick else delay_s
-    goes_on = status in _GAVE_UP
+    goes_on = status in GAVE_UP
     return Plan(
         reply=dialect.error(status, retry_after=wish.retry_after),
         wait_s=wait_s,
         outcome=Outcome.MADE if goes_on else Outcome.FAILED,
         micros=times(now.price_micros, asked.n) if goes_on else 0,
         fault=wish.fault,
-        is_turned_away=asked.is_queued and status not in _AT_THE_END,
+        is_turned_away=asked.is_queued and status not in AT_THE_END,
     )
 
 
@@ -145,7 +145,8 @@ def _deadline_s(asked: Asked, delay_s: float, now: Circumstances) -> float | Non
     return allowed_s if allowed_s < delay_s else None
 
 
-def _making(asked: Asked, wish: Wish, now: Circumstances) -> Making:
+def making_of(asked: Asked, wish: Wish, now: Circumstances) -> Making:
+    """Say what is drawn for a request: drafts first, then what was asked for."""
     geometry = other_geometry(asked.geometry) if wish.fault is Fault.OTHER_SIZE else asked.geometry
     format_ = wish.format or asked.format
     # A queue names what was asked for, and nothing else.
@@ -194,7 +195,7 @@ def _content(making: Making, wish: Wish, now: Circumstances) -> tuple[Reply, Out
         case Fault.REFUSED_OUTPUT:
             return _refusal(making, wish, now), Outcome.REFUSED, 0 if is_gemini else micros
         case Fault.NO_IMAGE | Fault.TEXT_ONLY:
-            text = _TEXT if wish.fault is Fault.TEXT_ONLY else None
+            text = TEXT if wish.fault is Fault.TEXT_ONLY else None
             if asked.is_queued:
                 reply = fal.without_picture(text=text)
             elif is_gemini:

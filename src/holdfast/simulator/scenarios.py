@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from holdfast.config.parse import nearest
+from holdfast.config.words import nearest
 from holdfast.errors import ConfigError
 from holdfast.policy.latency import prior
 from holdfast.simulator.faults import Fault, Wish
@@ -55,6 +55,8 @@ class Scenario:
 
     name: str
     phases: tuple[Phase, ...]
+    per_minute: int = 0
+    """Calls that each credential is granted in a minute of life; 0: any number."""
 
     def __post_init__(self) -> None:
         assert self.phases
@@ -170,6 +172,8 @@ def parse(text: str, *, name: str) -> Scenario:
         429 = 0.20              # any status
         refused = 0.05
         cut = 0.02
+        [limits]
+        per_minute = 60         # with each credential; what is beyond gets 429 at once
 
     Raises:
         ConfigError: It is no TOML, a key is unknown, or the numbers make no sense.
@@ -178,7 +182,7 @@ def parse(text: str, *, name: str) -> Scenario:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{name} is not valid TOML: {exc}.") from exc
-    _known(document, ("phase",), name)
+    _known(document, ("phase", "limits"), name)
     tables = document.get("phase")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{name} needs one [[phase]] or more.", key="phase")
@@ -186,7 +190,14 @@ def parse(text: str, *, name: str) -> Scenario:
     ends_s = [phase.until_s for phase in phases]
     if ends_s != sorted(set(ends_s)):
         raise ConfigError(f"{name}: until_s must grow from phase to phase; only the last may leave it out.")
-    return Scenario(name=name, phases=phases)
+    return Scenario(name=name, phases=phases, per_minute=_per_minute(document.get("limits", {}), f"{name}: limits"))
+
+
+def _per_minute(table: object, where: str) -> int:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} must be a table: [limits].")
+    _known(table, ("per_minute",), where)
+    return int(_number(table["per_minute"], f"{where}.per_minute", 1, 1e6)) if "per_minute" in table else 0
 
 
 def _phase(table: Mapping[str, Any], where: str) -> Phase:

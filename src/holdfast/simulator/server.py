@@ -1,5 +1,7 @@
 """The simulated upstreams: one listening socket that speaks Gemini, OpenAI and fal's queue, seeded, and keeps a record.
 
+Gemini's Interactions and OpenAI's Responses work in the background, as the queue does.
+
 A generation is a task of its own: it waits as long as its latency was drawn, is charged, and only then answered. A
 caller who hangs up changes nothing about that, as with the real ones.
 """
@@ -10,12 +12,14 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, Protocol
 
 from holdfast.clock import Clock, SystemClock
+from holdfast.config import UpstreamApi
 from holdfast.errors import RequestError
 from holdfast.log import emit
-from holdfast.simulator import fal, gemini, openai, scenarios
+from holdfast.simulator import fal, gemini, interactions, openai, responses, scenarios
 from holdfast.simulator.asked import (
     SCRIPT_BYTES_MAX,
     Asked,
@@ -27,9 +31,12 @@ from holdfast.simulator.asked import (
     route_of,
     script_document,
 )
+from holdfast.simulator.background import Background, Request, is_background
+from holdfast.simulator.background_plan import background_plan_of, dialect_of
 from holdfast.simulator.charges import Charge, Charges, Outcome, price_micros
 from holdfast.simulator.connection import CallerGone, Connection, Intake
 from holdfast.simulator.faults import Fault, Scripts, Wish, script_of, wish_of_prompt
+from holdfast.simulator.limits import MinuteLimit, credential_of
 from holdfast.simulator.pictures import Encoded, Gallery, Paint
 from holdfast.simulator.plan import Circumstances, Plan, plan_of, scaled_hint
 from holdfast.simulator.queue import Job, Queue
@@ -110,6 +117,7 @@ class Simulator:
         self._speed = speed
         self._seed = seed
         self._scenario = scenarios.load(scenario)
+        self._limit = MinuteLimit(self._scenario.per_minute)
         self._clock = clock if clock is not None else SystemClock()
         self._paint = paint
         self._connections_max = connections_max
@@ -120,6 +128,8 @@ class Simulator:
         """What requests to come shall suffer."""
         self.queue = Queue()
         """What was submitted to fal's."""
+        self.background = Background()
+        """What was submitted to APIs that work in the background."""
         self._gallery: Gallery | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[Connection] = set()
@@ -183,7 +193,9 @@ class Simulator:
 
     def received(self, connection: Connection, head: Head, intake: Intake) -> None:
         """Answer a request that has been read."""
-        if isinstance(intake, _Generating) and intake.route.is_queue:
+        if isinstance(intake, _Generating) and is_background(intake.route):
+            self._spawn(self._begin(connection, head, intake), name="submission")
+        elif isinstance(intake, _Generating) and intake.route.is_queue:
             self._spawn(self._submit(connection, head, intake), name="submission")
         elif isinstance(intake, _Generating):
             self._spawn(self._generate(connection, head, intake), name="generation")
@@ -240,10 +252,13 @@ class Simulator:
             wish = Wish(delay_s=wish.delay_s)
         for above in (wished, scripted):
             wish = above.over(wish) if above is not None else wish
+        late_s = self._limit.refuses(credential_of(head.headers), elapsed_s)
+        if late_s is not None:
+            wish = Wish(status=429, retry_after=str(max(1, ceil(late_s / self._speed))), delay_s=0.0)
         now = self._clock.now()
         charged = other_geometry(asked.geometry) if wish.fault is Fault.OTHER_SIZE else asked.geometry
         draft = Geometry(tier=Tier.K1, aspect_ratio=asked.geometry.aspect_ratio, width_px=1024, height_px=1024)
-        return plan_of(
+        return (plan_of if asked.api is UpstreamApi.AUTO else background_plan_of)(
             asked,
             wish,
             Circumstances(
@@ -295,20 +310,10 @@ class Simulator:
 
     async def _submit(self, connection: Connection, head: Head, intake: _Generating) -> None:
         """Take a request into the queue: it ends in its time, whoever has heard of it."""
-        try:
-            asked = intake.reading.finish()
-            wished = wish_of_prompt(asked.prompt)
-        except RequestError as problem:
-            await self._answer(connection, fal.mistake(problem))
+        taken = await self._taken(connection, head, intake)
+        if taken is None:
             return
-        plan = self._decide(asked, wished, head)
-        if plan.is_turned_away or plan.fault is Fault.REFUSE_CONNECT:
-            ended = self._spawn(self._end(asked, plan, head), name="end")
-            if plan.fault is Fault.REFUSE_CONNECT:
-                connection.reset()
-            else:
-                await self._send(connection, replace(plan, fault=None), ended)
-            return
+        asked, plan = taken
         job = Job(
             id=f"sim-{self._seed & (1 << 64) - 1:x}-{self._number}",
             app="/".join(asked.model.split("/")[:2]),
@@ -317,18 +322,60 @@ class Simulator:
         )
         job.ending = self._spawn(self._end(asked, plan, head), name="end")
         self.queue.add(job)
+        await self._say_taken(connection, plan, fal.submitted(job.handle(_origin(head))))
+
+    async def _begin(self, connection: Connection, head: Head, intake: _Generating) -> None:
+        """Take a request that works in the background: the same."""
+        taken = await self._taken(connection, head, intake)
+        if taken is None:
+            return
+        asked, plan = taken
+        request = Request(
+            id=dialect_of(asked.api).handle_of(self._seed, self._number),
+            asked=asked,
+            plan=plan,
+            created=int(self._clock.now().timestamp()),
+            taken_at_s=asyncio.get_running_loop().time(),
+        )
+        request.ending = self._spawn(self._end(asked, plan, head), name="end")
+        self.background.add(request)
+        await self._say_taken(connection, plan, request.told("queued"))
+
+    async def _taken(self, connection: Connection, head: Head, intake: _Generating) -> tuple[Asked, Plan] | None:
+        """Read a submission and decide its fate; None: it was turned away, and told so."""
+        try:
+            asked = intake.reading.finish()
+            wished = wish_of_prompt(asked.prompt)
+        except RequestError as problem:
+            await self._answer(connection, _dialect(intake.route).mistake(problem))
+            return None
+        plan = self._decide(asked, wished, head)
+        if not plan.is_turned_away and plan.fault is not Fault.REFUSE_CONNECT:
+            return asked, plan
+        ended = self._spawn(self._end(asked, plan, head), name="end")
+        if plan.fault is Fault.REFUSE_CONNECT:
+            connection.reset()
+        else:
+            await self._send(connection, replace(plan, fault=None), ended)
+        return None
+
+    async def _say_taken(self, connection: Connection, plan: Plan, reply: Reply) -> None:
+        """Answer a submission, unless its answer is to be lost."""
         match plan.fault:
             case Fault.RESET_SENT:
                 connection.reset()
             case Fault.STALL_HEADERS:
                 await connection.wait_gone()
             case _:
-                await self._answer(connection, fal.submitted(job.handle(_origin(head))))
+                await self._answer(connection, reply)
 
     async def _tell(self, connection: Connection, head: Head, route: Route) -> None:
         """Answer a question about what is in the queue."""
         loop = asyncio.get_running_loop()
-        answered = self.queue.answer(route, origin=_origin(head), now_s=loop.time())
+        if is_background(route):
+            answered = self.background.answer(route, now_s=loop.time())
+        else:
+            answered = self.queue.answer(route, origin=_origin(head), now_s=loop.time())
         if answered.fault is Fault.RESET_SENT:
             connection.reset()
             return
@@ -386,6 +433,8 @@ class Simulator:
 def _dialect(route: Route) -> Dialect:
     if route.is_queue:
         return fal
+    if is_background(route):
+        return responses if route.api is UpstreamApi.RESPONSES else interactions
     return gemini if route.surface is Surface.GEMINI else openai
 
 

@@ -10,8 +10,10 @@ from holdfast.generation import AttemptState, Effect, PartEnd, State
 from holdfast.ledger import postings
 from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.policy.failures import Verdict, verdict_of
+from holdfast.policy.retry import GiveUpReason
 from holdfast.store.bookkeeping import Booking, post
 from holdfast.store.cancelling import cancelled_told
+from holdfast.store.exposure import expose
 from holdfast.store.generations import (
     attempts_of,
     blobs_of,
@@ -31,6 +33,7 @@ from holdfast.store.records import (
     Told,
     to_json,
     values_of,
+    withheld,
 )
 from holdfast.store.retention import prolong
 from holdfast.store.webhooks import tell_end
@@ -107,7 +110,8 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     An attempt that was given up on may still end with images: they are kept, and a failure that nobody could know the
     outcome of becomes a late success. What has ended otherwise stays as it is.
 
-    Where another attempt is to follow (`end.retry_at`), the part goes on, unless its generation does not.
+    Where another attempt is to follow (`end.retry_at`), the part goes on, unless its generation does not, or what may
+    have been paid twice would exceed its cap (`end.cap`).
     """
     faults.point_sync("settle.before_rows")
     found = conn.execute(_Q["before_settling"], {"id": end.attempt_id}).fetchone()
@@ -123,8 +127,11 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     generation.move_attempt(before, after)
     row, part = GenerationRow.of(found), int(found["attempt_part"])
     is_due = not State(row.state).is_final and before is not AttemptState.UNKNOWN
-    goes_on = is_due and end.retry_at is not None and not row.cancel_requested
-    _write_end(conn, end, after, charge, retry_at=end.retry_at if goes_on else None)
+    why_not = (
+        _why_not(conn, row, end, charge, micros=int(found["attempt_micros"])) if is_due else GiveUpReason.CANCELLED
+    )
+    goes_on = end.retry_at is not None and why_not is None
+    _write_end(conn, end, after, charge, why_not=why_not)
     faults.point_sync("settle.after_attempt_row")
     booking = _booking(found, end, charge, was_exposed=before is AttemptState.UNKNOWN)
     if not is_due:
@@ -150,9 +157,27 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     return Ended(was_open=True, finished=finished, goes_on=goes_on)
 
 
+def _why_not(
+    conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd, charge: Charge, *, micros: int
+) -> GiveUpReason | None:
+    """Say why a part does not go on that was to; None: it may.
+
+    What may have been charged is counted against the day's cap here, in the commit that decides to buy again, and not
+    when that is sent: then 300 calls that are lost at once know of one another before any of them pauses, and a part
+    that may not go on ends with the same commit.
+    """
+    if row.cancel_requested:
+        return GiveUpReason.CANCELLED
+    if end.retry_at is None or charge is not Charge.UNKNOWN:
+        return None
+    assert end.cap is not None
+    return None if expose(conn, end.cap, at=end.at, micros=micros) else GiveUpReason.EXPOSURE_SPENT
+
+
 def _go_on(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
-    """Note that the part is tried again; it stays open, and so does the hold."""
-    assert not booking.transactions, "only what cost nothing is tried again"
+    """Note that the part is tried again; it stays open, and so does the hold. What it may have cost is booked."""
+    if booking.transactions:
+        post(conn, generation_id=row.id, drive=row.drive, at=end.at, booking=booking)
     transition = generation.apply(State(row.state), generation.AttemptFailed())
     assert Effect.SET_TIMER in transition.effects
     number = row.sequence_number + 1
@@ -164,8 +189,11 @@ def _go_on(conn: sqlite3.Connection, row: GenerationRow, part: int, end: Attempt
 
 
 def _write_end(
-    conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, charge: Charge, *, retry_at: str | None
+    conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, charge: Charge, *, why_not: GiveUpReason | None
 ) -> None:
+    decision = end.decision
+    if decision is not None and end.retry_at is not None and why_not is not None:
+        decision = withheld(decision, why_not)
     conn.execute(
         _Q["end_attempt"],
         {
@@ -178,7 +206,8 @@ def _write_end(
             "failure": None if end.failure is None else to_json(end.failure),
             "usage": None if end.usage is None else to_json(end.usage),
             "answer": end.answer,
-            "retry_at": retry_at,
+            "retry_at": end.retry_at if why_not is None else None,
+            "decision": decision,
         },
     )
 
@@ -254,6 +283,7 @@ def _end_part(
         parts_ended=1,
         rules=rules,
         booking=booking,
+        made=(attempts, blobs),
     )
     return Record(generation=ended, attempts=attempts, blobs=blobs)
 

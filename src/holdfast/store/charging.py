@@ -18,7 +18,7 @@ from holdfast.ledger.postings import Transaction
 from holdfast.money import times
 from holdfast.policy.compensation import Rules, compensation_micros, reason_of
 from holdfast.store.bookkeeping import give_on, given_on
-from holdfast.store.records import AttemptRow, GenerationRow
+from holdfast.store.records import AttemptRow, BlobRow, GenerationRow
 from holdfast.types import Charge
 
 
@@ -37,7 +37,7 @@ def bill_of(
     transition: Transition,
     *,
     delivered: int,
-    attempts: Callable[[], Sequence[AttemptRow]],
+    made: Callable[[], tuple[Sequence[AttemptRow], Sequence[BlobRow]]],
     at: str,
     rules: Rules,
 ) -> Bill:
@@ -48,11 +48,11 @@ def bill_of(
         row: The generation before its end.
         transition: Its effects say which of the moves it is.
         delivered: Images on hand.
-        attempts: Reads the generation's attempts; asked only if something was paid for and did not come.
+        made: Reads the generation's attempts and images; asked only if something is charged.
         at: The end, RFC 3339.
         rules: What is given back, by reason.
     """
-    charged = _charged(row, transition, delivered=delivered, attempts=attempts)
+    charged = _charged(row, transition, delivered=delivered, made=made)
     if charged is None:
         return Bill(charged_micros=0, compensated_micros=0, transactions=(postings.void(row.key_id, row.held_micros),))
     total = sum(charged.values())
@@ -65,27 +65,44 @@ def bill_of(
 
 
 def _charged(
-    row: GenerationRow, transition: Transition, *, delivered: int, attempts: Callable[[], Sequence[AttemptRow]]
+    row: GenerationRow,
+    transition: Transition,
+    *,
+    delivered: int,
+    made: Callable[[], tuple[Sequence[AttemptRow], Sequence[BlobRow]]],
 ) -> Mapping[CompensationReason, int] | None:
     """What is charged, by the reason for which it may be given back; None: the hold is voided."""
     if Effect.CAPTURE_DELIVERED in transition.effects:
-        return {CompensationReason.SLOW: times(row.unit_micros, min(delivered, row.n))}
+        return {CompensationReason.SLOW: delivered_micros(row, *made(), delivered=delivered)}
     if Effect.CAPTURE_PAID in transition.effects:
-        return paid_for(row, attempts())
+        return paid_for(row, made()[0])
     assert Effect.VOID in transition.effects
     return None
 
 
+def delivered_micros(
+    row: GenerationRow, attempts: Sequence[AttemptRow], blobs: Sequence[BlobRow], *, delivered: int
+) -> int:
+    """Price what is delivered: by what was asked for, or by what served it, whichever is lower."""
+    units = {attempt.id: attempt.unit_micros for attempt in attempts if attempt.unit_micros is not None}
+    if not units:
+        return times(row.unit_micros, min(delivered, row.n))
+    results = [blob for blob in blobs if blob.kind == "result"][: row.n]
+    prices = Counter(min(row.unit_micros, units.get(blob.attempt_id, row.unit_micros)) for blob in results)
+    return sum(times(unit, count) for unit, count in prices.items())
+
+
 def paid_for(row: GenerationRow, attempts: Sequence[AttemptRow]) -> Counter[CompensationReason]:
     """Say what the upstream was certainly paid for without bringing it: the price of each such part, by reason."""
-    reasons: dict[int, CompensationReason] = {}
+    reasons: dict[int, tuple[CompensationReason, int]] = {}
     for attempt in attempts:
         failure = attempt.failed
         if attempt.drive == row.drive and failure is not None and failure.charge is Charge.YES:
-            reasons[attempt.part] = reason_of(failure.kind)
+            unit = row.unit_micros if attempt.unit_micros is None else min(row.unit_micros, attempt.unit_micros)
+            reasons[attempt.part] = reason_of(failure.kind), unit
     charged: Counter[CompensationReason] = Counter()
-    for part, reason in reasons.items():
-        charged[reason] += times(row.unit_micros, images_of_part(part, n=row.n, parts=row.parts))
+    for part, (reason, unit) in reasons.items():
+        charged[reason] += times(unit, images_of_part(part, n=row.n, parts=row.parts))
     return charged
 
 

@@ -144,15 +144,19 @@ def end_generation(
     parts_ended: int = 0,
     rules: Rules = STANDARD,
     booking: Booking | None = None,
+    made: tuple[Sequence[AttemptRow], Sequence[BlobRow]] | None = None,
 ) -> GenerationRow:
     """Write a final state and its money, in one transaction; `row` is what the same transaction has read.
 
-    `booking` is the provider's side of the attempt that ended it, posted along with the customer's.
+    `booking` is the provider's side of the attempt that ended it, posted along with the customer's. `made` is what was
+    tried and what it brought, where that was read before.
     """
     assert transition.state.is_final
-    bill = bill_of(
-        conn, row, transition, delivered=delivered, attempts=lambda: attempts_of(conn, row.id), at=at, rules=rules
-    )
+
+    def read() -> tuple[Sequence[AttemptRow], Sequence[BlobRow]]:
+        return made or (attempts_of(conn, row.id), blobs_of(conn, row.id))
+
+    bill = bill_of(conn, row, transition, delivered=delivered, made=read, at=at, rules=rules)
     end = {
         "state": transition.state.value,
         "finished_at": at,
@@ -203,7 +207,8 @@ def pass_deadline(
     if row is None or (drive is not None and row.drive != drive):
         return None
     attempts = attempts_of(conn, generation_id)
-    delivered = sum(blob.kind == "result" for blob in blobs_of(conn, generation_id))
+    blobs = blobs_of(conn, generation_id)
+    delivered = sum(blob.kind == "result" for blob in blobs)
     event = generation.DeadlinePassed(
         delivered=delivered,
         open_attempts=sum(attempt.state in generation.OPEN_ATTEMPT_STATES for attempt in attempts),
@@ -228,6 +233,7 @@ def pass_deadline(
         delivered=delivered,
         told=told if failed else None,
         rules=rules,
+        made=(attempts, blobs),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from holdfast.generation import OPEN_ATTEMPT_STATES
+from holdfast.store.exposure import Cap
 from holdfast.types import Charge, Failure, ImageInfo, Usage
 
 
@@ -215,6 +216,16 @@ class NewAttempt:
     """List price of the images asked for."""
     owner: str
     sent_at: str
+    key_number: int | None = None
+    """Place of its key in the upstream's settings, from 1."""
+    route: str | None = None
+    """The public model whose entry it is."""
+    tier: str | None = None
+    """The size that it is asked for."""
+    list_micros: int | None = None
+    """What the upstream takes for an image; None: as for what the generation asks for."""
+    unit_micros: int | None = None
+    """Its price to the customer, if that is another one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +253,14 @@ class AttemptRow(_FromRow):
     retry_at: str | None = None
     upstream_handle: str | None = None
     """What an upstream that is polled has named the request."""
+    key_number: int | None = None
+    """Place of its key in the upstream's settings, from 1; None: an earlier version sent it."""
+    route: str | None = None
+    tier: str | None = None
+    list_micros: int | None = None
+    unit_micros: int | None = None
+    decision: str | None = None
+    """What was decided after it failed, as JSON."""
 
     @property
     def failed(self) -> Failure | None:
@@ -304,13 +323,20 @@ class AttemptEnd:
     cost_micros: int | None = None
     """List price of what the upstream made; None: as estimated when it was sent."""
     retry_at: str | None = None
-    """When its part is tried again, after a failure that cost nothing; None: this ends the part."""
+    """When its part goes on, after a failure that certainly was not paid for; None: this ends the part."""
+    decision: str | None = None
+    """What was decided after a failure, as JSON."""
+    cap: Cap | None = None
+    """Under which a part goes on whose attempt may have been charged."""
 
     def __post_init__(self) -> None:
         has_results = any(blob.kind == "result" for blob in self.blobs)
         assert has_results is (self.failure is None), "an attempt ends with a result or with a failure"
-        is_unpaid = self.failure is not None and self.failure.charge is Charge.NO
-        assert self.retry_at is None or is_unpaid, "only what cost nothing is tried again"
+        if self.retry_at is not None:
+            assert self.failure is not None, "what brought its image is not tried again"
+            assert self.failure.charge is not Charge.YES, "what was paid for is not bought again"
+            is_capped = self.failure.charge is Charge.NO or self.cap is not None
+            assert is_capped, "what may have been paid for is bought again only under a cap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,3 +392,9 @@ class Record:
 def to_json(value: Any) -> str:
     """Spell a value for a text column."""
     return msgspec.json.encode(value).decode()
+
+
+def withheld(decision: str, reason: str) -> str:
+    """Say of a decision that was not carried out what kept it from that."""
+    told: dict[str, Any] = msgspec.json.decode(decision)
+    return to_json({**told, "follows": "give_up", "reason": reason, "after_s": None, "to": None, "expected_s": None})

@@ -96,6 +96,8 @@ class GenerationResource(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: str | None = None
     queue_position: int | None = None
     """Where it stands in line for its upstream, from 1; None once it is sent, or where there is no line."""
+    estimated_start_s: float | None = None
+    """Seconds until it should be sent, beside `queue_position`: as places become free, and limits allow."""
     progress: Progress | None = None
     paid: Paid
     cost: Cost
@@ -106,6 +108,9 @@ class GenerationResource(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorResource | None = None
     partial_result: bool = False
     """Fewer images came than were asked for."""
+    served_by: str | None = None
+    """Which upstream made the first image, and what the model is called there: `google/gemini-3-pro-image`. After a
+    fallback that is another model than was asked for."""
     late: bool = False
     """The image came after the generation had been given up."""
     cancel_requested: bool = False
@@ -141,6 +146,8 @@ class EventResource(msgspec.Struct, frozen=True, kw_only=True):
     """At that moment; None once it has ended."""
     queue_position: int | None = None
     """Where it stands in line, from 1, when this was sent; None where it does not wait for a place."""
+    estimated_start_s: float | None = None
+    """Seconds from then until it should be sent, beside `queue_position`."""
     late: bool = False
     cancel_requested: bool = False
 

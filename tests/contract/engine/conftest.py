@@ -19,17 +19,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from holdfast import faults
 from holdfast.clock import ulid
 from holdfast.config import Settings, parse, upstream_keys
+from holdfast.engine import course
 from holdfast.engine.attempt import begin
-from holdfast.engine.core import Core, Live, Target
+from holdfast.engine.core import Core, Live
+from holdfast.engine.course import Target
 from holdfast.engine.engine import Engine
 from holdfast.engine.recover import Recovered
-from holdfast.engine.submit import Submission, first_target, live_of, price
+from holdfast.engine.submit import Submission, live_of, price
 from holdfast.engine.watchers import Ended, Notice
 from holdfast.generation import State
 from holdfast.providers.conversation import malformed
@@ -157,15 +160,28 @@ class Asked:
         """Its `Idempotency-Key`."""
         return dict(self.request.headers)["Idempotency-Key"]
 
+    @property
+    def host(self) -> str:
+        """Which upstream it is, by the first label of its host: `a` of `http://a.test`."""
+        return (urlsplit(self.request.url).hostname or "").partition(".")[0]
+
+    @property
+    def credential(self) -> str:
+        """The key that it came with."""
+        headers = dict(self.request.headers)
+        return headers.get("x-goog-api-key") or headers["Authorization"].removeprefix("Bearer ")
+
 
 class FakeUpstream:
-    """A `Transport` that plays replies: the next ones, then by part where one is named, else `usual`."""
+    """A `Transport` that plays replies: the next ones of its host or of all, then by part or host, else `usual`."""
 
     def __init__(self) -> None:
         self.clock = JumpingClock()
         self.next: deque[Reply] = deque()
         self.usual = Reply(body=gemini_body(a_png()))
         self.by_part: dict[int, Reply] = {}
+        self.by_host: dict[str, Reply] = {}
+        self.next_of: dict[str, deque[Reply]] = {}
         self.asked: list[Asked] = []
         self.threads = ThreadPoolExecutor(2)
 
@@ -185,7 +201,7 @@ class FakeUpstream:
         except OSError as exc:
             raise NotSent(exc) from exc
         self.asked.append(Asked(generation_id, int(part), request, timeouts, self.clock.passed_s))
-        reply = self.next.popleft() if self.next else self.by_part.get(int(part), self.usual)
+        reply = self._reply(self.asked[-1])
         if reply.when is not None:
             await reply.when.wait()
         if reply.error is not None:
@@ -204,6 +220,13 @@ class FakeUpstream:
         finally:
             if not isinstance(outcome, Exchange):
                 await self._run(sink.close)
+
+    def _reply(self, asked: Asked) -> Reply:
+        if self.next_of.get(asked.host):
+            return self.next_of[asked.host].popleft()
+        if self.next:
+            return self.next.popleft()
+        return self.by_part.get(asked.part) or self.by_host.get(asked.host) or self.usual
 
     async def _feed(self, sink: Sink, reply: Reply, head: Head) -> Exchange | Failure:
         for at in range(0, len(reply.body), reply.piece_bytes):
@@ -271,19 +294,14 @@ def settings_of(**sections: Any) -> Settings:
         ],
         "prices": [{"model": GEMINI, **price}, {"model": OPENAI, **price}],
     }
+    # Unless a test asks for it, what may have been charged is not bought again.
+    usual["retry"] = {"on_unknown": "fail"} | sections.pop("retry", {})
     return parse(usual | sections)
 
 
 def targets_of(settings: Settings) -> Mapping[str, tuple[Target, ...]]:
     """Where each model's attempts go."""
-    keys = upstream_keys(settings, {})
-    return {
-        route.model: tuple(
-            Target(upstream=settings.upstream(each.upstream), model=each.model, key=keys[each.upstream][0])
-            for each in route.upstreams
-        )
-        for route in settings.routes
-    }
+    return course.targets_of(settings, upstream_keys(settings, {}))
 
 
 @dataclass
@@ -334,10 +352,10 @@ class Bench:
 
     # Asking
 
-    async def ask(self, request: Request | None = None, **options: Any) -> tuple[str, Caller]:
+    async def ask(self, request: Request | None = None, *, key_id: str = "key_1", **options: Any) -> tuple[str, Caller]:
         """Submit; give the generation's id and whoever waits for it."""
         caller = Caller()
-        submission = Submission(key_id="key_1", request=request or a_request(), **options)
+        submission = Submission(key_id=key_id, request=request or a_request(), **options)
         entered = await self.engine.enter(submission, caller)
         assert entered.generation_id is not None
         return entered.generation_id, caller
@@ -395,7 +413,7 @@ class Bench:
 
     async def sent(self, live: Live, part: int = 0) -> NewAttempt:
         """Leave one of its parts as sent."""
-        new = await begin(self.core, live, part, first_target(self.core, live.model))
+        new = await begin(self.core, live, part, 0, 0)
         assert new is not None
         return new
 

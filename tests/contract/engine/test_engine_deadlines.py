@@ -209,6 +209,8 @@ async def test_a_deadline_that_rang_before_a_new_drive_ends_nothing_of_it(
     await bench.turn()
     gate.set()
     await caller.ended()
+    # Its key rests for a moment.
+    bench.clock.jump(2.0)
     again = bench.hold_back(0)
     bench.upstream.by_part[0] = shapes.Reply(body=shapes.gemini(shapes.png(2)), when=again)
     same, waiting = await bench.ask(claim=claim, fingerprint=b"f")

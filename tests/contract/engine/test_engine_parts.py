@@ -258,6 +258,8 @@ async def test_when_the_answer_was_all_here_is_noted(bench: Any, shapes: Any) ->
     (refused,) = (await bench.made()).attempts
     assert refused.received_at == rfc3339(bench.clock.now())
     bench.upstream.usual = shapes.Reply(failure=LOST)
+    # Its key rests for a moment.
+    bench.clock.jump(2.0)
     (lost,) = (await bench.made()).attempts
     assert lost.received_at is None
 

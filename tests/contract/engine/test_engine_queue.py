@@ -20,6 +20,7 @@ USD = 1_000_000
 GPT = "gpt-image-2"
 BUSY = b'{"error":{"message":"busy","code":503,"status":"UNAVAILABLE"}}'
 LOST = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="the connection broke")
+GONE = Failure(kind=FailureKind.UNREACHABLE, phase=Phase.CONNECT, charge=Charge.NO, detail="connection refused")
 
 
 def narrow(places: int = 1, **sections: Any) -> dict[str, Any]:
@@ -37,7 +38,7 @@ ONE_PLACE = pytest.mark.parametrize("sections", [narrow()])
 
 def positions(bench: Any, *ids: str) -> list[int | None]:
     """Where these stand in line."""
-    return [bench.engine.queue_position(id_) for id_ in ids]
+    return [in_line and in_line.position for id_ in ids for in_line in [bench.engine.in_line(id_)]]
 
 
 async def held_up(bench: Any, waiting: int, **options: Any) -> tuple[asyncio.Event, list[tuple[str, Any]]]:
@@ -138,9 +139,9 @@ async def test_a_place_is_free_again_however_its_call_ends(
 
 @ONE_PLACE
 async def test_a_pause_leaves_its_place_to_others_and_keeps_its_turn(bench: Any, shapes: Any) -> None:
-    """Busy: the second is sent meanwhile; then the first goes before the third, which came later."""
+    """Out of reach: the second is sent meanwhile; then the first goes before the third, which came later."""
     gates = [asyncio.Event() for _ in range(2)]
-    bench.upstream.next.append(shapes.Reply(body=BUSY, status=503, when=gates[0]))
+    bench.upstream.next.append(shapes.Reply(failure=GONE, when=gates[0]))
     bench.upstream.next.append(shapes.Reply(body=shapes.gemini(shapes.png()), when=gates[1]))
     ids = [(await bench.ask())[0] for _ in range(3)]
     await bench.in_flight(1)
@@ -166,7 +167,8 @@ async def test_a_full_line_refuses_before_anything_is_paid(bench: Any, make: Any
     with pytest.raises(RequestError) as caught:
         await bench.ask()
     error = caught.value
-    assert (error.code, error.status, error.retry_after_s) == ("queue_full", 503, 30.0)
+    # The call in flight should take 45 s.
+    assert (error.code, error.status, error.retry_after_s) == ("queue_full", 503, 45.0)
     assert "2 calls wait" in error.message
     same, joined = await bench.ask(claim=claim, fingerprint=b"f")
     assert same == asked[2][0]
@@ -312,7 +314,8 @@ async def test_a_generation_that_waits_weighs_little(bench: Any, make: Any, shap
     words = ("1 in line", "2 tasks") if where == "line" else ("1 in a pause", "1 tasks")
     await bench.ask(long)
     await bench.until(lambda: all(word in repr(bench.engine) for word in words))
-    words = (f"{many + 1} in line",) if where == "line" else (f"{many + 1} in a pause",)
+    # The key rests: who comes later waits in line.
+    words = (f"{many + 1} in line",) if where == "line" else (f"{many} in line", "1 in a pause")
     gc.collect()
     tracemalloc.start()
     callers = [await bench.ask(replace(long, metadata={"number": str(number)})) for number in range(many)]

@@ -430,6 +430,8 @@ async def test_a_failure_is_driven_again_with_a_count_of_its_own(bench: Any, sha
     id_, caller = await bench.ask(claim=claim, fingerprint=b"f")
     await caller.ended()
     await bench.quiet()
+    # Its key rests as long as it was told to.
+    bench.clock.jump(300.0)
     bench.upstream.next.extend(shapes.Reply(failure=GONE) for _ in range(3))
     bench.upstream.usual = shapes.Reply(body=shapes.gemini(shapes.png()))
     same, caller = await bench.ask(claim=claim, fingerprint=b"f")

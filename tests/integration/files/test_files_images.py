@@ -39,7 +39,7 @@ class FakeEngine:
         """Look up."""
         return self.kept if generation_id == self.kept.generation.id else None
 
-    def queue_position(self, generation_id: str) -> int | None:
+    def in_line(self, generation_id: str) -> None:
         """It has ended."""
         return None
 

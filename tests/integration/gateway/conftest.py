@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import math
 import os
 import sqlite3
 import sys
@@ -199,6 +200,13 @@ class Gateway:
         async with asyncio.timeout(5):
             await self.made.app.idle.wait()
 
+    def forgive(self) -> None:
+        """Let every key be used again, and every upstream be asked: what was learnt of them is forgotten."""
+        upstreams = self.made.engine._parts.upstreams
+        for upstream in self.settings.upstreams:
+            for key in range(len(upstream.keys)):
+                upstreams.succeeded(upstream.name, key, sent_at=math.inf)
+
     # Looking into its folder, as a second reader may
 
     def read(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -274,6 +282,7 @@ def settings_for(upstream_port: int, data: Path, sections: Mapping[str, Any]) ->
         "store": {"data": str(data), "free_bytes_margin": 0},
         "deadlines": {"attempt_s": {"1K": 5.0, "2K": 5.0, "4K": 5.0}, "connect_s": 2.0, "write_s": 5.0},
         "drain": {"grace_s": 3.0},
+        "retry": {"on_unknown": "fail"},
         "log": {"level": "debug"},
         "upstreams": [
             {"name": "google", "provider": "gemini", "base_url": base, "keys": [UPSTREAM_KEY]},

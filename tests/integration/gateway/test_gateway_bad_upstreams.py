@@ -46,7 +46,10 @@ async def told_twice(gateway: Any, journal: Any, *, code: str, status: int, paid
         paid: What the upstream may have charged.
         google: Code and status to the Gemini caller.
     """
-    openai, gemini = await gateway.images(), await gateway.gemini()
+    openai = await gateway.images()
+    gateway.forgive()
+    gemini = await gateway.gemini()
+    gateway.forgive()
     assert (openai.status, openai.error["holdfast_code"], openai.error["paid"]) == (status, code, paid)
     assert (gemini.status, gemini.error["status"], gemini.error["paid"]) == (*google, paid)
     for answer in (openai, gemini):
@@ -224,6 +227,7 @@ async def test_an_error_status_is_classified_by_what_it_says_of_money(start: Any
             upstream.answers(body, status=said, headers=headers)
             await told_twice(gateway, journal, code=code, status=status, paid=paid, google=google)
             answer = await gateway.images()
+            gateway.forgive()
             hint = min(60, int(headers["Retry-After"])) if headers else None
             assert answer.headers.get("retry-after") == (None if hint is None else str(hint))
             assert answer.error["retryable"] is (code == "overloaded")

@@ -342,3 +342,43 @@ def test_a_rule_that_cannot_hold_is_refused(rule: dict[str, object], told: str) 
     with pytest.raises(ConfigError) as error:
         parse({"compensation": [rule]})
     assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "says"),
+    [
+        ({"api": "responses", "outer_model": "gpt-5.5"}, "api", 'write "auto" or "interactions"'),
+        ({"provider": "openai", "api": "interactions"}, "api", 'write "auto"'),
+        ({"provider": "fal", "api": "interactions"}, "api", "the provider fal has no"),
+        ({"provider": "openai", "api": "responses"}, "outer_model", "such as"),
+        ({"outer_model": "gpt-5.5"}, "outer_model", 'is for api = "responses"'),
+        ({"api": "interactions", "outer_model": "gpt-5.5"}, "outer_model", 'is for api = "responses"'),
+        ({"api": "interactions", "stream": "always"}, "stream", "streams nothing"),
+        ({"api": "response"}, "api", "Did you mean 'responses'?"),
+    ],
+)
+def test_an_api_that_its_provider_does_not_have_is_refused_at_start(
+    options: dict[str, Any], key: str, says: str
+) -> None:
+    """With the key to change, and what to write."""
+    told = complaint(a_mapping(upstreams=[an_upstream(**options)]))
+    assert told.key == f"upstreams[0].{key}"
+    assert says in str(told)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"api": "auto"},
+        {"api": "interactions"},
+        {"api": "interactions", "stream": "never"},
+        {"provider": "openai", "api": "responses", "outer_model": "gpt-5.5"},
+        {"provider": "fal", "api": "auto"},
+    ],
+)
+def test_an_api_that_its_provider_has_is_taken(options: dict[str, Any]) -> None:
+    """Left out, it is the usual one."""
+    upstream = parse(a_mapping(upstreams=[an_upstream(**options)])).upstreams[0]
+    assert upstream.api == options.get("api", "auto")
+    assert upstream.outer_model == options.get("outer_model", "")

@@ -15,7 +15,8 @@ import pytest
 from holdfast.clock import from_rfc3339
 from holdfast.config import Settings, parse
 from holdfast.engine.attempt import Attempted
-from holdfast.engine.core import Core, Live, Target
+from holdfast.engine.core import Core, Live
+from holdfast.engine.course import targets_of
 from holdfast.engine.settle import judge, judge_failed
 from holdfast.engine.submit import Submission, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Notice, PartialImage, Watchers
@@ -73,12 +74,7 @@ def a_core(**sections: Any) -> Core:
             **sections,
         }
     )
-    targets = {
-        route.model: tuple(
-            Target(upstream=settings.upstream(each.upstream), model=each.model, key="k") for each in route.upstreams
-        )
-        for route in settings.routes
-    }
+    targets = targets_of(settings, {upstream.name: ("k",) for upstream in settings.upstreams})
     nothing: Any = None
     return Core(
         settings=settings,
@@ -354,8 +350,8 @@ def test_what_lives_for_minutes_shows_no_key_and_no_prompt() -> None:
     """What is written to a log by accident, or stands in a traceback, holds neither."""
     core = a_core()
     (target,) = core.targets[GEMINI]
-    assert "key=" not in repr(replace(target, key="sk-secret"))
-    assert "sk-secret" not in repr(replace(target, key="sk-secret"))
+    assert "keys=" not in repr(replace(target, keys=("sk-secret",)))
+    assert "sk-secret" not in repr(replace(target, keys=("sk-secret",)))
     live: Live = live_of(core, priced(core), a_submission())
     assert live.request is not None
     assert "lighthouse" not in repr(live)

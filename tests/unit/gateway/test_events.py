@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from holdfast.config import Settings
+from holdfast.engine.core import InLine
 from holdfast.gateway.events import events_after, is_over
 from holdfast.policy.latency import prior
 from holdfast.store.eventlog import EventLog
@@ -71,8 +72,21 @@ def test_progress_is_that_of_the_events_own_time(a_log: Any, tell: Any) -> None:
     told = tell(a_log("queued", "running", "failed", state="failed"))
     latency = prior(Tier.K1)
     assert [each.progress and each.progress.elapsed_s for each in told] == [0.0, 10.0, None]
-    assert told[1].progress.fraction == round(latency.fraction_done(10.0), 4)
-    assert (told[1].progress.expected_s, told[1].progress.p95_s) == (latency.expected_s, latency.p95_s)
+    # It was sent ten milliseconds after it came.
+    assert told[1].progress.fraction == round(latency.fraction_done(9.99), 4)
+    assert (told[1].progress.expected_s, told[1].progress.p95_s) == (latency.expected_s + 0.01, latency.p95_s + 0.01)
+    assert told[0].progress.expected_s == latency.expected_s
+
+
+def test_one_in_line_is_told_its_place_and_what_it_waits_for(a_log: Any, settings_of: Any) -> None:
+    """By the last event, if that is how it stands; an earlier one, or another state, tells nothing of it."""
+    (event,) = events_after(a_log("queued", state="queued"), 0, settings_of(), in_line=InLine(3, 61.25))
+    assert (event.queue_position, event.estimated_start_s) == (3, 61.2)
+    assert event.progress is not None
+    assert event.progress.expected_s == round(61.25 + prior(Tier.K1).expected_s, 3)
+    for log in (a_log("queued", "running"), a_log("queued", "running", state="queued")):
+        told = list(events_after(log, 0, settings_of(), in_line=InLine(3, 61.25)))
+        assert {(each.queue_position, each.estimated_start_s) for each in told} == {(None, None)}
 
 
 def test_a_late_success_is_told_behind_the_failure(a_log: Any, tell: Any) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from holdfast.config import Settings
+from holdfast.engine.core import InLine
 from holdfast.gateway.generations import resource_of, shown_images, wanted_range
 from holdfast.gateway.links import Links
 from holdfast.policy.latency import prior
@@ -166,7 +167,8 @@ def test_while_it_is_open_the_hold_and_the_progress_are_told(
     progress = resource.progress
     assert progress is not None
     assert progress.elapsed_s == 30.0
-    assert (progress.expected_s, progress.p95_s) == (prior(Tier.K4).expected_s, prior(Tier.K4).p95_s)
+    # It was sent ten milliseconds after it came.
+    assert (progress.expected_s, progress.p95_s) == (prior(Tier.K4).expected_s + 0.01, prior(Tier.K4).p95_s + 0.01)
     assert 0.0 <= progress.fraction < 0.05
     a_clock.at += timedelta(seconds=90)
     later = tell(record).progress
@@ -178,7 +180,7 @@ def test_progress_follows_the_scale_and_never_runs_backwards(
     tell: Callable[..., GenerationResource], a_record: ARecord, a_clock: Any
 ) -> None:
     """A demo eight times as fast expects an eighth; a wall clock set back gives 0, not a negative time."""
-    record = a_record(state="queued", finished_at=None, attempts=[], blobs=[])
+    record = a_record(state="queued", started_at=None, finished_at=None, attempts=[], blobs=[])
     progress = tell(record, latency={"scale": 0.125}).progress
     assert progress is not None
     assert progress.expected_s == pytest.approx(prior(Tier.K1).expected_s / 8, abs=0.001)
@@ -187,6 +189,36 @@ def test_progress_follows_the_scale_and_never_runs_backwards(
     assert before is not None
     assert (before.elapsed_s, before.fraction) == (0.0, 0.0)
     assert tell(record).paid == "no"
+
+
+def test_what_waits_in_line_is_told_its_place_and_what_it_waits_for(
+    some_links: Links, settings_of: Callable[..., Settings], a_record: ARecord, a_clock: Any
+) -> None:
+    """Its expected end is that of the wait and of the work; nothing of the work is done."""
+    record = a_record(state="queued", started_at=None, finished_at=None, tier="4K", attempts=[], blobs=[])
+    resource = resource_of(record, some_links, settings_of(), a_clock, in_line=InLine(7, 100.04))
+    assert (resource.queue_position, resource.estimated_start_s) == (7, 100.0)
+    progress = resource.progress
+    assert progress is not None
+    assert progress.elapsed_s == 30.0
+    assert progress.expected_s == pytest.approx(30.0 + 100.04 + prior(Tier.K4).expected_s)
+    assert progress.p95_s == pytest.approx(30.0 + 100.04 + prior(Tier.K4).p95_s)
+    assert progress.fraction == 0.0
+    # Another of its parts waits while one is at the upstream: it runs.
+    running = a_record(state="running", finished_at=None, attempts=[], blobs=[])
+    resource = resource_of(running, some_links, settings_of(), a_clock, in_line=InLine(7, 100.04))
+    assert (resource.queue_position, resource.estimated_start_s) == (None, None)
+
+
+def test_what_has_waited_is_no_further_for_that(
+    tell: Callable[..., GenerationResource], a_record: ARecord, a_clock: Any
+) -> None:
+    """Twenty of the thirty seconds were spent in line: ten are the upstream's."""
+    record = a_record(state="running", started_at="2026-11-24T12:00:20.000Z", finished_at=None, attempts=[], blobs=[])
+    progress = tell(record).progress
+    assert progress is not None
+    assert (progress.elapsed_s, progress.expected_s) == (30.0, 20.0 + prior(Tier.K1).expected_s)
+    assert progress.fraction == round(prior(Tier.K1).fraction_done(10.0), 4)
 
 
 @pytest.mark.parametrize("until", ["2026-11-24T13:00:30.000Z", "2026-12-01T12:00:30.000Z"])

@@ -55,6 +55,15 @@ def test_a_line_takes_as_many_as_it_has_places(places: int | None, needed: int, 
     assert "7 calls wait for their upstream already (queue.waiting_max)" in refusal(Obstacle.QUEUE_FULL, load).message
 
 
+@pytest.mark.parametrize(("room_in_s", "after_s"), [(0.0, 1.0), (17.2, 18.0), (300.0, 300.0), (90_000.0, 300.0)])
+def test_a_full_line_says_when_it_should_have_moved(room_in_s: float, after_s: float) -> None:
+    """In whole seconds, at least one; estimates that reach far err. Too many open ones are no line."""
+    load = replace(IDLE, places=0, waiting=7)
+    assert refusal(Obstacle.QUEUE_FULL, load, room_in_s=room_in_s).retry_after_s == after_s
+    full = replace(load, open_generations=2)
+    assert refusal(Obstacle.QUEUE_FULL, full, room_in_s=room_in_s).retry_after_s == 30.0
+
+
 @pytest.mark.parametrize(
     ("load", "expected"),
     [

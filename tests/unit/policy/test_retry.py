@@ -52,12 +52,12 @@ def gave_up(decision: Decision) -> GiveUpReason:
 @pytest.mark.parametrize("kind", ["bad_request", "refused_input", "refused_output", "cancelled"])
 def test_what_would_end_the_same_way_is_given_up(kind: str) -> None:
     """A refusal is not sent again, here or elsewhere."""
-    assert gave_up(decide(a_failure(FailureKind(kind)), has_next=True)) is GiveUpReason.NOT_RETRYABLE
+    assert gave_up(decide(a_failure(FailureKind(kind)), next_after_s=0.0)) is GiveUpReason.NOT_RETRYABLE
 
 
 def test_lost_reply_is_not_bought_again_by_default() -> None:
     """The safe side: an outcome that is open is never paid for twice without the operator's word."""
-    assert gave_up(decide(a_failure(FailureKind.LOST_REPLY), has_next=True)) is GiveUpReason.POSSIBLY_CHARGED
+    assert gave_up(decide(a_failure(FailureKind.LOST_REPLY), next_after_s=0.0)) is GiveUpReason.POSSIBLY_CHARGED
 
 
 def test_lost_reply_is_bought_once_more_where_that_is_accepted() -> None:
@@ -75,7 +75,9 @@ def test_lost_reply_is_not_bought_again_beyond_the_exposure() -> None:
 
 def test_a_paid_answer_that_cannot_be_read_is_never_bought_again() -> None:
     """Malformed means paid: not even a policy that accepts double charges repeats it."""
-    assert gave_up(decide(a_failure(FailureKind.MALFORMED), policy=BUYS_AGAIN, has_next=True)) is GiveUpReason.CHARGED
+    assert (
+        gave_up(decide(a_failure(FailureKind.MALFORMED), policy=BUYS_AGAIN, next_after_s=0.0)) is GiveUpReason.CHARGED
+    )
 
 
 def test_a_paid_refusal_is_given_up() -> None:
@@ -100,7 +102,7 @@ def test_a_limit_is_waited_out_when_there_is_nowhere_else(kind: FailureKind) -> 
 @pytest.mark.parametrize("kind", [FailureKind.RATE_LIMITED, FailureKind.OVERLOADED])
 def test_a_limit_sends_the_generation_to_the_next_upstream(kind: FailureKind) -> None:
     """Nobody waits for a key to cool while another upstream is free."""
-    assert decide(a_failure(kind), has_next=True) == Fallback()
+    assert decide(a_failure(kind), next_after_s=0.0) == Fallback()
 
 
 def test_waiting_out_limits_uses_no_retries_but_ends_after_twelve_sends() -> None:
@@ -119,30 +121,97 @@ def test_a_hint_beyond_the_deadline_ends_it() -> None:
 @pytest.mark.parametrize("kind", [FailureKind.CREDENTIAL, FailureKind.QUOTA_SPENT])
 def test_a_useless_credential_leads_elsewhere_or_nowhere(kind: FailureKind) -> None:
     """A wrong key or an empty purse is never tried again."""
-    assert decide(a_failure(kind), has_next=True) == Fallback()
+    assert decide(a_failure(kind), next_after_s=0.0) == Fallback()
     assert gave_up(decide(a_failure(kind))) is GiveUpReason.NO_OTHER_UPSTREAM
-    assert gave_up(decide(a_failure(kind), has_next=True, remaining_s=60.0)) is GiveUpReason.DEADLINE_TOO_CLOSE
+    assert gave_up(decide(a_failure(kind), next_after_s=0.0, remaining_s=60.0)) is GiveUpReason.DEADLINE_TOO_CLOSE
 
 
 def test_an_unreachable_upstream_is_retried_three_times_then_given_up() -> None:
-    """Four attempts in all; the limit belongs to the part, whatever other upstreams there are."""
+    """Four attempts in all, where there is nowhere else."""
     refused = a_failure(FailureKind.UNREACHABLE)
     for attempts in (1, 2, 3):
         assert isinstance(decide(*[refused] * attempts), Retry)
     assert gave_up(decide(*[refused] * 4)) is GiveUpReason.ATTEMPTS_SPENT
+    assert decide(*[refused] * 4, next_after_s=0.0) == Fallback()
+
+
+def test_each_upstream_of_a_route_is_given_its_own_attempts() -> None:
+    """A dead upstream at the head of a route does not use up what the healthy one behind it has."""
+    refused = a_failure(FailureKind.UNREACHABLE)
+    tally = Tally.of((refused,) * 5, here=(refused,))
+    now = Circumstances(remaining_s=600.0, expected_s=120.0, jitter=0.5)
+    assert tally == Tally(sends=5, counted=1, purchases=0)
+    assert isinstance(decide_after_failure(refused, tally=tally, now=now, policy=RetryPolicy()), Retry)
+
+
+@pytest.mark.parametrize("kind", [FailureKind.UNREACHABLE, FailureKind.LOST_REPLY, FailureKind.SERVER_FAULT])
+def test_who_can_be_asked_sooner_is_asked(kind: FailureKind) -> None:
+    """Another upstream needs no pause; one that is ready only after this one's pause is not waited for."""
+    assert decide(a_failure(kind), policy=BUYS_AGAIN, next_after_s=0.0) == Fallback()
+    assert decide(a_failure(kind), policy=BUYS_AGAIN, next_after_s=1.0) == Fallback(after_s=1.0)
+    assert decide(a_failure(kind), policy=BUYS_AGAIN, next_after_s=9.0) == Retry(after_s=1.5)
+
+
+def test_another_model_comes_in_only_beyond_the_callers_patience() -> None:
+    """Whoever asked for one model gets it, where the wait is short; where it is long he gets an image all the same."""
+    refused, limited = a_failure(FailureKind.UNREACHABLE), a_failure(FailureKind.RATE_LIMITED, retry_after_s=40.0)
+    lesser = {"next_after_s": 0.0, "next_is_lesser": True}
+    assert decide(refused, **lesser, patience_s=10.0) == Retry(after_s=1.5)
+    assert decide(refused, **lesser, patience_s=1.0) == Fallback()
+    assert decide(limited, **lesser, patience_s=30.0) == Fallback()
+    assert decide(limited, **lesser, patience_s=45.0) == Wait(after_s=40.0)
+
+
+def test_a_fallback_has_to_be_in_time_by_what_is_expected_there() -> None:
+    """A slow upstream at the end of a route is no way out when little time is left, and a quick one is."""
+    key = a_failure(FailureKind.CREDENTIAL)
+    assert gave_up(decide(key, next_after_s=0.0, next_expected_s=700.0)) is GiveUpReason.DEADLINE_TOO_CLOSE
+    assert decide(key, next_after_s=0.0, next_expected_s=20.0, remaining_s=30.0) == Fallback()
+    assert gave_up(decide(key, next_after_s=20.0, next_expected_s=20.0, remaining_s=30.0)) is (
+        GiveUpReason.DEADLINE_TOO_CLOSE
+    )
+
+
+def test_one_that_is_too_slow_elsewhere_does_not_end_what_can_be_repeated_here() -> None:
+    """Only if neither is in time there is nothing left."""
+    refused, limited = a_failure(FailureKind.UNREACHABLE), a_failure(FailureKind.OVERLOADED)
+    slow = {"next_after_s": 0.0, "next_expected_s": 700.0}
+    assert decide(refused, **slow) == Retry(after_s=1.5)
+    assert decide(limited, **slow) == Wait(after_s=1.5)
+
+
+@pytest.mark.parametrize("kind", [FailureKind.RATE_LIMITED, FailureKind.CREDENTIAL, FailureKind.QUOTA_SPENT])
+def test_another_key_of_the_same_upstream_takes_over_at_once(kind: FailureKind) -> None:
+    """A limit, a revoked key or an empty purse is one key's, and costs nobody a pause or another upstream."""
+    assert decide(a_failure(kind, retry_after_s=40.0), rest_s=0.0) == Wait(after_s=0.0)
+    assert decide(a_failure(kind, retry_after_s=40.0), rest_s=0.0, next_after_s=0.0) == Wait(after_s=0.0)
+    decision = decide(a_failure(kind), rest_s=0.0, remaining_s=60.0)
+    assert gave_up(decision) is GiveUpReason.DEADLINE_TOO_CLOSE or gave_up(decision) is GiveUpReason.NO_OTHER_UPSTREAM
+
+
+def test_a_limit_is_waited_out_until_the_first_key_is_ready() -> None:
+    """The hint is that of one key; another one of the same upstream may be ready sooner."""
+    assert decide(a_failure(FailureKind.RATE_LIMITED, retry_after_s=40.0), rest_s=5.0) == Wait(after_s=5.0)
+    assert decide(a_failure(FailureKind.OVERLOADED, retry_after_s=40.0), rest_s=5.0) == Wait(after_s=40.0)
+
+
+def test_a_limit_that_outlasts_the_deadline_leads_elsewhere_if_that_is_in_time() -> None:
+    """Patience ends where waiting would miss the deadline."""
+    limited = a_failure(FailureKind.RATE_LIMITED, retry_after_s=500.0)
+    assert decide(limited, next_after_s=0.0, next_is_lesser=True, patience_s=1000.0) == Fallback()
 
 
 def test_no_time_for_a_pause_may_still_be_time_for_another_upstream() -> None:
     """A fallback needs no backoff, so it fits where a retry does not."""
     refused = a_failure(FailureKind.UNREACHABLE)
-    assert decide(refused, remaining_s=120.5, has_next=True) == Fallback()
+    assert decide(refused, remaining_s=120.5, next_after_s=0.0) == Fallback()
     assert gave_up(decide(refused, remaining_s=120.5)) is GiveUpReason.DEADLINE_TOO_CLOSE
 
 
 def test_an_empty_retry_budget_leaves_only_another_upstream() -> None:
     """Repeats stay a small share of the traffic, so that they cannot keep an upstream down."""
     refused = a_failure(FailureKind.UNREACHABLE)
-    assert decide(refused, budget_allows=False, has_next=True) == Fallback()
+    assert decide(refused, budget_allows=False, next_after_s=0.0) == Fallback()
     assert gave_up(decide(refused, budget_allows=False)) is GiveUpReason.BUDGET_SPENT
 
 
@@ -150,7 +219,7 @@ def test_an_answer_without_an_image_is_asked_for_once_more_then_elsewhere() -> N
     """The model sometimes draws on a second try; not on a third."""
     empty, policy = a_failure(FailureKind.NO_IMAGE), RetryPolicy(accepts_double_charge=True, purchases_max=5)
     assert isinstance(decide(empty, policy=policy, no_images=1), Retry)
-    assert decide(empty, empty, policy=policy, no_images=2, has_next=True) == Fallback()
+    assert decide(empty, empty, policy=policy, no_images=2, next_after_s=0.0) == Fallback()
     assert gave_up(decide(empty, empty, policy=policy, no_images=2)) is GiveUpReason.ATTEMPTS_SPENT
 
 

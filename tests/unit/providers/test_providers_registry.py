@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from holdfast.config import Flavor, Provider, Upstream, UpstreamStream
+from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamStream
+from holdfast.policy.latency import prior
+from holdfast.providers.background import BackgroundConversation
 from holdfast.providers.fal import FalConversation
 from holdfast.providers.gemini import GeminiConversation
 from holdfast.providers.http import Head
@@ -19,14 +21,19 @@ from holdfast.types import Geometry, Request, Surface, Tier
 from holdfast.wire.errors import WireError
 from holdfast.wire.fal import Handle, encode_handle
 
-ANSWERING = [provider for provider in Provider if not is_polled(provider)]
-"""Those whose answer to the request holds the images."""
-
 
 def an_upstream(**overrides: Any) -> Upstream:
     """A configured endpoint."""
     usual: dict[str, Any] = {"name": "up", "provider": Provider.OPENAI, "base_url": "https://up.example/v1"}
     return Upstream(**{**usual, **overrides})
+
+
+ANSWERING = [provider for provider in Provider if not is_polled(an_upstream(provider=provider))]
+"""Those whose answer to the request holds the images."""
+IN_BACKGROUND = [
+    {"api": UpstreamApi.RESPONSES, "outer_model": "gpt-5.5"},
+    {"provider": Provider.GEMINI, "api": UpstreamApi.INTERACTIONS},
+]
 
 
 def a_request(**overrides: Any) -> Request:
@@ -77,6 +84,7 @@ def test_an_upstream_streams_as_its_caller_does_unless_told_otherwise(
         ({"flavor": Flavor.RELAY}, False, 1),
         ({"provider": Provider.FAL}, False, 4),
         ({"provider": Provider.FAL}, True, 4),
+        *((options, stream, 1) for options in IN_BACKGROUND for stream in (False, True)),
     ],
 )
 def test_openai_and_fal_make_several_images_in_one_call(options: dict[str, Any], stream: bool, count: int) -> None:
@@ -104,6 +112,24 @@ def test_fals_conversation_has_everything_it_needs() -> None:
     assert (conversation.upstream, conversation.base_url) == ("up", "https://queue.fal.run")
     assert (conversation.model, conversation.key, conversation.n) == ("theirs", "k", 3)
     assert (conversation.timeout_s, conversation.image_bytes_max, conversation.handle) == (216.5, 30, handle)
+
+
+@pytest.mark.parametrize("options", IN_BACKGROUND, ids=lambda options: options["api"].value)
+def test_what_works_in_the_background_has_everything_it_needs(options: dict[str, Any]) -> None:
+    """Names, credential, bounds, and the time that paces its questions: the published one unless a better is known."""
+    upstream = an_upstream(**options, flavor=Flavor.RELAY)
+    assert is_polled(upstream)
+    assert not is_polled(an_upstream(provider=upstream.provider))
+    talk = made(upstream, image_bytes_max=30, handle="handle_1")
+    assert isinstance(talk, BackgroundConversation)
+    assert (talk.upstream, talk.base_url, talk.handle) == ("up", "https://up.example/v1", "handle_1")
+    api: Any = talk.api
+    assert (api.model, api.key, api.is_relay, api.image_bytes_max) == ("theirs", "k", True, 30)
+    assert getattr(api, "outer_model", "gpt-5.5") == "gpt-5.5"
+    assert getattr(api, "timeout_s", 216.5) == 216.5
+    assert talk.expected_s == prior(Tier.K1).expected_s
+    assert made(upstream, expected_s=7.0).expected_s == 7.0
+    assert dict(made(upstream).start().request.headers)["Idempotency-Key"] == "gen_1.0.0"
 
 
 @pytest.mark.parametrize("provider", ANSWERING)

@@ -157,6 +157,7 @@ def test_a_file_is_read_as_documented(tmp_path: Path) -> None:
     assert dict(first.statuses) == {429: 0.2, 503: 0.1}
     assert last == Phase()
     assert last.until_s == inf
+    assert (scenario.per_minute, parse(f"[limits]\nper_minute = 60\n{A_FILE}", name="narrow").per_minute) == (0, 60)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,9 @@ def test_a_file_is_read_as_documented(tmp_path: Path) -> None:
         ("[[phase]]\n[phase.errors]\n429 = 0.6\ncut = 0.5", "more than 1"),
         ("[[phase]]\nuntil_s = 9\n[[phase]]\nuntil_s = 9", "grow"),
         ("[[phase]]\n[[phase]]\nuntil_s = 9", "grow"),
+        ("[[phase]]\n[limits]\nper_minut = 60", "per_minute"),
+        ("[[phase]]\n[limits]\nper_minute = 0", "number"),
+        ("limits = 60\n[[phase]]", "table"),
         ("[[phase", "TOML"),
     ],
 )

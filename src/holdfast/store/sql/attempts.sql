@@ -1,8 +1,8 @@
 -- name: insert_attempt
 INSERT INTO attempt (id, generation_id, part, hedge, drive, number, epoch, upstream, provider, model, idempotency_key,
-  state, sent_at, estimated_micros)
+  state, sent_at, estimated_micros, key_number, route, tier, list_micros, unit_micros)
 SELECT :id, :generation_id, :part, 0, :drive, 1 + coalesce(max(number), 0), :epoch, :upstream, :provider, :model,
-  :idempotency_key, :state, :sent_at, :estimated_micros
+  :idempotency_key, :state, :sent_at, :estimated_micros, :key_number, :route, :tier, :list_micros, :unit_micros
 FROM attempt WHERE generation_id = :generation_id;
 
 -- name: get_attempt
@@ -31,7 +31,7 @@ SELECT * FROM attempt WHERE generation_id = :id ORDER BY number;
 -- `unknown` may still become settled: an image that arrives is never thrown away.
 UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at, ended_at = :at,
   http_status = :http_status, failure = :failure, usage = :usage, answer = :answer,
-  retry_at = :retry_at
+  retry_at = :retry_at, decision = :decision
 WHERE id = :id AND state IN ('sent', 'polling', 'unknown');
 
 -- name: keep_handle

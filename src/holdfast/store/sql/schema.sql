@@ -101,6 +101,12 @@ CREATE TABLE attempt (
   estimated_micros INTEGER NOT NULL,
   answer           BLOB,                 -- the upstream's document, images replaced by their numbers
   retry_at         TEXT,                 -- when its part goes on; NULL: the part ended with it
+  key_number       INTEGER,              -- place of the key in its upstream's settings, from 1
+  route            TEXT,                 -- the public model whose entry it was
+  tier             TEXT,                 -- the size that it was asked for
+  list_micros      INTEGER,              -- prices of an image that it makes; NULL: those of the generation
+  unit_micros      INTEGER,
+  decision         TEXT,                 -- what was decided after it failed: {"follows","reason","after_s","to",…}
   UNIQUE (generation_id, number)
 );
 -- One payer at a time.
@@ -153,6 +159,14 @@ CREATE TABLE compensation_day (
   reason TEXT NOT NULL,
   micros INTEGER NOT NULL,
   PRIMARY KEY (day, reason)
+);
+
+-- What has been bought a second time on each day (UTC), after an attempt of unknown outcome, for its cap.
+CREATE TABLE exposure_day (
+  day    TEXT NOT NULL,
+  model  TEXT NOT NULL,
+  micros INTEGER NOT NULL,
+  PRIMARY KEY (day, model)
 );
 
 CREATE TABLE event (

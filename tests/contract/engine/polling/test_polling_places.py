@@ -32,7 +32,7 @@ async def test_what_is_taken_up_has_the_place_and_the_others_wait_behind_it(
     second, _ = await bench.ask()
     await bench.restart()
     await bench.until(lambda: queue.is_asked("status"))
-    assert (bench.engine.queue_position(first), bench.engine.queue_position(second)) == (None, 1)
+    assert (bench.engine.in_line(first), bench.engine.in_line(second).position) == (None, 1)
     assert queue.submitted == [f"{first}.0.0"]
     gate.set()
     await bench.quiet()
@@ -49,7 +49,7 @@ async def test_more_may_go_on_than_the_upstream_takes_now(bench: Any, queue: Any
     await bench.restart(narrow(settings_of))
     after, _ = await bench.ask()
     await bench.turn()
-    assert bench.engine.queue_position(after) == 1
+    assert bench.engine.in_line(after).position == 1
     assert len(queue.submitted) == 3
     gate.set()
     await bench.quiet()

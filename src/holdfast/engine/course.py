@@ -1,0 +1,214 @@
+"""The entries of a route, as one request may walk them: who can serve it, at which size, and for how much.
+
+A route's own upstreams come first, then those of its fallback models, then, if the caller allows it, all of them with a
+smaller size. What a request cannot be sent to is barred, with the reason, before anything is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from holdfast.config import Settings, Upstream
+from holdfast.errors import ConfigError, RequestError
+from holdfast.money import with_margin
+from holdfast.policy.prices import unit_price_micros
+from holdfast.policy.routing import Entry
+from holdfast.policy.sizes import geometry_of
+from holdfast.providers.capabilities import obstacle_of
+from holdfast.providers.registry import images_per_call
+from holdfast.types import Request, Tier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Where a route sends an attempt: an upstream, its name for the model, and the credentials."""
+
+    upstream: Upstream
+    model: str
+    keys: tuple[str, ...] = field(repr=False)
+    """One of them is chosen with the place: `Ticket.key`."""
+    route: str
+    """The public model whose entry it is."""
+    weight: int = 0
+    """Its share beside neighbours that have one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One entry that a request may be sent to."""
+
+    target: Target
+    tier: Tier
+    """The size that it is asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What an image of another model, or of a smaller size, costs."""
+
+    list_micros: int
+    unit_micros: int
+    """With our margin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What one request may be sent to, in order."""
+
+    candidates: tuple[Candidate, ...]
+    entries: tuple[Entry, ...]
+    """The same, as `policy.routing` reads them."""
+    offers: Mapping[int, Offer] = field(default_factory=dict)
+    """Of those that are not quite what was asked for, by place."""
+    barred: Mapping[int, str] = field(default_factory=dict)
+    """Those that cannot serve it, by place: why."""
+
+    def images_per_call(self, *, stream: bool) -> int:
+        """Say how many images every one of them makes in a call: wherever a part goes, it is whole there."""
+        return min(images_per_call(each.target.upstream, stream=stream) for each in self.candidates)
+
+    def find(self, upstream: str, model: str, tier: Tier) -> int | None:
+        """Find an entry again that an earlier process has used; None: it is in this route no longer."""
+        for at, each in enumerate(self.candidates):
+            if (each.target.upstream.name, each.target.model, each.tier) == (upstream, model, tier):
+                return at
+        return None
+
+    def skipped(self) -> list[dict[str, str]]:
+        """Say which entries cannot serve it, and why."""
+        return [place_of(self.candidates[at]) | {"reason": why} for at, why in self.barred.items()]
+
+
+def alone(target: Target, tier: Tier) -> Course:
+    """Make the course of what has no route any more, and is gone on with where it is."""
+    return Course(candidates=(Candidate(target=target, tier=tier),), entries=(Entry(upstream=target.upstream.name),))
+
+
+def place_of(candidate: Candidate) -> dict[str, str]:
+    """Name a candidate, as decisions are written down."""
+    target = candidate.target
+    return {"upstream": target.upstream.name, "model": target.model, "size": candidate.tier.value}
+
+
+def request_at(request: Request, tier: Tier) -> Request:
+    """Ask for a size: as it was asked for, or smaller in the same shape."""
+    if tier is request.geometry.tier:
+        return request
+    return replace(request, geometry=geometry_of(tier, request.geometry.aspect_ratio), size_as_asked=None)
+
+
+def targets_of(settings: Settings, keys: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[Target, ...]]:
+    """Give each model its upstreams with their credentials: its own, then those of its fallback models.
+
+    Raises:
+        ConfigError: There is no route, or an upstream without a credential.
+    """
+    if not settings.routes:
+        raise ConfigError(
+            "There is nothing to serve. Set GEMINI_API_KEY or OPENAI_API_KEY, or write [[upstreams]] and [[routes]] in "
+            "holdfast.toml (docs/reference/settings.md). `holdfast demo` needs neither.",
+            key="upstreams",
+        )
+    own: dict[str, tuple[Target, ...]] = {}
+    for route in settings.routes:
+        for each in route.upstreams:
+            if not keys[each.upstream]:
+                raise ConfigError(f"The upstream {each.upstream!r} has no key: give it `keys`.", key="upstreams.keys")
+        own[route.model] = tuple(
+            Target(
+                upstream=settings.upstream(each.upstream),
+                model=each.model,
+                keys=keys[each.upstream],
+                route=route.model,
+                weight=each.weight,
+            )
+            for each in route.upstreams
+        )
+    return {
+        route.model: (*own[route.model], *(target for model in route.fallback for target in own[model]))
+        for route in settings.routes
+    }
+
+
+class Courses:
+    """Gives each request its course. What is the same for all requests of a model and size is made once."""
+
+    def __init__(self, settings: Settings, targets: Mapping[str, tuple[Target, ...]]) -> None:
+        self._settings = settings
+        self._targets = targets
+        self._known: dict[tuple[str, Tier, bool], Course] = {}
+
+    def of(self, request: Request, today: date) -> Course:
+        """Say what a request may be sent to.
+
+        Args:
+            request: What is asked for.
+            today: By which prices hold.
+
+        Raises:
+            RequestError: The route is gone, as when settings changed between two starts.
+        """
+        course = self._course(request.model, request.geometry.tier, request.may_degrade)
+        if len(course.candidates) == 1:
+            return course
+        offers: dict[int, Offer] = {}
+        barred: dict[int, str] = {}
+        for at, candidate in enumerate(course.candidates):
+            try:
+                why = obstacle_of(
+                    candidate.target.upstream, request, is_smaller=candidate.tier is not request.geometry.tier
+                )
+                if why is not None:
+                    barred[at] = why
+                elif course.entries[at].is_lesser:
+                    offers[at] = self._offer(request, candidate, today)
+            except RequestError as exc:
+                # It has no price at this size, which is no reason to refuse what its siblings can do.
+                barred[at] = exc.message
+        if not offers and not barred:
+            return course
+        return replace(course, offers=offers, barred=barred)
+
+    def _course(self, model: str, tier: Tier, may_degrade: bool) -> Course:
+        known = self._known.get((model, tier, may_degrade))
+        if known is None:
+            known = self._known[model, tier, may_degrade] = self._made(model, tier, may_degrade)
+        return known
+
+    def _made(self, model: str, tier: Tier, may_degrade: bool) -> Course:
+        targets = self._targets.get(model)
+        if not targets:
+            raise RequestError(
+                f"The model {model} is not served here.", code="model_not_found", status=404, param="model"
+            )
+        smaller = [each for each in reversed(Tier) if _is_below(each, tier)] if may_degrade else []
+        candidates = tuple(Candidate(target=target, tier=each) for each in (tier, *smaller) for target in targets)
+        return Course(
+            candidates=candidates,
+            entries=tuple(
+                Entry(
+                    upstream=each.target.upstream.name,
+                    weight=each.target.weight,
+                    is_lesser=each.target.route != model or each.tier is not tier,
+                )
+                for each in candidates
+            ),
+        )
+
+    def _offer(self, request: Request, candidate: Candidate, today: date) -> Offer:
+        list_micros = unit_price_micros(
+            self._settings.prices,
+            model=candidate.target.route,
+            tier=candidate.tier,
+            quality=request.quality,
+            geometry=request_at(request, candidate.tier).geometry,
+            today=today,
+        )
+        return Offer(list_micros=list_micros, unit_micros=with_margin(list_micros, self._settings.money.margin))
+
+
+def _is_below(tier: Tier, than: Tier) -> bool:
+    order = tuple(Tier)
+    return order.index(tier) < order.index(than)

@@ -1,0 +1,37 @@
+"""What has been sent to each upstream lately, from the attempts that were written before they were sent."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from holdfast.clock import ulid
+from holdfast.store.queries import queries
+
+_Q = queries("sent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What was sent to one upstream, with whichever of its credentials."""
+
+    lately: tuple[str, ...] = ()
+    """When, RFC 3339, oldest first."""
+    today: int = 0
+
+
+def sent_by(conn: sqlite3.Connection, lately_since: datetime, today_since: datetime) -> Mapping[str, Sent]:
+    """Read by upstream what was sent since these two moments."""
+    lately: dict[str, list[str]] = {}
+    for row in conn.execute(_Q["sent_since"], {"since": _first_id(lately_since)}):
+        lately.setdefault(row["upstream"], []).append(row["sent_at"])
+    today = {row["upstream"]: row["sent"] for row in conn.execute(_Q["sent_count"], {"since": _first_id(today_since)})}
+    names = lately.keys() | today.keys()
+    return {name: Sent(lately=tuple(lately.get(name, ())), today=today.get(name, 0)) for name in names}
+
+
+def _first_id(since: datetime) -> str:
+    """The id before which every attempt is older."""
+    return f"att_{ulid(int(since.timestamp() * 1000), bytes(10))}"
