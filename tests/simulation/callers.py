@@ -19,11 +19,11 @@ from holdfast.policy.joining import claim_of
 from holdfast.types import Geometry, InputImage, Request, Surface, Tier
 from simulation.history import Asked, Followed, Told
 from simulation.process import Broken, Process, Reply, Wire
+from simulation.routes import MODELS
 
 if TYPE_CHECKING:
     from simulation.world import World
 
-MODELS = ("nano-banana-pro", "gpt-image-2")
 SECRET_WORDS = "a lighthouse nobody may read of"
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 _GEOMETRY = Geometry(tier=Tier.K1, aspect_ratio="1:1", width_px=64, height_px=64)

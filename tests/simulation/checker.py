@@ -18,6 +18,7 @@ from simulation.history import (
     Charged,
     ClockSet,
     Collected,
+    Crowded,
     Deleted,
     End,
     Entered,
@@ -40,8 +41,7 @@ LATE_S = 60.0
 
 NOT_HERE: Mapping[str, str] = MappingProxyType(
     {
-        "I9": "limits of credentials come with several of them",
-        "I10": "fair shares come with the queue of several keys",
+        "I10": "fair shares are the line's alone: tests/property, tests/contract/engine",
         "I18": "virtual time says nothing of how fast a start is: bench and tests/crash",
     }
 )
@@ -277,6 +277,12 @@ def keys_name_one_thing(history: History, end: End, limits: Limits) -> Iterator[
             yield _v("I8", f"the key {key} bought {count} generations")
 
 
+def credentials_keep_their_limits(history: History, end: End, limits: Limits) -> Iterator[Violation]:
+    """I9: no credential has more calls in flight than its upstream's `concurrency`."""
+    for crowd in history.of(Crowded):
+        yield _v("I9", f"{crowd.credential} had {crowd.count} calls in flight, and may have {crowd.limit}")
+
+
 def answers_are_the_same(history: History, end: End, limits: Limits) -> Iterator[Violation]:
     """I8: whoever is given the images of a generation is given the same bytes."""
     asked = {each.number for each in history.of(Asked)}
@@ -440,6 +446,7 @@ CHECKS: tuple[Check, ...] = (
     nothing_is_sent_too_late,
     budgets_are_kept,
     keys_name_one_thing,
+    credentials_keep_their_limits,
     answers_are_the_same,
     repeats_take_turns,
     bytes_stay_the_same,

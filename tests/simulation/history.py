@@ -75,6 +75,15 @@ class Logged(Event):
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowded(Event):
+    """A credential had more calls in flight than it may."""
+
+    credential: str
+    count: int
+    limit: int
+
+
 # What callers did, and were told
 
 

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from simulation.callers import MODELS, Caller, Order
+from simulation.callers import Caller, Order
 from simulation.disk import CommitFault
 from simulation.history import ClockSet
 from simulation.plan import Timed
+from simulation.routes import MODELS
 
 if TYPE_CHECKING:
     from simulation.world import World
@@ -46,6 +47,7 @@ class Incidents:
             "N2 clock set": self._set_clock,
             "C2 a hundred with one key": self._hundred,
             "L1 burst": self._burst,
+            "L3 every key limited": self._limited,
             "L4 retry storm": self._storm,
             "L5 recovery of many": self._many,
         }
@@ -151,6 +153,15 @@ class Incidents:
         self._world.fault(timed.name)
         for number in range(BURST):
             self._world.come(f"burst-{self._world.next_number()}-{number}", "plain", 0.0)
+
+    async def _limited(self, timed: Timed) -> None:
+        """Every upstream turns every call away, whichever key it brings."""
+        upstreams = self._world.upstreams
+        before, upstreams.busy_share = upstreams.busy_share, 1.0
+        self._world.fault(timed.name)
+        self._let_come(5)
+        await asyncio.sleep(max(20.0, timed.seconds))
+        upstreams.busy_share = before
 
     async def _storm(self, timed: Timed) -> None:
         """Every connection breaks, and all of them ask again at once."""

@@ -33,6 +33,7 @@ TIMED = (
     "N2 clock set",
     "C2 a hundred with one key",
     "L1 burst",
+    "L3 every key limited",
     "L4 retry storm",
     "L5 recovery of many",
 )
@@ -91,7 +92,7 @@ NOT_HERE: Mapping[str, str] = MappingProxyType(
         "U27": "no simulated upstream gives handles: tests/contract/engine/polling and tests/crash",
         "C5 C6 C10 C11 C12": "slow, half-closed and malformed HTTP is above the engine: tests/integration/gateway",
         "N1 N3 N4 N5": "between replicas, or in front of HTTP",
-        "L2 L3": "fairness and several credentials come with several upstreams",
+        "L2": "one caller's flood and another's share are the line's: tests/property, tests/contract/engine",
     }
 )
 """Faults of the list that the simulation does not make, and why."""

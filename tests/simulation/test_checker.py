@@ -16,6 +16,7 @@ from simulation.history import (
     Charged,
     ClockSet,
     Collected,
+    Crowded,
     Deleted,
     End,
     EndAttempt,
@@ -305,6 +306,10 @@ BAD: dict[str, tuple[str, Callable[[], tuple[list[Event], End]]]] = {
     "a log that goes on": (
         "I16",
         lambda: (a_life(), end_with("generations", events=((1, "queued"), (2, "succeeded"), (3, "running")))),
+    ),
+    "a key with too many calls in flight": (
+        "I9",
+        lambda: (with_(Crowded(at=1.0, credential="google.test 1", count=3, limit=2)), its_end()),
     ),
     "tasks that linger": ("I17", lambda: (a_life(), replace(its_end(), unrest=("<Engine 1 …>",)))),
     "no is said of a charge": ("I19", lambda: (instead(Told, code="upstream_failed", paid="no", images=()), its_end())),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,17 +22,17 @@ from holdfast.transport.exchange import Exchange, Head, HttpRequest, NotSent, Si
 from holdfast.types import Failure, Phase
 from holdfast.wire.scan import WireError
 from simulation.answers import Drawing, Ending, Script, as_stream, busy_for, digest, picture, script_for
-from simulation.history import Answered, Charged, Logged, Received, Sent
+from simulation.history import Answered, Charged, Crowded, Logged, Received, Sent
 from simulation.loop import Killed, call_later_as, hang
+from simulation.routes import MICROS
 
 if TYPE_CHECKING:
     from simulation.world import World
 
 TIMINGS = Timings(connected_s=0.0, sent_s=0.0, head_s=0.0, first_byte_s=0.0, body_s=0.0, admission_s=0.0, body_bytes=0)
-IMAGE_MICROS = 134_000
 FAULT_SHARE = 0.38
 OPEN_ATTEMPT = """
-SELECT attempt.id, attempt.state, generation.n, generation.parts, generation.deadline_at
+SELECT attempt.id, attempt.state, attempt.model, generation.n, generation.parts, generation.deadline_at
 FROM attempt JOIN generation ON generation.id = attempt.generation_id
 WHERE attempt.idempotency_key = :key AND attempt.state IN ('sent', 'polling')
 """
@@ -77,7 +78,9 @@ class Upstreams:
         if row is not None and not _is_gemini(request):
             each, over = divmod(row["n"], row["parts"])
             wanted = each + (int(part) < over)
-        script, micros = self._script(request, wanted), IMAGE_MICROS * wanted
+        # Nobody's call is one of the dearer kind.
+        micros = wanted * (max(MICROS.values()) if row is None else MICROS[row["model"]])
+        script = self._script(request, wanted)
         call = Call(len(self.calls), generation_id, int(part), int(drive), script, micros)
         self.calls.append(call)
         world.history.add(
@@ -144,6 +147,13 @@ def _is_gemini(request: HttpRequest) -> bool:
     return "GenerateContent" in request.url or "generateContent" in request.url
 
 
+def _credential(request: HttpRequest) -> str:
+    """Which key it was sent with, and where: one key of several upstreams has a limit at each."""
+    headers = dict(request.headers)
+    host = request.url.split("/")[2]
+    return f"{host} {(headers.get('x-goog-api-key') or headers.get('Authorization', '')).rpartition('-')[2]}"
+
+
 class LifeTransport:
     """The transport of one life: what it awaits dies with it, what the upstream does does not."""
 
@@ -152,6 +162,8 @@ class LifeTransport:
         self._world = world
         self._life = life
         self._run = run
+        self._in_flight: Counter[str] = Counter()
+        """Calls of this life, by credential."""
 
     async def exchange(
         self,
@@ -170,6 +182,22 @@ class LifeTransport:
             self._world.history.add(Logged(at=self._world.loop.time(), event="input.lost", detail=repr(exc)))
             raise NotSent(exc) from exc
         call = self._upstreams.take(self._life, request)
+        key = _credential(request)
+        self._in_flight[key] += 1
+        self._mind_limit(key)
+        try:
+            return await self._perform(call, timeouts, on_head)
+        finally:
+            self._in_flight[key] -= 1
+
+    def _mind_limit(self, key: str) -> None:
+        """Note when a credential has more in flight than the settings allow."""
+        world, count = self._world, self._in_flight[key]
+        limit = world.settings.upstreams[0].concurrency
+        if limit and count > limit:
+            world.history.add(Crowded(at=world.loop.time(), credential=key, count=count, limit=limit))
+
+    async def _perform(self, call: Call, timeouts: Timeouts, on_head: Callable[[Head], Sink]) -> Exchange | Failure:
         await asyncio.sleep(self._world.rng_net.uniform(0.0, 0.05))
         script = call.script
         if script.ending is Ending.REFUSED:

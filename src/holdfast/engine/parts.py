@@ -264,8 +264,7 @@ class Parts:
                     self._look_elsewhere(part)
                 continue
             if part.ticket.is_waiting:
-                part.ticket.leave()
-                self.queue.hold(part.ticket, self.upstreams.soonest_key(part.upstream))
+                self.queue.press(part.ticket, self.upstreams.soonest_key(part.upstream))
             elif not insists and not self.upstreams.is_ready(part.upstream):
                 # It has a place, and meanwhile somebody has found out that there is nothing to be had with it.
                 self._enter(part)
@@ -288,12 +287,16 @@ class Parts:
     def _insists(self, part: Part) -> bool:
         """Whether a part is sent though its upstream rests: it has not been sent yet, and waiting would end in nothing.
 
-        It costs nothing to be told so by the upstream, and its caller hears why, and when to come again, at once.
+        It costs nothing to be told so by the upstream, and its caller hears why, and when to come again, at once. What
+        the upstream takes at once and in a minute counts for it too.
         """
         if part.tried or self.upstreams.is_ready(part.upstream):
             return False
         ready_at = self.upstreams.standings.ready[part.upstream]
-        return ready_at + self._decider.expected_s(part.candidate) > part.live.deadline_at
+        if ready_at + self._decider.expected_s(part.candidate) <= part.live.deadline_at:
+            return False
+        key = self.upstreams.soonest_key(part.upstream)
+        return not part.ticket.is_waiting or self.queue.may_press(part.ticket, key)
 
     def _look_elsewhere(self, part: Part) -> None:
         """Leave the line for an entry that has a place at once."""

@@ -186,6 +186,19 @@ class Queue:
         self._lines[ticket.upstream].hold(ticket.number, key, now=self._now(), expected_s=ticket.expected_s)
         self._took(ticket)
 
+    def may_press(self, ticket: Ticket, key: int) -> bool:
+        """Whether it could have a place with a credential at once, but for its rest."""
+        is_barred = self._flow_places and self._in_flight[ticket.flow] >= self._flow_places
+        return not is_barred and self._lines[ticket.upstream].has_room(key, self._now())
+
+    def press(self, ticket: Ticket, key: int) -> None:
+        """Give a place to one that waits, though the credential rests."""
+        self._waiting.pop(ticket.number, None)
+        line = self._lines[ticket.upstream]
+        line.leave(ticket.number)
+        line.press(ticket.number, key, now=self._now(), expected_s=ticket.expected_s)
+        self._took(ticket)
+
     def leave(self, ticket: Ticket) -> None:
         """Give up a place, which the next in line gets, or the waiting for it."""
         self._waiting.pop(ticket.number, None)

@@ -111,6 +111,17 @@ class Line:
         self._held[number] = Held(key=key, since=now, expected_s=expected_s)
         self._keys[key].in_flight += 1
 
+    def has_room(self, key: int, now: float) -> bool:
+        """Whether a credential may make one more call at this instant, if it did not rest."""
+        spare = self._spare(self._keys[key], now)
+        return spare is None or spare > 0
+
+    def press(self, number: int, key: int, *, now: float, expected_s: float) -> None:
+        """Take a place though the credential rests; its call counts as any other. There must be room."""
+        assert self.has_room(key, now)
+        self.hold(number, key, now=now, expected_s=expected_s)
+        self._count(self._keys[key], now)
+
     def leave(self, number: int) -> bool:
         """Give up a place, or wait no longer; True: a place was given up. Whoever is not here leaves nothing."""
         held = self._held.pop(number, None)

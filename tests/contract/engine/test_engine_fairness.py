@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from holdfast.errors import RequestError
-from holdfast.types import Geometry, Tier
+from holdfast.types import Charge, Failure, FailureKind, Geometry, Phase, Tier
 
 GPT = "gpt-image-2"
+GONE = Failure(kind=FailureKind.UNREACHABLE, phase=Phase.CONNECT, charge=Charge.NO, detail="connection refused")
 FOUR_K = Geometry(tier=Tier.K4, aspect_ratio="1:1", width_px=4096, height_px=4096)
 
 
@@ -243,10 +244,10 @@ async def test_each_credential_has_its_places(bench: Any) -> None:
     await bench.is_clean(*ids)
 
 
-@limited(per_minute=6)
+@pytest.mark.parametrize("sections", [{**upstreams(per_minute=6), "retry": {"backoff_s_first": 60.0}}])
 async def test_one_that_was_stopped_in_a_pause_costs_the_others_nothing(bench: Any, shapes: Any) -> None:
     """A cancelled call is not sent, and takes nothing of the minute."""
-    bench.upstream.next.append(shapes.Reply(body=b"{}", status=503, retry_after="30"))
+    bench.upstream.next.append(shapes.Reply(failure=GONE))
     first, _ = await bench.ask()
     await bench.resting()
     bench.clock.jump(15.0)
