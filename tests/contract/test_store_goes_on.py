@@ -204,7 +204,7 @@ def test_a_cancel_keeps_the_decision_from_being_carried_out(bench: Bench) -> Non
 
 
 def test_what_served_at_a_lower_price_is_charged_at_that(bench: Bench) -> None:
-    """Of two parts one came from another model at half the price, the other from a dearer one: never more than asked."""
+    """Of two parts one came from another model at half the price, one from a dearer one: never more than asked."""
     bench.accept(parts=2)
     bench.begin(0, unit_micros=PRICE // 2, list_micros=PRICE // 2, estimated_micros=PRICE // 2)
     bench.begin(1, unit_micros=3 * PRICE, list_micros=3 * PRICE, estimated_micros=3 * PRICE)

@@ -101,6 +101,13 @@ async def with_input(house: Any) -> None:
     await house.post_until_death(house.make("[delay=0.1]", images=[{"b64": picture}]))
 
 
+async def stopped(house: Any) -> None:
+    """A call, and the end of the process, which writes down what it has learnt. Not played before another scene."""
+    await house.post("[delay=0]")
+    house.process.terminate()
+    await house.post_until_death()
+
+
 SCENES = (plain, hurried, repeated, cancelled, driven_again, with_input, turned_away, lined_up, polled)
 FIRST = {
     "cancel.before_commit": cancelled,
@@ -114,7 +121,7 @@ FIRST = {
     "accept.before_input": with_input,
     "accept.after_input": with_input,
 }
-FIRST_OF_AREA = {"retry": turned_away, "unwatched": lined_up, "handle": polled}
+FIRST_OF_AREA = {"retry": turned_away, "unwatched": lined_up, "handle": polled, "latency": stopped}
 """Where a point is passed, if not in the first scene: then that is played first."""
 
 

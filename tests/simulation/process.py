@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.engine.core import Core
 from holdfast.engine.engine import Engine
+from holdfast.engine.learning import LatencyKeeper
 from holdfast.engine.submit import Submission
 from holdfast.engine.sweeper import Sweeper
 from holdfast.engine.watchers import Ended, Notice
@@ -128,6 +129,7 @@ class Process:
             threads=self.threads,
         )
         self.engine = Engine(self.core, disk.free_bytes)
+        self.keeper = LatencyKeeper(self.core)
         self.sweeper = Sweeper(self.core, self.engine.storage_low)
         self.deliverer = Deliverer(self.core, world.receiver, world.secret)
 
@@ -145,6 +147,7 @@ class Process:
 
     async def start(self) -> None:
         """Put right what was left, then serve."""
+        await self.keeper.start()
         await self.engine.start()
         self.sweeper.start()
         await self.deliverer.start()
@@ -161,6 +164,7 @@ class Process:
         self.is_ready = False
         await self.sweeper.stop()
         await self.engine.stop()
+        await self.keeper.stop()
         await self.deliverer.stop()
         self.store.close()
 

@@ -298,8 +298,15 @@ class Drain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencySettings:
-    """What is expected of an upstream before anything is learnt."""
+    """What is expected of an upstream: published figures at first, more and more what was measured."""
 
+    prior_weight: float = key(
+        50.0,
+        "How many measured calls the published latencies count as",
+        unit="calls",
+        source="100 calls, the least that show a P99, then count for two thirds; 0: the first call counts alone",
+        at_least=0,
+    )
     scale: float = key(
         1.0,
         "Multiplies the published latencies in estimates; for demo and tests",

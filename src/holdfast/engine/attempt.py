@@ -20,14 +20,14 @@ from holdfast.clock import from_rfc3339
 from holdfast.config import Provider
 from holdfast.engine.core import Core, Live, Tried
 from holdfast.engine.course import Target, request_at
+from holdfast.engine.latencies import LearntAs
 from holdfast.engine.patience import patiently
 from holdfast.engine.pauses import Pauses
 from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
 from holdfast.money import times
 from holdfast.policy.deadlines import attempt_timeouts
-from holdfast.policy.latency import prior
-from holdfast.policy.mishaps import failure_by, never_ended, reason_of, results_of_torn
+from holdfast.policy.mishaps import failure_by, never_answered, never_ended, reason_of, results_of_torn
 from holdfast.providers.conversation import (
     Cancellable,
     Conversation,
@@ -44,7 +44,7 @@ from holdfast.providers.registry import conversation_for, idempotency_key_of, im
 from holdfast.store.attempts import begin_attempt, keep_handle
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
-from holdfast.transport.exchange import Head, NotSent, Piece, Sink
+from holdfast.transport.exchange import Head, NotSent, Piece, Sink, Timeouts
 from holdfast.types import Failure, Request, Tier
 from holdfast.wire.scan import WireError
 
@@ -192,6 +192,7 @@ async def run(core: Core, live: Live, part: int, at: int, key: int) -> Attempted
         failure = await talk.end_by(exc)
         done = talk.kept()
         failure = failure if done is None else None
+    talk.teach(done, failure)
     return _attempted(new, talk, done, failure)
 
 
@@ -249,6 +250,7 @@ class _Talk:
     """Performs a conversation's steps."""
 
     __slots__ = (
+        "_began_at",
         "_conversation",
         "_core",
         "_has_handle",
@@ -268,6 +270,7 @@ class _Talk:
         "received_at",
         "spooled",
         "status",
+        "took_s",
     )
 
     def __init__(self, core: Core, live: Live, new: NewAttempt, target: Target, key: int) -> None:
@@ -284,12 +287,16 @@ class _Talk:
         self._has_handle = False
         self._until = 0.0
         """Loop time at which the attempt's own time is over."""
+        self._began_at: float | None = None
+        """Monotonic seconds; None of one that an earlier process sent: nobody asked for a while how it stands."""
         self._pauses: Pauses | None = None
         self._head: Head | None = None
         self._sink: SpoolSink | None = None
         self.spooled: Spooled | None = None
         self.status: int | None = None
         self.received_at: str | None = None
+        self.took_s: float | None = None
+        """Until the whole answer was in the spool."""
 
     def open(self) -> Step:
         """Begin the conversation; the request itself is let go of when every part has it."""
@@ -298,8 +305,9 @@ class _Talk:
         request = request_at(live.request, self._tier)
         self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.inputs)
         input_bytes = sum(image.bytes for image in request.inputs)
-        self._timeouts = attempt_timeouts(self._tier, core.settings.deadlines, body_bytes=input_bytes * 4 // 3)
+        self._timeouts = self._granted(body_bytes=input_bytes * 4 // 3)
         self._until = asyncio.get_running_loop().time() + self._timeouts.total_s
+        self._began_at = core.clock.monotonic()
         self._conversation = self._talk_about(request)
         live.let_go(self._new.part)
         return self._conversation.start()
@@ -307,13 +315,37 @@ class _Talk:
     def reopen(self, resumed: Resumed) -> Step:
         """Go on with a request that the upstream has taken: its time is counted from when it was sent."""
         core = self._core
-        self._timeouts = attempt_timeouts(self._tier, core.settings.deadlines)
+        self._timeouts = self._granted()
         since_s = core.clock.monotonic() - core.monotonic_of(from_rfc3339(self._new.sent_at))
         left_s = max(RESUMED_S_MIN, self._timeouts.total_s - since_s)
         self._until = asyncio.get_running_loop().time() + left_s
         self._is_sent = self._has_handle = True
         self._conversation = self._talk_about(request_at(resumed.request, self._tier), handle=resumed.handle)
         return self._conversation.start()
+
+    def _granted(self, *, body_bytes: int = 0) -> Timeouts:
+        """Give the limits: those that are set, or more, where this upstream was measured to be slower."""
+        core, about = self._core, self._learnt_as
+        p99_s = core.latencies.attempt_p99_s(**about)
+        return attempt_timeouts(about["tier"], core.settings.deadlines, body_bytes=body_bytes, p99_s=p99_s)
+
+    @property
+    def _learnt_as(self) -> LearntAs:
+        """Under what its time is known: the upstream, and what it was asked for."""
+        return {"upstream": self._new.upstream, "model": self._target.route, "tier": self._tier}
+
+    def teach(self, done: Done | None, failure: Failure | None) -> None:
+        """Count how long this took: a whole image, or the whole time that was granted, for nothing."""
+        if self._began_at is None:
+            return
+        latencies = self._core.latencies
+        spent_s = self._core.clock.monotonic() - self._began_at
+        if done is not None:
+            whole = {image.index for image in self.spooled.images if image.is_whole} if self.spooled else set()
+            if self.took_s is not None and not whole.isdisjoint(done.results):
+                latencies.learn(**self._learnt_as, seconds=self.took_s)
+        elif failure is not None and never_answered(failure) and spent_s >= self._timeouts.total_s:
+            latencies.gave_up(**self._learnt_as, seconds=spent_s)
 
     def _talk_about(self, request: Request, *, handle: str | None = None) -> Conversation:
         return conversation_for(
@@ -326,7 +358,7 @@ class _Talk:
             n=min(self._wanted, images_per_call(self._target.upstream, stream=request.stream)),
             image_bytes_max=self._core.settings.store.image_bytes_max,
             handle=handle,
-            expected_s=prior(self._live.tier, scale=self._core.settings.latency.scale).expected_s,
+            expected_s=self._core.latencies.expect(**self._learnt_as).expected_s,
         )
 
     async def perform(self, step: Step) -> tuple[Done | None, Failure | None]:
@@ -430,6 +462,7 @@ class _Talk:
         assert ended is not None
         before, self.spooled, self._sink = self.spooled, ended, None
         self.received_at = core.now_text()
+        self.took_s = None if self._began_at is None else core.clock.monotonic() - self._began_at
         await faults.point("receive.after_spool")
         verdict = conversation.received(head, ended.answer)
         if before is not None or not isinstance(verdict, Done | Failed):
@@ -461,7 +494,7 @@ class _Talk:
             self.spooled = replace(self.spooled, answer=verdict.answer)
         if not is_end:
             # What was said of a request on its way is not how it ended.
-            self.status = self.received_at = None
+            self.status = self.received_at = self.took_s = None
 
     def _on_head(self, head: Head) -> Sink:
         assert self._conversation is not None

@@ -13,6 +13,7 @@ from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings
 from holdfast.engine.course import Course, Courses, Target
 from holdfast.engine.followers import Followers
+from holdfast.engine.latencies import Latencies
 from holdfast.engine.queue import Ticket
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
@@ -193,6 +194,8 @@ class Core:
     followers: Followers = field(default_factory=Followers)
     courses: Courses = field(init=False)
     """Where each request may be sent."""
+    latencies: Latencies = field(init=False)
+    """What is expected of upstreams, and learnt."""
     puts: Batches[Sequence[tuple[str, Path]], None] = field(init=False)
     """Gives spooled images their places in the blob store."""
     clears: Batches[Spooled, None] = field(init=False)
@@ -201,6 +204,7 @@ class Core:
     def __post_init__(self) -> None:
         object.__setattr__(self, "rules", rules_of(self.settings.compensation))
         object.__setattr__(self, "courses", Courses(self.settings, self.targets))
+        object.__setattr__(self, "latencies", Latencies(self.settings.latency, self.clock))
         object.__setattr__(self, "puts", Batches(self.threads, lambda groups: self.blobs.put_files(groups)))
         object.__setattr__(self, "clears", Batches(self.threads, clear_all))
 

@@ -16,7 +16,6 @@ from holdfast.engine.sequel import Sequel
 from holdfast.engine.upstreams import Upstreams
 from holdfast.policy.credentials import EJECTING
 from holdfast.policy.health import BROKEN
-from holdfast.policy.latency import prior
 from holdfast.policy.retry import (
     Circumstances,
     Fallback,
@@ -79,12 +78,14 @@ class Decider:
 
     def expected_s(self, candidate: Candidate) -> float:
         """Say how long an attempt should take there."""
-        return prior(candidate.tier, scale=self._core.settings.latency.scale).expected_s
+        target = candidate.target
+        latencies = self._core.latencies
+        return latencies.expect(upstream=target.upstream.name, model=target.route, tier=candidate.tier).expected_s
 
     def patience_s(self, live: Live) -> float:
         """Say for how long the model that was asked for is still waited for."""
         waited_s = self._core.clock.monotonic() - live.accepted_at
-        usual_s = prior(live.tier, scale=self._core.settings.latency.scale).expected_s
+        usual_s = self._core.latencies.expect(model=live.model, tier=live.tier).expected_s
         return max(0.0, PATIENCE_SHARE * usual_s - waited_s)
 
     def decide(self, part: Part, failure: Failure, *, key: int, sent_at: float) -> Sequel:

@@ -196,10 +196,7 @@ async def commit(
     )
     await faults.point("settle.after_commit")
     if ended.was_open:
-        # A cancel that came first is told by itself.
-        is_refused = sequel is not None and sequel.after_s is not None and not ended.goes_on
-        _log_end(core, about, judged, None if is_refused else sequel)
-        core.followers.notify(about.generation_id)
+        _tell_end(core, about, judged, sequel, goes_on=ended.goes_on)
     finished: GenerationRow | Sequel | None = None
     if ended.finished is not None:
         finished = ended.finished.generation
@@ -338,6 +335,13 @@ async def tell_if_ended(core: Core, generation_id: str) -> GenerationRow | None:
         return None
     core.watchers.notify(generation_id, Ended())
     return row
+
+
+def _tell_end(core: Core, about: About, judged: Judged, sequel: Sequel | None, *, goes_on: bool) -> None:
+    # A cancel that came first is told by itself.
+    is_refused = sequel is not None and sequel.after_s is not None and not goes_on
+    _log_end(core, about, judged, None if is_refused else sequel)
+    core.followers.notify(about.generation_id)
 
 
 def _log_end(core: Core, about: About, judged: Judged, sequel: Sequel | None) -> None:

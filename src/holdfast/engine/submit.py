@@ -12,13 +12,13 @@ from holdfast.engine.core import Core, Live
 from holdfast.engine.course import Course
 from holdfast.generation import parts_for
 from holdfast.money import times, with_margin
-from holdfast.policy.deadlines import CALLER_S_MAX, generation_s
+from holdfast.policy.deadlines import CALLER_S_MAX, attempt_timeout_s_max, generation_s
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import FAILURE_S, NO_CLAIM, TWIN_AFTER_S, Claim
 from holdfast.policy.prices import unit_price_micros
 from holdfast.store.joining import Entering
 from holdfast.store.records import GenerationRow, NewGeneration, to_json
-from holdfast.types import Request
+from holdfast.types import Request, Tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def entering_of(
 ) -> Entering:
     """What the accepting commit is given: the purchase, and what it may join instead."""
     now, window_s = core.clock.now(), core.settings.joining.window_s
-    attempts_s = core.settings.deadlines.attempt_s.items()
+    attempt_s = max(attempt_timeout_s_max(tier, core.settings.deadlines) for tier in Tier)
 
     def before(seconds: float) -> str:
         return rfc3339(now - timedelta(seconds=seconds))
@@ -58,7 +58,7 @@ def entering_of(
         may_buy=may_buy,
         asks_twins=asks_twins,
         # The longest that a generation may be open, and then its window.
-        oldest=before(window_s + CALLER_S_MAX + max(attempt_s for _, attempt_s in attempts_s)),
+        oldest=before(window_s + CALLER_S_MAX + attempt_s),
         success_since=before(window_s),
         failure_since=before(min(FAILURE_S, window_s)),
         twin_before=before(TWIN_AFTER_S),

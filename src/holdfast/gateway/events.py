@@ -17,6 +17,7 @@ from holdfast.clock import Clock, from_rfc3339, rfc3339
 from holdfast.config import Settings
 from holdfast.engine.core import InLine
 from holdfast.engine.engine import Engine
+from holdfast.engine.latencies import Latencies
 from holdfast.engine.watchers import PartialImage
 from holdfast.errors import RequestError
 from holdfast.gateway.answer import FilePieces, write_parts
@@ -85,6 +86,7 @@ class EventStreams:
         engine: Engine,
         auth: Authenticator,
         settings: Settings,
+        latencies: Latencies,
         waits: Waits,
         wheel: BeatWheel,
         clock: Clock,
@@ -93,6 +95,7 @@ class EventStreams:
         self._clock = clock
         self._auth = auth
         self._settings = settings
+        self._latencies = latencies
         self._waits = waits
         self._wheel = wheel
 
@@ -132,7 +135,7 @@ class EventStreams:
             # Read after following: what is committed in between wakes the wait that comes next.
             log = await self._log(id_, key_id)
             in_line = self._engine.in_line(id_)
-            for event in events_after(log, after, self._settings, in_line=in_line):
+            for event in events_after(log, after, self._latencies, in_line=in_line):
                 # Whole, in one write: no beat comes between its lines.
                 await call.write(render_event(event))
                 after = event.sequence_number
@@ -182,7 +185,7 @@ def is_over(log: EventLog, after: int) -> bool:
 
 
 def events_after(
-    log: EventLog, after: int, settings: Settings, *, in_line: InLine | None = None
+    log: EventLog, after: int, latencies: Latencies, *, in_line: InLine | None = None
 ) -> Iterator[EventResource]:
     """Tell the events of a log behind a number, each with how the generation stood then.
 
@@ -208,7 +211,7 @@ def events_after(
             status=status,
             sequence_number=event.sequence_number,
             at=event.at,
-            progress=progress_of(row, settings, from_rfc3339(event.at), in_line=stands) if is_open else None,
+            progress=progress_of(row, latencies, from_rfc3339(event.at), in_line=stands) if is_open else None,
             queue_position=None if stands is None else stands.position,
             estimated_start_s=None if stands is None else round(stands.estimate_s, 1),
             late=late,

@@ -15,6 +15,7 @@ from holdfast.clock import Clock, from_rfc3339
 from holdfast.config import Join, Settings
 from holdfast.engine.ending import DEADLINE_EXCEEDED
 from holdfast.engine.engine import Engine
+from holdfast.engine.latencies import Latencies
 from holdfast.engine.submit import Submission
 from holdfast.engine.watchers import PartialImage
 from holdfast.errors import RequestError, StorageError
@@ -39,7 +40,6 @@ from holdfast.policy.fingerprint import fingerprint
 from holdfast.policy.heartbeats import SILENT, Schedule, schedule_for
 from holdfast.policy.hops import Hop, holds_by_redirects, hop_for
 from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, refusal, strictest, would_join
-from holdfast.policy.latency import prior
 from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
 from holdfast.policy.wishes import as_wished
 from holdfast.store.joining import Entered
@@ -75,10 +75,19 @@ class Generator:
     """Serves generation POSTs."""
 
     def __init__(
-        self, *, engine: Engine, settings: Settings, clock: Clock, wheel: BeatWheel, links: LinkMaker, root: Path
+        self,
+        *,
+        engine: Engine,
+        settings: Settings,
+        latencies: Latencies,
+        clock: Clock,
+        wheel: BeatWheel,
+        links: LinkMaker,
+        root: Path,
     ) -> None:
         self._engine = engine
         self._settings = settings
+        self._latencies = latencies
         self._clock = clock
         self._wheel = wheel
         self._links = links
@@ -154,14 +163,16 @@ class Generator:
             # Whoever reads a stream is told by it; nothing else is a stream.
             schedule = schedule_for(caller, beats, asked_beat_s=preferences.heartbeat_s)
             return _Way(schedule=schedule, applied=preferences.applied)
-        hop = hop_for(caller, beats, longest_s=self._longest_s(asked.request.geometry.tier, asked_s))
+        hop = hop_for(caller, beats, longest_s=self._longest_s(asked.route.model, asked.request.geometry.tier, asked_s))
         schedule = hop.schedule(schedule_for(caller, beats))
         return _Way(schedule=schedule, applied=preferences.redirected_applied, hop=hop)
 
-    def _longest_s(self, tier: Tier, asked_s: float | None) -> float:
+    def _longest_s(self, model: str, tier: Tier, asked_s: float | None) -> float:
         deadlines = self._settings.deadlines
-        attempt_s = 0.0 if asked_s is not None else attempt_timeout_s(tier, deadlines)
-        return generation_s(tier, deadlines, asked_s=asked_s) + attempt_s
+        if asked_s is not None:
+            return generation_s(tier, deadlines, asked_s=asked_s)
+        p99_s = self._latencies.attempt_p99_s(model=model, tier=tier)
+        return generation_s(tier, deadlines) + attempt_timeout_s(tier, deadlines, p99_s=p99_s)
 
     def resumed(self, call: Call, record: Record, onward: Onward) -> Held:
         """Prepare to go on holding a caller who was sent on, until its generation has ended or it is sent on again.
@@ -174,7 +185,7 @@ class Generator:
             raise refusal(Answer.EXPIRED, row.id)
         caller, tier = classify(call.headers), Tier(row.tier)
         budget_s = (from_rfc3339(row.deadline_at) - from_rfc3339(row.created_at)).total_seconds()
-        longest_s = self._longest_s(tier, min(budget_s, CALLER_S_MAX) if row.hard_deadline else None)
+        longest_s = self._longest_s(row.model, tier, min(budget_s, CALLER_S_MAX) if row.hard_deadline else None)
         hop = hop_for(caller, beats, longest_s=longest_s, number=onward.hop)
         left_s = None if onward.until is None else onward.until / 1000 - self._clock.now().timestamp()
         held = Held(
@@ -396,11 +407,12 @@ class Generator:
         is_open = not State(record.generation.state).is_final
         in_line = self._engine.in_line(held.generation_id)
         links = self._links.at(held.base_url)
-        resource = resource_of(record, links, self._settings, self._clock, in_line=in_line)
+        resource = resource_of(record, links, self._latencies, self._clock, in_line=in_line)
         body = render_generation(resource)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *held.headers]
         if is_open:
-            latency = prior(Tier(record.generation.tier), scale=self._settings.latency.scale)
+            row = record.generation
+            latency = self._latencies.expect(model=row.model, tier=Tier(row.tier))
             headers.append((b"retry-after", b"%d" % latency.poll_after_s))
         await call.start(202 if is_open else 200, headers)
         await call.write(body)

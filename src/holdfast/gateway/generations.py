@@ -14,6 +14,7 @@ from holdfast.clock import Clock
 from holdfast.config import Settings
 from holdfast.engine.core import InLine
 from holdfast.engine.engine import Engine
+from holdfast.engine.latencies import Latencies
 from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.answer import FilePieces
 from holdfast.gateway.asked import Routes
@@ -61,6 +62,7 @@ class Generations:
         engine: Engine,
         auth: Authenticator,
         settings: Settings,
+        latencies: Latencies,
         links: LinkMaker,
         clock: Clock,
         root: Path,
@@ -69,12 +71,19 @@ class Generations:
     ) -> None:
         self.waits = Waits(engine, waiting_max=settings.server.held_max)
         self._streams = EventStreams(
-            engine=engine, auth=auth, settings=settings, waits=self.waits, wheel=wheel, clock=clock
+            engine=engine,
+            auth=auth,
+            settings=settings,
+            latencies=latencies,
+            waits=self.waits,
+            wheel=wheel,
+            clock=clock,
         )
         self._engine = engine
         self._routes = routes
         self._auth = auth
         self._settings = settings
+        self._latencies = latencies
         self._links = links
         self._clock = clock
         self._root = root
@@ -94,7 +103,7 @@ class Generations:
 
     def _resource(self, record: Record, links: Links) -> GenerationResource:
         in_line = self._engine.in_line(record.generation.id)
-        return resource_of(record, links, self._settings, self._clock, in_line=in_line)
+        return resource_of(record, links, self._latencies, self._clock, in_line=in_line)
 
     async def _awaited(self, call: Call, record: Record, wait_s: float) -> Record:
         """Wait for the end of a generation; a wish, so where too many wait already it is told as it stands."""
@@ -319,7 +328,7 @@ def shown_images(record: Record) -> tuple[BlobRow, ...]:
 
 
 def resource_of(
-    record: Record, links: Links, settings: Settings, clock: Clock, *, in_line: InLine | None = None
+    record: Record, links: Links, latencies: Latencies, clock: Clock, *, in_line: InLine | None = None
 ) -> GenerationResource:
     """Make the status resource; `in_line` is of a part that waits for its place, whatever the others do."""
     row = record.generation
@@ -338,7 +347,7 @@ def resource_of(
         finished_at=row.finished_at,
         queue_position=None if stands is None else stands.position,
         estimated_start_s=None if stands is None else round(stands.estimate_s, 1),
-        progress=None if row.finished_at else progress_of(row, settings, clock.now(), in_line=stands),
+        progress=None if row.finished_at else progress_of(row, latencies, clock.now(), in_line=stands),
         paid=worst_charge(Charge(attempt.charge) for attempt in record.attempts).value,
         cost=Cost(
             held_micros=0 if row.finished_at else row.held_micros,

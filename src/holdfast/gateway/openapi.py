@@ -14,12 +14,13 @@ from holdfast.gateway.asked import DEFAULT_MODEL
 from holdfast.gateway.openapi_answers import COMPONENTS
 from holdfast.policy.hops import HOPS_MAX
 from holdfast.policy.prefer import WAIT_S_MAX
-from holdfast.types import Surface
+from holdfast.types import Surface, Tier
 from holdfast.wire.failures import CODES
 from holdfast.wire.gemini import GenerateContentRequest
 from holdfast.wire.generations import EventResource, GenerationList, GenerationResource, PartialImageEvent
 from holdfast.wire.generations_query import LIMIT_DEFAULT, LIMIT_MAX, STATUSES
 from holdfast.wire.generations_request import GenerationsRequest
+from holdfast.wire.latency import WINDOWS, LatencyReport
 from holdfast.wire.openai import ImagesRequest
 from holdfast.wire.webhooks import (
     DeliveryList,
@@ -100,9 +101,9 @@ _PREFER_WAIT = _asked(
 def document() -> bytes:
     """Write the OpenAPI 3.1 document."""
     types = [ImagesRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
-    types += [GenerationList, EventResource, PartialImageEvent, *_WEBHOOKS]
-    (images, generate, native, generation, listed, event, preview, *webhooks), schemas = msgspec.json.schema_components(
-        types, ref_template=COMPONENTS + "{name}"
+    types += [GenerationList, EventResource, PartialImageEvent, LatencyReport, *_WEBHOOKS]
+    (images, generate, native, generation, listed, event, preview, latency, *webhooks), schemas = (
+        msgspec.json.schema_components(types, ref_template=COMPONENTS + "{name}")
     )
     told = dict(zip(_WEBHOOKS, webhooks, strict=True))
     schemas.update(answers.SCHEMAS)
@@ -122,6 +123,7 @@ def document() -> bytes:
             **_gemini_paths(generate),
             **_generation_paths(native, generation, listed),
             **_event_paths(event, preview),
+            **_latency_paths(latency),
             **_webhook_paths(told),
             **_open_paths(),
         },
@@ -315,6 +317,22 @@ def _event_paths(event: dict[str, Any], preview: dict[str, Any]) -> dict[str, An
     ]
     follow["responses"]["204"] = {"description": "It is over, and all was seen"}
     return {"/v1/generations/{id}/events": {"get": follow}}
+
+
+def _latency_paths(report: dict[str, Any]) -> dict[str, Any]:
+    latency = _operation(
+        "getLatency",
+        "How long images take here: published figures and what was measured, by model, size, upstream and window",
+        ok={"application/json": {"schema": report}},
+        surface=Surface.GENERATIONS,
+    )
+    latency["parameters"] += [
+        _asked("model", _STATED, "Only this model, or the model with this alias."),
+        _asked("size", {"enum": [tier.value for tier in Tier]}, "Only this size."),
+        _asked("window", {"enum": list(WINDOWS)}, "Only what was measured within this."),
+        _asked("detail", {"enum": ["true", "false"]}, "Distributions, and percentiles by hour, as well."),
+    ]
+    return {"/v1/latency": {"get": latency}}
 
 
 def _accepted(schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,25 +1,25 @@
-"""What may honestly be said of how far a generation is. Pure."""
+"""What may honestly be said of how far a generation is."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from holdfast.clock import from_rfc3339
-from holdfast.config import Settings
 from holdfast.engine.core import InLine
-from holdfast.policy.latency import prior
+from holdfast.engine.latencies import Latencies
 from holdfast.store.records import GenerationRow
 from holdfast.types import Tier
 from holdfast.wire.generations import Progress
 
 
-def progress_of(row: GenerationRow, settings: Settings, at: datetime, *, in_line: InLine | None = None) -> Progress:
-    """The share of past images of this size that were there after as long a time; nothing is known of this one.
+def progress_of(row: GenerationRow, latencies: Latencies, at: datetime, *, in_line: InLine | None = None) -> Progress:
+    """The share of past images of this model and size that were there after as long a time; nothing is known of this
+    one.
 
     The time is that of the upstream's work: one that waits in line has not begun, and its wait comes on top of what is
     expected.
     """
-    latency = prior(Tier(row.tier), scale=settings.latency.scale)
+    latency = latencies.expect(model=row.model, tier=Tier(row.tier))
     created_at = from_rfc3339(row.created_at)
     elapsed_s = max(0.0, (at - created_at).total_seconds())
     started_at = from_rfc3339(row.started_at) if row.started_at is not None else None

@@ -17,6 +17,7 @@ from holdfast.config import Settings, upstream_keys
 from holdfast.engine.core import Core
 from holdfast.engine.course import Target, targets_of
 from holdfast.engine.engine import Engine
+from holdfast.engine.learning import LatencyKeeper
 from holdfast.engine.sweeper import Sweeper
 from holdfast.engine.webhooks import Deliverer
 from holdfast.gateway.app import App
@@ -27,6 +28,7 @@ from holdfast.gateway.bodies import BodyReader
 from holdfast.gateway.fetching import InputFetcher
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
+from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.links import LinkMaker
 from holdfast.gateway.results import Results
 from holdfast.gateway.server import Listeners, Running, Signals, announce
@@ -62,6 +64,7 @@ class Gateway:
     app: App
     engine: Engine
     sweeper: Sweeper
+    keeper: LatencyKeeper
     generator: Generator
     generations: Generations
     listeners: Listeners
@@ -138,6 +141,7 @@ async def running(
         )
         gateway = make(core, listeners, folder)
         try:
+            await gateway.keeper.start()
             await gateway.engine.start(BEFORE_CALLERS_S)
             gateway.sweeper.start()
             await gateway.deliverer.start()
@@ -148,6 +152,7 @@ async def running(
         finally:
             await gateway.sweeper.stop()
             await gateway.engine.stop()
+            await gateway.keeper.stop()
             await gateway.deliverer.stop()
             gateway.fetcher.close()
             cut = listeners.break_off()
@@ -167,6 +172,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     generator = Generator(
         engine=engine,
         settings=settings,
+        latencies=core.latencies,
         clock=core.clock,
         wheel=wheel,
         links=links,
@@ -181,6 +187,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         engine=engine,
         auth=auth,
         settings=settings,
+        latencies=core.latencies,
         links=links,
         clock=core.clock,
         root=folder.paths.root,
@@ -208,12 +215,14 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         results=Results(engine=engine, auth=auth, generator=generator, links=links),
         fetcher=fetcher,
     )
-    served = [*surfaces.endpoints(), *webhooks.endpoints()]
+    latency = LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
+    served = [*surfaces.endpoints(), *webhooks.endpoints(), *latency.endpoints()]
     app = App(served, clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
     return Gateway(
         app=app,
         engine=engine,
         sweeper=Sweeper(core, engine.storage_low),
+        keeper=LatencyKeeper(core),
         generator=generator,
         generations=generations,
         listeners=listeners,

@@ -1,11 +1,13 @@
 """How one key of one upstream stands: in use, cooling after a 429 or 503, or taken out for a while.
 
 The strategy. A limit is waited out: as long as the upstream says, else for a jittered while that doubles from limit to
-limit. The last key rests for that while at first, whatever the hint: shared quotas let the next call through more often
-than not, and its rest stops everybody (a hint of 5-60 s with every tenth call cost one image in twelve). Whoever met the
-limit waits as long as it was told; and if the next call meets it again, so does the key. A key that is refused, or whose money is gone, is taken out at once; one with which five calls in a row went
-wrong, too: 30 s the first time, 60 s the second, five minutes at most. The last key of an upstream is never taken out,
-since a doubtful key is better than none. One success, and it is as new.
+limit. The last key rests only for that while at first, whatever the hint: shared quotas let the next call through more
+often than not, and the rest of the only key stops everybody. Whoever met the limit waits as long as it was told; if the
+next call meets it again, the key rests as long too.
+
+A key that is refused, or whose money is gone, is taken out at once; one with which five calls in a row went wrong, too:
+30 s the first time, 60 s the second, five minutes at most. The last key of an upstream is never taken out, since a
+doubtful key is better than none. One success, and it is as new.
 
 Two things keep a crowd from being counted as a row. What was sent before the present rest began says nothing new: of
 fifty calls in flight that all meet the same limit the first one rests the key, and the others change nothing. And no

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from holdfast.config import Deadlines, Network
-from holdfast.policy.latency import PUBLISHED
+from holdfast.policy.latency import PUBLISHED, SLOWEST_FACTOR
 from holdfast.types import Tier, Timeouts
 
 P99_FACTOR = 1.2
@@ -66,6 +66,8 @@ def generation_s(tier: Tier, deadlines: Deadlines, *, asked_s: float | None = No
 def attempt_timeout_s(tier: Tier, deadlines: Deadlines, *, p99_s: float | None = None) -> float:
     """Give the time that one attempt may take after its request is sent, seconds.
 
+    What the network adds is added to what is set; what was measured came over that network.
+
     Args:
         tier: Size class of the image.
         deadlines: The operator's settings; `attempt_s` is the least it can be.
@@ -73,7 +75,12 @@ def attempt_timeout_s(tier: Tier, deadlines: Deadlines, *, p99_s: float | None =
     """
     network = NETWORKS[deadlines.network]
     measured_s = P99_FACTOR * p99_s if p99_s is not None else 0.0
-    return max(deadlines.attempt_s[tier], measured_s) * network.factor + network.added_s
+    return max(deadlines.attempt_s[tier] * network.factor + network.added_s, measured_s)
+
+
+def attempt_timeout_s_max(tier: Tier, deadlines: Deadlines) -> float:
+    """Give the longest that an attempt is ever granted, seconds, whatever is learnt (`learning.deadline_p99_s`)."""
+    return attempt_timeout_s(tier, deadlines, p99_s=SLOWEST_FACTOR * PUBLISHED[tier].p99_s)
 
 
 def write_timeout_s(deadlines: Deadlines, body_bytes: int) -> float:
@@ -121,7 +128,9 @@ def explain(tier: Tier, deadlines: Deadlines) -> list[TimeoutRow]:
         TimeoutRow(
             name="attempt",
             seconds=timeouts.total_s,
-            reason=f"at least {P99_FACTOR:g} x P99 ({percentiles.p99_s:g} s) at this size; {network.reason}",
+            reason=f"at least {P99_FACTOR:g} x P99 ({percentiles.p99_s:g} s) at this size; up to "
+            f"{attempt_timeout_s_max(tier, deadlines):g} s where an upstream is measured to be slower; "
+            f"{network.reason}",
             source=f"P50 {percentiles.p50_s:g}, P95 {percentiles.p95_s:g}, P99 {percentiles.p99_s:g} s: {_PUBLISHED}",
         ),
         TimeoutRow(

@@ -47,6 +47,8 @@ PUBLISHED: Mapping[Tier, Percentiles] = MappingProxyType(
     }
 )
 """Nano Banana Pro, by size. Source: figures published by a relay platform, January 2026; a prior, not a promise."""
+SLOWEST_FACTOR = 4.5
+"""How much longer images took in the slowest hours that were published: 180 s in place of 40 s, on 17 January 2026."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ class Latency:
     @property
     def poll_after_s(self) -> int:
         """Whole seconds between two looks of a caller who polls: four until the median, 1 to 60."""
-        return min(60, max(1, ceil(self.expected_s / 4)))
+        return poll_pause_s(self.expected_s)
 
     @property
     def p95_s(self) -> float:
@@ -107,6 +109,11 @@ class Latency:
 def _segment(value: float, points: tuple[float, ...]) -> int:
     """Find the stretch between two points that covers a value; the outer ones reach to infinity."""
     return sum(value >= point for point in points[1:-1])
+
+
+def poll_pause_s(expected_s: float) -> int:
+    """Give the whole seconds between two looks of a caller who polls: four until the median, 1 to 60."""
+    return min(60, max(1, ceil(expected_s / 4)))
 
 
 def prior(tier: Tier, *, scale: float = 1.0) -> Latency:

@@ -98,6 +98,11 @@ def never_ended(upstream: str, *, within_s: float, why: str) -> Failure:
     )
 
 
+def never_answered(failure: Failure) -> bool:
+    """Whether a request was sent, and nothing came of it as long as it was waited for."""
+    return failure.kind is FailureKind.LOST_REPLY and failure.phase is Phase.WAIT
+
+
 def kept_back(error: OSError) -> Failure:
     """Say that an image is here and could not be given its place."""
     return Failure(

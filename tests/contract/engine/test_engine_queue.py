@@ -67,7 +67,8 @@ async def test_no_more_are_in_flight_than_the_upstream_takes(bench: Any) -> None
     for _, caller in asked:
         await caller.ended()
     await bench.quiet()
-    assert [call.generation_id for call in bench.upstream.asked] == ids
+    # Two that have their turn at once read their requests in threads of their own.
+    assert sorted(call.generation_id for call in bench.upstream.asked) == ids
     assert await bench.events(ids[4]) == ["queued", "running", "succeeded"]
     assert positions(bench, *ids) == [None] * 5
     await bench.is_clean(*ids)

@@ -227,6 +227,9 @@ async def test_a_long_rest_of_all_its_upstreams_makes_way_for_another_model(benc
         fails(bench, shapes, host, body=BUSY, status=429, retry_after="60")
     record = await bench.made()
     assert (record.generation.state, record.attempts[-1].upstream) == ("succeeded", "c")
+    # The only key of B is tried once more, and then believed.
+    bench.clock.jump(2.0)
+    assert [each.upstream for each in (await bench.made()).attempts] == ["b", "c"]
     assert (await bench.made()).attempts[0].upstream == "c"
 
 
@@ -257,7 +260,7 @@ async def test_a_limit_beyond_the_deadline_is_told_at_once_to_everybody(
         assert (told.code, told.charge, told.retry_after_s) == ("overloaded", Charge.NO, 600.0)
         # From the second limit on the only key rests as it was told to.
         bench.clock.jump(2.0)
-    (first, second) = log("upstream.cooled")
+    first, second, *_ = log("upstream.cooled")
     assert (first["for_s"], second["for_s"]) == (1.5, 600.0)
 
 
@@ -291,7 +294,7 @@ async def test_who_stands_in_line_goes_where_room_is_found(bench: Any, shapes: A
     first = [await bench.ask() for _ in range(3)]
     await bench.in_flight(3)
     id_, waiting = await bench.ask()
-    assert bench.engine.queue_position(id_) == 1
+    assert bench.engine.in_line(id_).position == 1
     quick.set()
     await first[-1][1].ended()
     bench.clock.jump(5.1)
@@ -529,7 +532,7 @@ async def test_the_only_upstream_is_waited_for_when_it_is_down(bench: Any, shape
     await bench.resting(5)
     id_, late = await bench.ask()
     await bench.until(lambda: "1 in line" in repr(bench.engine))
-    assert bench.engine.queue_position(id_) == 1
+    assert bench.engine.in_line(id_).position == 1
     bench.clock.jump(6.0)
     for _, caller in (*first, (id_, late)):
         await caller.ended()

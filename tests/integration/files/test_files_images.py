@@ -40,8 +40,7 @@ class FakeEngine:
         return self.kept if generation_id == self.kept.generation.id else None
 
     def in_line(self, generation_id: str) -> None:
-        """It has ended."""
-        return None
+        """Nowhere: it has ended."""
 
     async def answered(self, generation_id: str, *, with_image: bool, image_id: str | None = None) -> None:
         """Note."""

@@ -10,9 +10,16 @@ from typing import Any
 
 import pytest
 
+from holdfast.policy.rates import MINUTE_S
 from holdfast.simulator.server import Simulator
 
 ASKED = {"prompt": "a lighthouse"}
+QUICK = 6.0
+"""How much faster than life the upstream's minute passes."""
+GRANTED = 60
+# Calls may be late by what a minute's calls are spread over beyond a minute: 1.2 s. A minute that is shortened sixfold
+# would leave 0.2 s, and a busy machine's commits take longer; so calls are spread over ten seconds and 1.2.
+PER_MINUTE = int(MINUTE_S * GRANTED / (60.0 / QUICK + MINUTE_S - 60.0))
 MODEL = "nano-banana-pro"
 
 
@@ -43,8 +50,8 @@ def settings_of(simulator: Any, **upstream: Any) -> dict[str, Any]:
 
 async def test_sixty_a_minute_are_kept_and_no_429_is_seen(start: Any, simulate: Any) -> None:
     """More than a minute's calls at once, at six times the speed of life: one request each, all delivered, all held."""
-    simulator = await simulate(60, 6.0)
-    gateway = await start(**settings_of(simulator, per_minute=360))
+    simulator = await simulate(GRANTED, QUICK)
+    gateway = await start(**settings_of(simulator, per_minute=PER_MINUTE))
     calls = [asyncio.create_task(gateway.images(prompt=f"a lighthouse {number}")) for number in range(63)]
     while len((await gateway.ask("GET", "/v1/generations?limit=100")).json["data"]) < 63:
         await asyncio.sleep(0.2)

@@ -21,7 +21,7 @@ AREAS = {
     "settle": ({"settle", "blob", "ending"}, 14),
     "recovery": ({"recovery"}, 12),
     "webhook and sweeper": ({"webhook", "sweeper"}, 8),
-    "everything else": ({"cancel", "store", "unwatched"}, 10),
+    "everything else": ({"cancel", "store", "unwatched", "latency"}, 14),
 }
 """What stands before the dot in the names of an area, and how many points it has at least."""
 COMMITS = {
@@ -33,6 +33,7 @@ COMMITS = {
     "cancel": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "unwatched": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "handle": {"before_commit", "before_rows", "after_rows", "after_commit"},
+    "latency": {"before_commit", "before_rows", "after_rows", "after_commit"},
 }
 """Both sides of every commit, and of its rows where it has a function of its own."""
 

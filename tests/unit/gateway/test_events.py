@@ -10,6 +10,7 @@ import pytest
 
 from holdfast.config import Settings
 from holdfast.engine.core import InLine
+from holdfast.engine.latencies import Latencies
 from holdfast.gateway.events import events_after, is_over
 from holdfast.policy.latency import prior
 from holdfast.store.eventlog import EventLog
@@ -43,9 +44,10 @@ def a_log(a_record: Any) -> Callable[..., EventLog]:
 
 
 @pytest.fixture
-def tell(settings_of: Callable[..., Settings]) -> Callable[..., list[EventResource]]:
+def tell(settings_of: Callable[..., Settings], a_clock: Any) -> Callable[..., list[EventResource]]:
     """Tell the events of a log."""
-    return lambda log, after=0: list(events_after(log, after, settings_of()))
+    latencies = Latencies(settings_of().latency, a_clock)
+    return lambda log, after=0: list(events_after(log, after, latencies))
 
 
 def test_each_event_has_the_status_of_its_moment(a_log: Any, tell: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from holdfast.config import Settings
 from holdfast.engine.core import InLine
+from holdfast.engine.latencies import Latencies
 from holdfast.gateway.generations import resource_of, shown_images, wanted_range
 from holdfast.gateway.links import Links
 from holdfast.policy.latency import prior
@@ -100,7 +101,8 @@ def tell(some_links: Links, settings_of: Callable[..., Settings], a_clock: Any) 
     """Make the resource of a record, and read it as a client does."""
 
     def build(record: Record, **settings: Any) -> GenerationResource:
-        resource = resource_of(record, some_links, settings_of(**settings), a_clock)
+        latencies = Latencies(settings_of(**settings).latency, a_clock)
+        resource = resource_of(record, some_links, latencies, a_clock)
         assert decode_generation(render_generation(resource)) == resource
         return resource
 

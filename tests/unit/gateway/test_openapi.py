@@ -17,6 +17,7 @@ from holdfast.config import Settings
 from holdfast.errors import RequestError
 from holdfast.gateway import openapi
 from holdfast.gateway.app import Endpoint
+from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.webhooks import Webhooks
 from holdfast.policy.prefer import asked_timeout_s
@@ -26,6 +27,8 @@ from holdfast.wire.gemini import GenerateContentRequest, decode_generate_request
 from holdfast.wire.generations import GenerationResource
 from holdfast.wire.generations_query import PARAMETERS, decode_events_query
 from holdfast.wire.generations_request import GenerationsRequest, decode_generations_request
+from holdfast.wire.latency import PARAMETERS as LATENCY_PARAMETERS
+from holdfast.wire.latency import LatencyReport, decode_latency_query
 from holdfast.wire.openai import ImagesRequest, decode_images_request
 
 SPEC: dict[str, Any] = json.loads(openapi.document())
@@ -62,7 +65,8 @@ def served() -> list[Endpoint]:
         clock=nothing,
         secret=b"",
     )
-    return [*surfaces.endpoints(), *webhooks.endpoints()]
+    latency = LatencyPage(auth=nothing, latencies=nothing, routes=nothing, clock=nothing)
+    return [*surfaces.endpoints(), *webhooks.endpoints(), *latency.endpoints()]
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
@@ -353,6 +357,18 @@ def test_what_is_one_segment_of_a_path_is_found() -> None:
         assert bool(re.search(schema["pattern"], text)) is bool(endpoint.pattern.fullmatch(f"/v1/generations/{text}"))
     assert not re.search(schema["pattern"], "a\nb")
     assert not re.search(schema["pattern"], "a\x7f")
+
+
+def test_what_may_be_asked_of_latencies_is_what_is_taken() -> None:
+    """Parameters and their values, from both sides."""
+    operation = SPEC["paths"]["/v1/latency"]["get"]
+    listed = {each["name"]: each["schema"] for each in operation["parameters"]}
+    assert tuple(listed) == LATENCY_PARAMETERS
+    for name, schema in listed.items():
+        for value in schema.get("enum", ["nano-banana-pro"]):
+            decode_latency_query({name: value})
+    schema = resolved(operation["responses"]["200"]["content"]["application/json"]["schema"])
+    assert set(schema["properties"]) == set(LatencyReport.__struct_fields__)
 
 
 class _Loads(HTMLParser):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.config import Deadlines, Network
+from holdfast.config import ByTier, Deadlines, Network
 from holdfast.policy.deadlines import (
     NETWORKS,
     attempt_timeout_s,
+    attempt_timeout_s_max,
     attempt_timeouts,
     explain,
     generation_s,
@@ -58,6 +59,20 @@ def test_a_slow_upstream_gets_a_fifth_more_than_its_p99() -> None:
 def test_a_slow_path_is_added_to_an_attempt(network: Network, seconds: float) -> None:
     """The network's share is not taken from the upstream's time."""
     assert attempt_timeout_s(Tier.K4, Deadlines(network=network)) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("network", Network)
+def test_a_slow_path_is_not_added_to_what_was_measured_over_it(network: Network) -> None:
+    """The measured time has the network's share in it already."""
+    assert attempt_timeout_s(Tier.K4, Deadlines(network=network), p99_s=800.0) == pytest.approx(960.0)
+
+
+@pytest.mark.parametrize(("tier", "seconds"), [(Tier.K1, 810), (Tier.K2, 972), (Tier.K4, 1350)])
+def test_there_is_a_longest_time_whatever_is_measured(tier: Tier, seconds: float) -> None:
+    """Four and a half times the published figure, as on 17 January 2026; an operator may set more."""
+    assert attempt_timeout_s_max(tier, Deadlines()) == pytest.approx(seconds)
+    patient = Deadlines(attempt_s=ByTier(k1=3000.0, k2=3000.0, k4=3000.0))
+    assert attempt_timeout_s_max(tier, patient) == 3000.0
 
 
 def test_every_network_has_a_profile() -> None:

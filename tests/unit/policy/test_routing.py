@@ -75,7 +75,7 @@ def test_an_entry_before_weighted_ones_comes_first() -> None:
 
 
 def test_a_place_elsewhere_is_better_than_a_place_in_line() -> None:
-    """A limit of one upstream is what the next one in the route is for; where all are full it is the first one's line."""
+    """A limit of one upstream is what the next one in the route is for; if all are full it is the first one's line."""
     route = a_route("a", "b", "c")
     assert chosen(route, full={"a"}) == Pick(at=1)
     assert chosen(route, full={"a", "b", "c"}) == Pick(at=0)

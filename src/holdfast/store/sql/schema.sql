@@ -220,3 +220,17 @@ CREATE INDEX webhook_delivery_by_endpoint ON webhook_delivery (endpoint_id, id);
 CREATE INDEX webhook_delivery_pending ON webhook_delivery (next_at) WHERE state = 'pending';
 CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint_id, next_at) WHERE state = 'pending';
 CREATE INDEX webhook_delivery_ended ON webhook_delivery (ended_at) WHERE state <> 'pending';
+
+-- What was learnt of upstreams' latencies, by hour, for a week.
+CREATE TABLE latency_sketch (
+  upstream   TEXT NOT NULL,
+  model      TEXT NOT NULL,              -- the public name
+  tier       TEXT NOT NULL,
+  hour       INTEGER NOT NULL,           -- whole hours since 1970-01-01T00:00Z
+  format     INTEGER NOT NULL,           -- of the buckets: how wide they are
+  timed_out  INTEGER NOT NULL DEFAULT 0, -- samples that were not awaited to their end
+  buckets    TEXT NOT NULL,              -- {"bucket": samples, …}
+  updated_at TEXT NOT NULL,
+  PRIMARY KEY (upstream, model, tier, hour)
+);
+CREATE INDEX latency_sketch_by_hour ON latency_sketch (hour);
