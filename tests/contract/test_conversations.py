@@ -45,9 +45,11 @@ BASE_URLS = {
 APIS: dict[str, dict[str, Any]] = {
     "openai-responses": {"provider": Provider.OPENAI, "api": UpstreamApi.RESPONSES, "outer_model": "gpt-5.5"},
     "gemini-interactions": {"provider": Provider.GEMINI, "api": UpstreamApi.INTERACTIONS},
+    "openai-chat": {"provider": Provider.OPENAI, "api": UpstreamApi.CHAT},
+    "vertex": {"provider": Provider.VERTEX, "project": "my-project"},
 }
 """Folders of recordings that are not named for a provider alone: what their upstream says besides."""
-POLLED = ("fal", *APIS)
+POLLED = ("fal", "openai-responses", "gemini-interactions")
 COMPLETED = b'{"status":"COMPLETED","logs":null}'
 
 
@@ -55,11 +57,14 @@ def conversation_of(recording: dict[str, Any], provider: str) -> Conversation:
     """Make the attempt that the recording answers."""
     options = recording["options"]
     n = options.get("n", 1)
+    own = APIS.get(provider) or {"provider": Provider(provider)}
+    if options.get("express"):
+        own = {**own, "project": ""}
     return conversation_for(
         Upstream(
             name="the-upstream",
-            base_url=BASE_URLS[provider.partition("-")[0]],
-            **APIS.get(provider) or {"provider": Provider(provider)},
+            base_url=BASE_URLS.get(provider.partition("-")[0], ""),
+            **own,
             flavor=Flavor.RELAY if options.get("is_relay") else Flavor.VENDOR,
             stream=UpstreamStream.ALWAYS if options.get("stream") else UpstreamStream.NEVER,
         ),
@@ -160,6 +165,8 @@ def test_recordings_cover_the_taxonomy() -> None:
         seen[path.parent.name].add(kind or "done")
     by_transport = {FailureKind.UNREACHABLE.value}
     assert {kind.value for kind in FailureKind} - seen["gemini"] == set()
+    assert {kind.value for kind in FailureKind} - seen["vertex"] == set()
+    assert {kind.value for kind in FailureKind} - seen["openai-chat"] == set()
     assert {kind.value for kind in FailureKind} - seen["openai"] == by_transport | {FailureKind.CANCELLED.value}
     # A picture is malformed where it lies, which is no answer of the queue.
     assert {kind.value for kind in FailureKind} - seen["fal"] == {FailureKind.MALFORMED.value}
@@ -170,7 +177,7 @@ def test_recordings_cover_the_taxonomy() -> None:
 
 def test_recordings_say_where_they_come_from_and_hold_no_secret() -> None:
     """A recording without source is a rumour; one with a key is a leak."""
-    assert Counter(path.parent.name for path in FILES).keys() >= {"gemini", "openai", *POLLED}
+    assert Counter(path.parent.name for path in FILES).keys() >= {"gemini", "openai", *APIS, *POLLED}
     for path in FILES:
         text = path.read_text()
         recording = json.loads(text)
@@ -181,7 +188,7 @@ def test_recordings_say_where_they_come_from_and_hold_no_secret() -> None:
         assert "sk-" not in text.replace(KEY, ""), path
 
 
-@pytest.mark.parametrize("provider", ["gemini", "openai", *POLLED])
+@pytest.mark.parametrize("provider", ["gemini", "vertex", "openai", "openai-chat", *POLLED])
 def test_broken_exchange_ends_the_attempt_as_it_is(provider: str) -> None:
     """The conversation adds whose it was to a failure of the transport, and no more: retries are decided elsewhere."""
     conversation = conversation_of({"options": {}}, provider)

@@ -25,6 +25,7 @@ from holdfast.config.serving import (
     RouteUpstream,
     Upstream,
     UpstreamApi,
+    UpstreamChatForm,
     UpstreamStream,
 )
 from holdfast.config.tree import (
@@ -84,6 +85,7 @@ __all__ = [
     "Store",
     "Upstream",
     "UpstreamApi",
+    "UpstreamChatForm",
     "UpstreamStream",
     "Webhooks",
     "check",

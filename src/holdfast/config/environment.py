@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_origin, get_type_hints
 
+from holdfast.config.google_keys import check_google_key
 from holdfast.config.keys import ByTier
 from holdfast.config.parse import check
 from holdfast.config.serving import Provider, Route, RouteUpstream, Upstream
@@ -163,20 +164,23 @@ def upstream_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, t
     """
     return {
         upstream.name: tuple(
-            _secret(reference, environ, f"upstreams[{at}].keys[{place}]")
+            _secret(reference, environ, f"upstreams[{at}].keys[{place}]", upstream)
             for place, reference in enumerate(upstream.keys)
         )
         for at, upstream in enumerate(settings.upstreams)
     }
 
 
-def _secret(reference: str, environ: Mapping[str, str], path: str) -> str:
+def _secret(reference: str, environ: Mapping[str, str], path: str, upstream: Upstream) -> str:
     variable = reference.removeprefix("env:") if reference.startswith("env:") else None
     secret = (environ.get(variable, "") if variable is not None else reference).strip()
     if not secret:
         raise ConfigError(
             f"{path}: the environment variable {variable} is not set; export it, then start again.", key=path
         )
+    if upstream.provider is Provider.VERTEX and check_google_key(secret, upstream, path).gives_tokens:
+        # A path, or what such a file holds: it is read, and never sent.
+        return secret
     if not (secret.isascii() and secret.isprintable() and " " not in secret):
         where = path if variable is None else f"{path}: the environment variable {variable}"
         raise ConfigError(

@@ -15,9 +15,19 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from holdfast.config.chains import check_fallbacks, check_retry, check_steps
+from holdfast.config.google_keys import check_vertex
 from holdfast.config.keys import ByTier, Key
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
-from holdfast.config.serving import Provider, Route, RouteUpstream, Upstream, UpstreamApi, UpstreamStream
+from holdfast.config.serving import (
+    Flavor,
+    Provider,
+    Route,
+    RouteUpstream,
+    Upstream,
+    UpstreamApi,
+    UpstreamChatForm,
+    UpstreamStream,
+)
 from holdfast.config.tree import Server, Settings
 from holdfast.config.words import nearest
 from holdfast.errors import ConfigError
@@ -34,7 +44,7 @@ _EXAMPLES: Mapping[type[Any], str] = {RouteUpstream: '{ upstream = "NAME", model
 """What to write where a name alone looks as if it were enough."""
 _APIS: Mapping[Provider, tuple[UpstreamApi, ...]] = MappingProxyType(
     {
-        Provider.OPENAI: (UpstreamApi.RESPONSES,),
+        Provider.OPENAI: (UpstreamApi.RESPONSES, UpstreamApi.CHAT),
         Provider.GEMINI: (UpstreamApi.INTERACTIONS,),
     }
 )
@@ -296,7 +306,12 @@ def _check_upstream(upstream: Upstream, at: int, names: list[str]) -> None:
         raise ConfigError(f"{path}.name is empty; routes refer to it.", key=f"{path}.name")
     if names.count(upstream.name) > 1:
         raise ConfigError(f"{path}.name: two upstreams are called {upstream.name!r}; rename one.", key=f"{path}.name")
-    _check_url(upstream.base_url, f"{path}.base_url")
+    check_vertex(upstream, path)
+    if not upstream.base_url and upstream.provider is not Provider.VERTEX:
+        means = "its address, such as https://api.openai.com/v1"
+        raise ConfigError(f"{path}.base_url is missing: {means}.", key=f"{path}.base_url")
+    if upstream.base_url:
+        _check_url(upstream.base_url, f"{path}.base_url")
     if not upstream.keys or not all(upstream.keys):
         raise ConfigError(
             f'{path}.keys needs a credential: keys = ["env:NAME"] reads it from NAME.', key=f"{path}.keys"
@@ -311,6 +326,10 @@ def _check_api(upstream: Upstream, path: str) -> None:
         raise ConfigError(
             f'{path}.api: the provider {upstream.provider} has no "{upstream.api}"; write {words}.', key=f"{path}.api"
         )
+    if upstream.chat_form is not UpstreamChatForm.AUTO and upstream.api is not UpstreamApi.CHAT:
+        raise ConfigError(f'{path}.chat_form is for api = "chat"; leave it out.', key=f"{path}.chat_form")
+    if upstream.provider is Provider.VERTEX and upstream.flavor is not Flavor.VENDOR:
+        raise ConfigError(f"{path}.flavor: Vertex AI is Google's own; leave it out.", key=f"{path}.flavor")
     if (upstream.api is UpstreamApi.RESPONSES) is not bool(upstream.outer_model):
         told = (
             f'{path}.outer_model is for api = "responses"; leave it out.'

@@ -18,6 +18,7 @@ class Provider(StrEnum):
     GEMINI = "gemini"
     OPENAI = "openai"
     FAL = "fal"
+    VERTEX = "vertex"
 
 
 class Flavor(StrEnum):
@@ -44,6 +45,16 @@ class UpstreamApi(StrEnum):
     """OpenAI's Responses in the background: a handle, and questions."""
     INTERACTIONS = "interactions"
     """Google's Interactions in the background: the same."""
+    CHAT = "chat"
+    """Chat completions of a relay, whose answers hold the image."""
+
+
+class UpstreamChatForm(StrEnum):
+    """How a relay's chat completions are told ratio and size."""
+
+    AUTO = "auto"
+    OPENROUTER = "openrouter"
+    NEW_API = "new-api"
 
 
 class Join(StrEnum):
@@ -84,13 +95,26 @@ class Upstream:
 
     name: str = required("Your name for it; routes refer to it", source="shown in records and logs")
     provider: Provider = required("The API it speaks", source="one adapter each")
-    base_url: str = required(
-        "Its address; for openai with the version: `https://api.openai.com/v1`; for fal `https://queue.fal.run`",
+    base_url: str = key(
+        "",
+        "Its address; for openai with the version: `https://api.openai.com/v1`; for fal `https://queue.fal.run`; for "
+        "vertex left out, unless it is not Google's own. All others need it",
         source="as its SDK takes it",
+    )
+    project: str = key(
+        "",
+        "For vertex: the project's id; without it express mode, which takes an API key",
+        source="whom Google bills",
+    )
+    location: str = key(
+        "global",
+        "For vertex: `global` or a region",
+        source="image models are mostly on `global`, whose capacity is shared",
     )
     keys: tuple[str, ...] = key(
         (),
-        "Credentials; `env:NAME` reads the environment, which keeps them out of the file",
+        "Credentials; `env:NAME` reads the environment, which keeps them out of the file. For vertex `adc`, "
+        "`file:/path.json` of a service account, or a variable that holds such a path, its text, or an API key",
         source="a secret does not belong in a file that is shared",
         secret=True,
     )
@@ -102,8 +126,15 @@ class Upstream:
     api: UpstreamApi = key(
         UpstreamApi.AUTO,
         "Which API of the provider to use: `responses` (openai) and `interactions` (gemini) work in the background, "
-        "and a restart goes on with what they gave a handle for; auto: the usual one",
+        "and a restart goes on with what they gave a handle for; `chat` (openai) is for relays that draw in chat "
+        "completions; auto: the usual one",
         source="the usual one costs the least; one with a handle loses nothing that was bought",
+    )
+    chat_form: UpstreamChatForm = key(
+        UpstreamChatForm.AUTO,
+        'For `api = "chat"`: how ratio and size are told. `openrouter`: `image_config`; `new-api`: '
+        "`extra_body.google.image_config`; auto: the one at openrouter.ai, the other elsewhere",
+        source="most relays run new-api, which refuses other spellings",
     )
     outer_model: str = key(
         "",

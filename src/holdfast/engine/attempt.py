@@ -17,7 +17,6 @@ from typing import Any
 
 from holdfast import faults
 from holdfast.clock import from_rfc3339
-from holdfast.config import Provider
 from holdfast.engine.core import Core, Live, Tried
 from holdfast.engine.course import Target, request_at
 from holdfast.engine.latencies import LearntAs
@@ -40,12 +39,12 @@ from holdfast.providers.conversation import (
     Wait,
     unfinished,
 )
-from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
+from holdfast.providers.registry import conversation_for, draws_drafts, idempotency_key_of, images_per_call
 from holdfast.store.attempts import begin_attempt, keep_handle
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
 from holdfast.transport.exchange import Head, NotSent, Piece, Sink, Timeouts
-from holdfast.types import Failure, Request, Tier
+from holdfast.types import Failure, FailureKind, Request, Tier
 from holdfast.wire.scan import WireError
 
 RESUMED_S_MIN = 30.0
@@ -187,12 +186,15 @@ async def run(core: Core, live: Live, part: int, at: int, key: int) -> Attempted
     talk = _Talk(core, live, new, live.course.candidates[at].target, key)
     try:
         await faults.point("send.after_commit")
-        done, failure = await talk.perform(talk.open())
+        refused = await talk.authorise()
+        done, failure = await talk.perform(talk.open()) if refused is None else (None, refused)
     except Exception as exc:  # noqa: BLE001 - the border of an attempt: recorded here, told as a failure
         failure = await talk.end_by(exc)
         done = talk.kept()
         failure = failure if done is None else None
     talk.teach(done, failure)
+    if failure is not None and failure.kind is FailureKind.CREDENTIAL:
+        talk.was_refused()
     return _attempted(new, talk, done, failure)
 
 
@@ -261,6 +263,7 @@ class _Talk:
         "_live",
         "_new",
         "_pauses",
+        "_secret",
         "_sink",
         "_target",
         "_tier",
@@ -278,7 +281,7 @@ class _Talk:
         self._live = live
         self._new = new
         self._target = target
-        self._key = target.keys[key]
+        self._key = self._secret = target.keys[key]
         self._tier = live.tier if new.tier is None else Tier(new.tier)
         self._conversation: Conversation | None = None
         self._inputs: tuple[Path, ...] = ()
@@ -297,6 +300,18 @@ class _Talk:
         self.received_at: str | None = None
         self.took_s: float | None = None
         """Until the whole answer was in the spool."""
+
+    async def authorise(self) -> Failure | None:
+        """Have the credential made ready, where that takes a token; what keeps it from being there ends the attempt."""
+        made = await self._core.tokens.fresh(self._target.upstream, self._key)
+        if isinstance(made, Failure):
+            return made
+        self._secret = made
+        return None
+
+    def was_refused(self) -> None:
+        """Note that the credential was not taken."""
+        self._core.tokens.forget(self._target.upstream, self._key)
 
     def open(self) -> Step:
         """Begin the conversation; the request itself is let go of when every part has it."""
@@ -352,7 +367,7 @@ class _Talk:
             self._target.upstream,
             request,
             model=self._target.model,
-            key=self._key,
+            key=self._secret,
             idempotency_key=self._new.idempotency_key,
             timeout_s=self._timeouts.total_s,
             n=min(self._wanted, images_per_call(self._target.upstream, stream=request.stream)),
@@ -480,8 +495,8 @@ class _Talk:
             return None
         self.spooled, self.received_at = kept, self._core.now_text()
         indices = tuple(image.index for image in kept.images)
-        draws_drafts = self._target.upstream.provider is Provider.GEMINI
-        results, drafts = results_of_torn(indices, draws_drafts=draws_drafts, wanted=self._wanted)
+        drafts_come_first = draws_drafts(self._target.upstream)
+        results, drafts = results_of_torn(indices, draws_drafts=drafts_come_first, wanted=self._wanted)
         emit("attempt.torn", level="warning", attempt_id=self._new.id, images=len(indices))
         return Done(results=results, drafts=drafts, answer=kept.answer)
 

@@ -15,6 +15,7 @@ from holdfast.engine.course import Course, Courses, Target
 from holdfast.engine.followers import Followers
 from holdfast.engine.latencies import Latencies
 from holdfast.engine.queue import Ticket
+from holdfast.engine.tokens import PlainKeys, Tokens
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
 from holdfast.policy.addresses import AddressRules
@@ -188,6 +189,8 @@ class Core:
     """Public model name -> upstreams of its route, in order: its own, then those of its fallback models."""
     threads: Threads
     """Where files are moved and hashed."""
+    tokens: Tokens = field(default_factory=PlainKeys)
+    """Makes credentials ready to be sent."""
     watchers: Watchers = field(default_factory=Watchers)
     rules: Rules = field(init=False)
     """What customers are given back, by reason."""

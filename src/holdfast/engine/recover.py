@@ -26,9 +26,9 @@ from holdfast.errors import RequestError
 from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, images_of_part
 from holdfast.log import emit
 from holdfast.policy.mishaps import LOST_WITH_ITS_GENERATION, LOST_WITH_THE_PROCESS, results_of_torn
-from holdfast.providers.conversation import Conversation, Done, Failed
+from holdfast.providers.conversation import Conversation, Done, Failed, Fetch
 from holdfast.providers.http import Head
-from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call
+from holdfast.providers.registry import conversation_for, draws_drafts, idempotency_key_of, images_per_call
 from holdfast.store import spool
 from holdfast.store.attempts import get_attempt
 from holdfast.store.generations import get_generation, get_record, get_records, left_open, take_over
@@ -218,13 +218,16 @@ def _judge_again(core: Core, row: GenerationRow, attempt: AttemptRow, spooled: S
     is_single = bool(spooled.answer.images) and attempt.upstream_handle is None
     conversation = _conversation_of(core, row, attempt) if is_single else None
     if conversation is None:
-        return judge(*_roles_of(row, attempt, spooled), spooled.images)
+        return judge(*_roles_of(core, row, attempt, spooled), spooled.images)
     # Only a success brings images, so that is what its head said.
     match conversation.received(Head(status=200, headers=MappingProxyType({})), spooled.answer):
         case Done(results=results, drafts=drafts):
             return judge(results, drafts, spooled.images)
         case Failed(failure=failure):
             return judge_failed(failure, spooled.images)
+        case Fetch():
+            # It named its image by a link, and nothing of that is here: only drafts that stood beside it.
+            return judge(*_roles_of(core, row, attempt, spooled), spooled.images)
         case step:
             raise AssertionError(f"{step} after a whole answer")
 
@@ -249,7 +252,9 @@ def _conversation_of(core: Core, row: GenerationRow, attempt: AttemptRow) -> Con
     )
 
 
-def _roles_of(row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _roles_of(
+    core: Core, row: GenerationRow, attempt: AttemptRow, spooled: Spooled
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Which images are results and which drafts, by what the answer says; without an answer, by their order.
 
     A model that draws drafts shows its result last. Other APIs show results only, so each of them counts.
@@ -257,9 +262,17 @@ def _roles_of(row: GenerationRow, attempt: AttemptRow, spooled: Spooled) -> tupl
     indices = tuple(image.index for image in spooled.images)
     wanted = images_of_part(attempt.part, n=row.n, parts=row.parts)
     if not spooled.answer.images:
-        return results_of_torn(indices, draws_drafts=attempt.provider == Provider.GEMINI.value, wanted=wanted)
+        return results_of_torn(indices, draws_drafts=_draws_drafts(core, attempt), wanted=wanted)
     results = tuple(image.index for image in spooled.images if image.role is Role.RESULT)[:wanted]
     return results, tuple(index for index in indices if index not in results)
+
+
+def _draws_drafts(core: Core, attempt: AttemptRow) -> bool:
+    """Whether the upstream's model shows its result last; one that is not in the settings any more, by its provider."""
+    for upstream in core.settings.upstreams:
+        if upstream.name == attempt.upstream and upstream.provider.value == attempt.provider:
+            return draws_drafts(upstream)
+    return attempt.provider in (Provider.GEMINI.value, Provider.VERTEX.value)
 
 
 # What was in flight, and what was never sent

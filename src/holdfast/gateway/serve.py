@@ -45,6 +45,7 @@ from holdfast.store.signing import Signer
 from holdfast.store.sqlite import SqliteStore
 from holdfast.threads import Threads
 from holdfast.transport.aio import AioTransport
+from holdfast.transport.google_tokens import google_tokens
 from holdfast.transport.guarded import GuardedTransport
 
 FILE_THREADS = 3
@@ -114,6 +115,8 @@ async def running(
 ) -> AsyncIterator[Gateway]:
     """Make everything in its order, and take it down in the reverse one."""
     with ExitStack() as stack:
+        tokens = google_tokens([(to.upstream, to.key) for route in targets.values() for to in route], clock)
+        stack.callback(tokens.close)
         listeners = Listeners(settings)
         for listening in listeners.all:
             stack.callback(listening.sock.close)
@@ -138,6 +141,7 @@ async def running(
             owner=owner,
             targets=targets,
             threads=threads,
+            tokens=tokens,
         )
         gateway = make(core, listeners, folder)
         try:

@@ -29,7 +29,7 @@ def images_billed(provider: Provider, tier: Tier, usage: Usage | None, *, result
     """
     assert results >= 0
     assert drafts >= 0
-    if provider is not Provider.GEMINI or usage is None:
+    if provider not in (Provider.GEMINI, Provider.VERTEX) or usage is None:
         return results
     counted = usage.output_image_tokens // GEMINI_IMAGE_TOKENS[tier]
     return max(results, min(counted, results + drafts))

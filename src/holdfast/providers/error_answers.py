@@ -87,6 +87,7 @@ _BY_CODE: Mapping[str, Meaning] = MappingProxyType(
         "API_KEY_EXPIRED": _means(_K.CREDENTIAL),
         "FAILED_PRECONDITION": _means(_K.CREDENTIAL),
         "MODEL_CAPACITY_EXHAUSTED": _OVERLOADED,
+        "RATE_LIMIT_EXCEEDED": _means(_K.RATE_LIMITED),
         # new-api: the reseller's routing, before any upstream was asked.
         "get_channel_failed": _OVERLOADED,
         "channel:no_available_key": _OVERLOADED,
@@ -101,6 +102,10 @@ _BY_CODE: Mapping[str, Meaning] = MappingProxyType(
         # new-api: content. The word list is the reseller's own and comes before any upstream.
         "sensitive_words_detected": _means(_K.REFUSED_INPUT),
         "prompt_blocked": _means(_K.REFUSED_INPUT),
+        # Azure's word, and that of relays before it, for a prompt that its filter took out.
+        "content_filter": _means(_K.REFUSED_INPUT),
+        # OpenRouter's own filter, seen with 403: no provider has been asked.
+        "flagged_input": _means(_K.REFUSED_INPUT),
         # new-api: its upstream's answer.
         "bad_response_status_code": _SERVER_FAULT,
         "bad_response_body": _SERVER_FAULT,
@@ -112,6 +117,8 @@ _BY_CODE: Mapping[str, Meaning] = MappingProxyType(
     }
 )
 _REFUSALS = frozenset({"moderation_blocked", "content_policy_violation"})
+_BILLED_BY_RELAYS = frozenset({"prompt_blocked", "content_filter"})
+"""Refusals that came from behind a relay at a fixed price a call."""
 
 
 def meaning_of(status: int, error: UpstreamError, *, is_relay: bool = False) -> Meaning:
@@ -127,7 +134,7 @@ def meaning_of(status: int, error: UpstreamError, *, is_relay: bool = False) -> 
     for word in (error.reason, error.code, error.type):
         found = _BY_CODE.get(word or "")
         if found is not None:
-            if is_relay and word == "prompt_blocked":
+            if is_relay and word in _BILLED_BY_RELAYS:
                 return _means(_K.REFUSED_INPUT, Charge.YES)
             return found
     if error.code is not None and error.code.startswith("entitlement_") and error.code.endswith("_limit_exceeded"):
@@ -138,6 +145,9 @@ def meaning_of(status: int, error: UpstreamError, *, is_relay: bool = False) -> 
     if status == 404 and not error.is_json:
         # A web server's own page: the API was never reached, base_url leads elsewhere.
         return _means(_K.UNREACHABLE)
+    if is_relay and status == 500:
+        # What its upstream said, told with a status of the relay's own.
+        status = _status_in_code(error) or status
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     # 500, 502, and 520-523 of a CDN included: the work may have been done behind whoever answered.
@@ -160,6 +170,10 @@ def _own_status(error: UpstreamError) -> int | None:
     """What the envelope itself calls its status."""
     if error.status is not None and 400 <= error.status < 600:
         return error.status
+    return _status_in_code(error)
+
+
+def _status_in_code(error: UpstreamError) -> int | None:
     code = error.code or ""
     if len(code) == 3 and code.isascii() and code.isdigit() and 400 <= int(code) < 600:
         return int(code)

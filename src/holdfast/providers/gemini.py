@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.config import Provider
 from holdfast.providers.conversation import Done, Failed, Send, Step, named
-from holdfast.providers.error_answers import failure_of
+from holdfast.providers.error_answers import Meaning, failure_of
 from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.http import Head, HttpRequest
 from holdfast.providers.mapping import ONE_BY_ONE, Mapping
@@ -24,6 +24,7 @@ from holdfast.wire.gemini import GenerateReader, GenerateStreamReader, decode_er
 
 if TYPE_CHECKING:
     from holdfast.wire.answers import UpstreamError
+    from holdfast.wire.template import Template
 
 IMAGES_PER_CALL = 1
 """`candidateCount` is not honoured by image models."""
@@ -60,10 +61,10 @@ REFUSED_FINISHES = frozenset(
 )
 
 
-def versioned_url(base_url: str) -> str:
-    """Give the address that paths are appended to."""
+def versioned_url(base_url: str, *, default: str = _DEFAULT_VERSION) -> str:
+    """Give the address that paths are appended to; `default` is the version where it has none."""
     base_url = base_url.rstrip("/")
-    return base_url if base_url.endswith(_VERSIONS) else base_url + _DEFAULT_VERSION
+    return base_url if base_url.endswith(_VERSIONS) else base_url + default
 
 
 def draws_one_size(model: str) -> bool:
@@ -99,15 +100,15 @@ class GeminiConversation:
         return Send(
             request=HttpRequest(
                 method="POST",
-                url=f"{versioned_url(self.base_url)}/models/{self.model}:{method}",
+                url=f"{self._models_url()}/{self.model}:{method}",
                 headers=(
-                    ("x-goog-api-key", self.key),
+                    self._credential(),
                     ("Content-Type", "application/json"),
                     ("Accept", "text/event-stream" if self.stream else "application/json"),
                     ("X-Server-Timeout", str(ceil(self.timeout_s))),
                     ("Idempotency-Key", self.idempotency_key),
                 ),
-                body=encode_generate_request(self.request, states_image_size=not draws_one_size(self.model)),
+                body=self._body(),
             )
         )
 
@@ -134,9 +135,29 @@ class GeminiConversation:
         """A call that broke is over; whether another one is made is not decided here."""
         return Failed(failure=named(failure, upstream=self.upstream, base_url=self.base_url))
 
+    def _models_url(self) -> str:
+        return f"{versioned_url(self.base_url)}/models"
+
+    def _credential(self) -> tuple[str, str]:
+        return ("x-goog-api-key", self.key)
+
+    def _body(self) -> Template:
+        return encode_generate_request(self.request, states_image_size=not draws_one_size(self.model))
+
+    def _meaning(self, head: Head, error: UpstreamError) -> Meaning | None:
+        """What an error means where its status and code do not say it all; None: what they say."""
+        return None
+
     def _failure(self, head: Head, error: UpstreamError) -> Failure:
         secrets = (self.key, self.request.prompt)
-        return failure_of(head, error, upstream=self.upstream, is_relay=self.is_relay, secrets=secrets)
+        return failure_of(
+            head,
+            error,
+            upstream=self.upstream,
+            is_relay=self.is_relay,
+            secrets=secrets,
+            meaning=self._meaning(head, error),
+        )
 
     def _without_image(self, head: Head, answer: Answer) -> Failure:
         """Tell why a 200 holds no image; Google says refusals this way, and states that it bills no picture then."""

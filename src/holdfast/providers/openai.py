@@ -1,14 +1,15 @@
 """OpenAI's Images API, and every endpoint shaped like it: generations, and edits when there are input images.
 
 Pure: no I/O, clock or randomness. Towards the vendor `response_format` is left out, since GPT image models refuse it;
-relays are asked for `b64_json`, since some give links otherwise.
+relays are asked for `b64_json`, since some give links otherwise. Whoever gives a link all the same has it fetched, so
+that the image is kept here: what was paid for does not expire with somebody's link.
 
 Source: openai-python 3.54, openai-openapi (2026-08-21).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from holdfast.config import Provider
@@ -17,10 +18,12 @@ from holdfast.providers.conversation import Done, Failed, Send, Step, named
 from holdfast.providers.error_answers import failure_of
 from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.http import Head, HttpRequest
+from holdfast.providers.linked import LinkedImages
 from holdfast.providers.mapping import Mapping
 from holdfast.types import Charge, Failure, FailureKind, Phase, Request
 from holdfast.wire.answers import Answer, Reader, Role
 from holdfast.wire.openai import ImagesReader, ImagesStreamReader, decode_error, encode_images_request
+from holdfast.wire.openai_answer import links_of
 from holdfast.wire.template import Template
 
 if TYPE_CHECKING:
@@ -49,9 +52,9 @@ MAPPING = Mapping(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class OpenAIConversation:
-    """One attempt: one POST for `n` images, one answer."""
+    """One attempt: one POST for `n` images, one answer; then the files that it names by links, if it holds no image."""
 
     upstream: str
     """The operator's name for it."""
@@ -67,12 +70,16 @@ class OpenAIConversation:
     is_relay: bool = False
     image_bytes_max: int = 64 << 20
     """Largest image taken; `store.image_bytes_max`."""
+    _linked: LinkedImages | None = field(default=None, init=False)
+    """What an answer named by links."""
 
     def __repr__(self) -> str:
         return f"<OpenAIConversation {self.idempotency_key} with {self.upstream}, {self.model}>"
 
     def start(self) -> Step:
-        """Ask for the images."""
+        """Ask for the images, or go on where a pause has ended."""
+        if self._linked is not None:
+            return self._linked.start()
         path = "images/edits" if self.request.inputs else "images/generations"
         return Send(
             request=HttpRequest(
@@ -92,12 +99,16 @@ class OpenAIConversation:
         """Choose by what came, not by what was asked for: relays answer plainly when a stream was wished."""
         if not head.is_success:
             return ErrorReader()
+        if self._linked is not None:
+            return self._linked.reader()
         if head.is_event_stream:
             return ImagesStreamReader(expected=self.n, image_bytes_max=self.image_bytes_max)
         return ImagesReader(image_bytes_max=self.image_bytes_max)
 
     def received(self, head: Head, answer: Answer) -> Step:
         """Judge the answer."""
+        if self._linked is not None:
+            return self._linked.received(head)
         if not head.is_success:
             return Failed(failure=self._failure(head, decode_error(head.status, answer.document)))
         results = tuple(image.index for image in answer.images if image.role is Role.RESULT)
@@ -109,11 +120,21 @@ class OpenAIConversation:
         if answer.error is not None:
             return Failed(failure=self._failure(head, answer.error))
         if answer.url_only:
-            return Failed(failure=self._lacking(head, FailureKind.MALFORMED, Charge.YES, "a link instead of the image"))
+            self._linked = LinkedImages(
+                upstream=self.upstream,
+                base_url=self.base_url,
+                image_bytes_max=self.image_bytes_max,
+                answer=answer,
+                urls=links_of(answer.document),
+                wanted=self.n,
+            )
+            return self._linked.start()
         return Failed(failure=self._lacking(head, FailureKind.NO_IMAGE, Charge.UNKNOWN, "an answer without an image"))
 
     def failed(self, failure: Failure) -> Step:
-        """A call that broke is over; whether another one is made is not decided here."""
+        """A call that broke is over; whether another one is made is not decided here. A file is asked for again."""
+        if self._linked is not None:
+            return self._linked.failed(failure.detail)
         return Failed(failure=named(failure, upstream=self.upstream, base_url=self.base_url))
 
     def _body(self) -> Template:

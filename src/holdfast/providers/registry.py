@@ -10,8 +10,9 @@ from typing import assert_never
 
 from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamStream
 from holdfast.policy.latency import prior
-from holdfast.providers import fal, gemini, gemini_interactions, openai, openai_responses
+from holdfast.providers import chat, fal, gemini, gemini_interactions, openai, openai_responses, vertex
 from holdfast.providers.background import BackgroundApi, BackgroundConversation
+from holdfast.providers.chat import ChatConversation
 from holdfast.providers.conversation import Conversation
 from holdfast.providers.fal import FalConversation
 from holdfast.providers.gemini import GeminiConversation
@@ -19,13 +20,16 @@ from holdfast.providers.gemini_interactions import GeminiInteractions
 from holdfast.providers.mapping import Mapping
 from holdfast.providers.openai import OpenAIConversation
 from holdfast.providers.openai_responses import OpenAIResponses
+from holdfast.providers.vertex import VertexConversation
 from holdfast.types import Request
 
 MAPPINGS: tuple[Mapping, ...] = (
     gemini.MAPPING,
     gemini_interactions.MAPPING,
+    vertex.MAPPING,
     openai.MAPPING,
     openai_responses.MAPPING,
+    chat.MAPPING,
     fal.MAPPING,
 )
 """Every door, in the order of the page that is made of them."""
@@ -47,8 +51,10 @@ def images_per_call(upstream: Upstream, *, stream: bool = False) -> int:
     if upstream.api is UpstreamApi.INTERACTIONS:
         return gemini_interactions.IMAGES_PER_CALL
     match upstream.provider:
-        case Provider.GEMINI:
+        case Provider.GEMINI | Provider.VERTEX:
             return gemini.IMAGES_PER_CALL
+        case Provider.OPENAI if upstream.api is UpstreamApi.CHAT:
+            return chat.IMAGES_PER_CALL
         case Provider.OPENAI:
             is_plain = upstream.flavor is Flavor.VENDOR and not streams(upstream, stream=stream)
             return openai.IMAGES_PER_CALL if is_plain else 1
@@ -61,6 +67,12 @@ def images_per_call(upstream: Upstream, *, stream: bool = False) -> int:
 def is_polled(upstream: Upstream) -> bool:
     """Say whether an upstream gives a handle for what was sent, with which any process can go on."""
     return upstream.provider is Provider.FAL or upstream.api in _IN_BACKGROUND
+
+
+def draws_drafts(upstream: Upstream) -> bool:
+    """Say whether an upstream's model shows drafts on its way, and its result last."""
+    is_gemini = upstream.provider in (Provider.GEMINI, Provider.VERTEX)
+    return is_gemini or upstream.api is UpstreamApi.CHAT
 
 
 def streams(upstream: Upstream, *, stream: bool) -> bool:
@@ -127,6 +139,8 @@ def conversation_for(
             expected_s=prior(request.geometry.tier).expected_s if expected_s is None else expected_s,
             handle=handle,
         )
+    if upstream.provider is Provider.VERTEX or upstream.api is UpstreamApi.CHAT:
+        return _described(upstream, request, model, key, idempotency_key, timeout_s, stream, image_bytes_max)
     match upstream.provider:
         case Provider.GEMINI:
             return GeminiConversation(
@@ -169,6 +183,39 @@ def conversation_for(
             )
         case _:
             assert_never(upstream.provider)
+
+
+def _described(
+    upstream: Upstream,
+    request: Request,
+    model: str,
+    key: str,
+    idempotency_key: str,
+    timeout_s: float,
+    stream: bool,
+    image_bytes_max: int,
+) -> Conversation:
+    """Make one that has settings of its own."""
+    if upstream.provider is Provider.VERTEX:
+        return VertexConversation.at(
+            upstream,
+            request,
+            model=model,
+            key=key,
+            idempotency_key=idempotency_key,
+            timeout_s=timeout_s,
+            stream=stream,
+            image_bytes_max=image_bytes_max,
+        )
+    return ChatConversation.at(
+        upstream,
+        request,
+        model=model,
+        key=key,
+        idempotency_key=idempotency_key,
+        stream=stream,
+        image_bytes_max=image_bytes_max,
+    )
 
 
 def _background_api(

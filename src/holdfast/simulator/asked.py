@@ -23,6 +23,7 @@ from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE, decode_generate_request
 from holdfast.wire.image import ImageProbe
 from holdfast.wire.interactions_request import INTERACTION_REQUEST_IMAGE, decode_interaction
 from holdfast.wire.openai import decode_images_request
+from holdfast.wire.relay_chat import CHAT_REQUEST_IMAGE, ChatForm, decode_chat_request
 from holdfast.wire.responses_request import RESPONSE_REQUEST_IMAGE, decode_response_request
 from holdfast.wire.scan import ImageBegan, ImageBytes, ImageEnded, JsonReader
 
@@ -31,6 +32,10 @@ INPUT_IMAGE_BYTES_MAX = 64 << 20
 INPUT_IMAGES_MAX = 17
 """Sixteen and a mask."""
 _GENERATE = re.compile(r"/(?:v1|v1beta)/models/([^/:]+):(generateContent|streamGenerateContent)")
+_VERTEX = re.compile(
+    r"/v1(?:beta1)?(/projects/[a-z0-9.:-]+/locations/[a-z0-9-]+)?/publishers/google"
+    r"/models/([^/:]+):(generateContent|streamGenerateContent)"
+)
 _MODEL = re.compile(r"/(v1|v1beta)/models(?:/([^/:]+))?")
 _APP = r"(?:fal-ai|bytedance|google|openai)/[A-Za-z0-9_.-]+"
 _SUBMIT = re.compile(rf"/({_APP}(?:/(?!requests(?:/|$))[A-Za-z0-9_.-]+)*)")
@@ -49,6 +54,7 @@ class Kind(Enum):
     GENERATIONS = auto()
     EDITS = auto()
     GENERATE = auto()
+    CHAT = auto()
     SUBMIT = auto()
     STATUS = auto()
     RESULT = auto()
@@ -59,11 +65,13 @@ class Kind(Enum):
     SCRIPT = auto()
     NOT_FOUND = auto()
     NOT_ALLOWED = auto()
+    NOT_KNOWN = auto()
+    """Whoever asks has shown no credential."""
 
     @property
     def makes_images(self) -> bool:
         """Whether it is an upstream's, and costs money."""
-        return self in (Kind.GENERATIONS, Kind.EDITS, Kind.GENERATE, Kind.SUBMIT)
+        return self in (Kind.GENERATIONS, Kind.EDITS, Kind.GENERATE, Kind.CHAT, Kind.SUBMIT)
 
     @property
     def is_question(self) -> bool:
@@ -102,6 +110,8 @@ class Route:
     model: str | None = None
     stream: bool = False
     """Server-sent events, asked for by the path."""
+    is_vertex: bool = False
+    """Google's cloud: the same dialect at another address."""
     is_queue: bool = False
     """fal's: errors are told in its words."""
     request_id: str | None = None
@@ -115,6 +125,8 @@ class Route:
 def route_of(head: Head) -> Route:
     """Find the route of a request."""
     path, method = head.path, head.method
+    if match := _VERTEX.fullmatch(path):
+        return _vertex_route(head, is_express=match[1] is None, model=match[2], method=match[3])
     if match := _GENERATE.fullmatch(path):
         stream = match[2] == "streamGenerateContent"
         kind = Kind.GENERATE if method == "POST" else Kind.NOT_ALLOWED
@@ -125,6 +137,7 @@ def route_of(head: Head) -> Route:
     fixed = {
         "/v1/images/generations": ("POST", Kind.GENERATIONS),
         "/v1/images/edits": ("POST", Kind.EDITS),
+        "/v1/chat/completions": ("POST", Kind.CHAT),
         "/_sim/charges": ("GET", Kind.CHARGES),
         "/_sim/script": ("POST", Kind.SCRIPT),
     }
@@ -139,6 +152,18 @@ def route_of(head: Head) -> Route:
         surface = Surface.GEMINI if is_gemini else Surface.OPENAI
         return Route(kind=Kind.MODELS if method == "GET" else Kind.NOT_ALLOWED, surface=surface, model=match[2])
     return Route(kind=Kind.NOT_FOUND, surface=Surface.GEMINI if path.startswith("/v1beta") else Surface.OPENAI)
+
+
+def _vertex_route(head: Head, *, is_express: bool, model: str, method: str) -> Route:
+    stream = method == "streamGenerateContent"
+    has_token = head.headers.get("authorization", "").startswith("Bearer ") and "x-goog-api-key" not in head.headers
+    has_key = "x-goog-api-key" in head.headers and "authorization" not in head.headers
+    kind = Kind.GENERATE if head.method == "POST" else Kind.NOT_ALLOWED
+    if not (has_key if is_express else has_token):
+        kind = Kind.NOT_KNOWN
+    if stream and head.query.get("alt") != "sse":
+        kind = Kind.NOT_FOUND
+    return Route(kind=kind, surface=Surface.GEMINI, model=model, stream=stream, is_vertex=True)
 
 
 def _queue_route(path: str, method: str) -> Route | None:
@@ -195,6 +220,13 @@ class Asked:
     """Asked of fal's queue."""
     is_inline: bool = False
     """Pictures go into the result, instead of links (`sync_mode`)."""
+    is_vertex: bool = False
+    is_chat: bool = False
+    """Asked in a chat."""
+    chat_form: ChatForm | None = None
+    """Which relay it was written for."""
+    wants_links: bool = False
+    """`response_format` said so."""
     api: UpstreamApi = UpstreamApi.AUTO
     """One that works in the background, if any."""
     outer_model: str | None = None
@@ -255,6 +287,8 @@ class Reading:
             return self._background(skeleton)
         if self._route.surface is Surface.GEMINI:
             return self._gemini(skeleton)
+        if self._route.kind is Kind.CHAT:
+            return self._chat(skeleton)
         return self._openai(skeleton)
 
     def _fal(self, skeleton: bytes) -> Asked:
@@ -337,6 +371,21 @@ class Reading:
             inputs=self._inputs,
             is_edit=self._inputs > 0,
             wants_thoughts=mapping_of(config.get("thinkingConfig")).get("includeThoughts") is True,
+            is_vertex=self._route.is_vertex,
+        )
+
+    def _chat(self, skeleton: bytes) -> Asked:
+        read = decode_chat_request(skeleton)
+        return Asked(
+            surface=Surface.OPENAI,
+            model=read.model,
+            prompt=read.prompt,
+            geometry=resolve(read.image_size, aspect_ratio=read.aspect_ratio, last_input_px=self._last_px),
+            stream=read.stream,
+            inputs=self._inputs,
+            is_edit=self._inputs > 0,
+            is_chat=True,
+            chat_form=read.form,
         )
 
     def _openai(self, skeleton: bytes) -> Asked:
@@ -362,6 +411,7 @@ class Reading:
             background=request.background,
             inputs=self._inputs,
             is_edit=is_edit,
+            wants_links=request.response_format == "url",
         )
 
 
@@ -380,6 +430,8 @@ def _image_paths(route: Route) -> Callable[[tuple[str, ...]], bool]:
             return GEMINI_REQUEST_IMAGE
         case Kind.SUBMIT:
             return FAL_REQUEST_IMAGE
+        case Kind.CHAT:
+            return CHAT_REQUEST_IMAGE
         case Kind.EDITS:
             return lambda path: path in (("images", "image_url"), ("mask", "image_url"))
         case _:

@@ -21,6 +21,9 @@ from holdfast.config.words import nearest
 from holdfast.errors import RequestError
 from holdfast.types import Tier
 
+SHAPES = ("images", "parts", "markdown", "data_url", "link")
+"""In a chat: `message.images`, parts of `content`, its text; a link in that text. Of the Images API: a data URL, or a
+link, in the place of `b64_json`."""
 DELAY_S_MAX = 86_400.0
 DRAFTS_MAX = 9
 """Ten image parts in one answer are the most that was seen."""
@@ -82,7 +85,7 @@ class Fault(StrEnum):
     """* A PNG that is called a JPEG, or the other way round."""
     OTHER_SIZE = "other_size"
     """* A picture of other pixels than asked for."""
-    # What a queue says while it is asked (fal, and what works in the background); nothing to the others.
+    # What a queue says while it is asked (fal, and what works in the background); of others, links expire as well.
     POLL_404 = "poll_404"
     """* The first three questions: it knows of no such request."""
     POLL_503 = "poll_503"
@@ -113,6 +116,8 @@ class Wish:
     """Seconds until the picture is made."""
     format: str | None = None
     """`png` or `jpeg`."""
+    shape: str | None = None
+    """Where an answer has its pictures, of those that relays use; see `SHAPES`."""
 
     @property
     def is_ending(self) -> bool:
@@ -126,6 +131,7 @@ class Wish:
             ending,
             delay_s=self.delay_s if self.delay_s is not None else below.delay_s,
             format=self.format or below.format,
+            shape=self.shape or below.shape,
         )
 
 
@@ -158,6 +164,12 @@ def _format_of(text: str) -> str:
     return text
 
 
+def _shape_of(text: str) -> str:
+    if text not in SHAPES:
+        raise RequestError(f"shape is one of {', '.join(SHAPES)}, not {text[:40]!r}.", param="shape")
+    return text
+
+
 _FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "delay": ("delay_s", _number_of("delay", 0.0, DELAY_S_MAX)),
     "fault": ("fault", _fault_of),
@@ -166,6 +178,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "drafts": ("drafts", lambda text: int(_number_of("drafts", 0, DRAFTS_MAX)(text))),
     "reason": ("reason", str),
     "format": ("format", _format_of),
+    "shape": ("shape", _shape_of),
 }
 _WORDS = (*_FIELDS, *_FAULTS)
 

@@ -204,6 +204,12 @@ def error(
     return plain(http_status or status, "application/json; charset=UTF-8", body, headers=headers)
 
 
+def exhausted() -> Reply:
+    """Write what Vertex AI says when the capacity that its customers share is used up."""
+    told = {"code": 429, "message": "Resource exhausted. Please try again later.", "status": "RESOURCE_EXHAUSTED"}
+    return plain(429, "application/json; charset=UTF-8", msgspec.json.encode({"error": told}))
+
+
 def error_event(status: int) -> Template:
     """Write an error into a stream that has begun."""
     return render_error_event(error_document(status))

@@ -16,7 +16,7 @@ import msgspec
 
 from holdfast.errors import RequestError
 from holdfast.simulator.asked import Asked
-from holdfast.simulator.replies import Drawn, Headers, Making, Reply, Timed, html, plain, prompt_tokens
+from holdfast.simulator.replies import Drawn, Headers, Making, Reply, Timed, html, plain, prompt_tokens, spliced
 from holdfast.types import Usage
 from holdfast.wire.openai import OPENAI_ANSWER_IMAGE, ModelView, render_error_event, render_model, render_models
 from holdfast.wire.openai_answer import usage_document
@@ -63,6 +63,26 @@ def _plain(making: Making) -> Reply:
         status=200,
         content_type="application/json",
         parts=(Timed(share=1.0, template=template),),
+        pictures=dict(enumerate(making.drawn)),
+    )
+
+
+def linked(making: Making, urls: Mapping[int, str]) -> Reply:
+    """Write an answer as relays do whose pictures lie elsewhere: all three keys, the image's own one empty."""
+    items = [{"url": urls[slot], "b64_json": "", "revised_prompt": ""} for slot in range(len(making.drawn))]
+    body = msgspec.json.encode({"created": making.created, "data": items})
+    return plain(200, "application/json", body)
+
+
+def inlined(making: Making) -> Reply:
+    """Write an answer that has data URLs where links belong."""
+    items = [{"url": f"@@{slot}@@"} for slot in range(len(making.drawn))]
+    body = msgspec.json.encode({"created": making.created, "data": items})
+    prefix = f"data:image/{making.declared_format};base64,".encode()
+    return Reply(
+        status=200,
+        content_type="application/json",
+        parts=(Timed(share=1.0, template=spliced(body, before=prefix)),),
         pictures=dict(enumerate(making.drawn)),
     )
 

@@ -5,11 +5,12 @@ Pure: no I/O, clock or randomness. Seconds in a plan are real ones; everything b
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
 from holdfast.money import times
-from holdfast.simulator import fal, gemini, openai
+from holdfast.simulator import chat, fal, gemini, openai
 from holdfast.simulator.asked import Asked, other_geometry
 from holdfast.simulator.charges import Outcome
 from holdfast.simulator.faults import Fault, Wish
@@ -54,6 +55,8 @@ class Plan:
     """The same, for a stream that has begun."""
     is_turned_away: bool = False
     """A queue does not take the request: the reply is that to its submission."""
+    linked: Callable[[Mapping[int, str]], Reply] | None = None
+    """Writes the answer once it is known under which links its pictures can be had; the reply holds those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,19 @@ def plan_of(asked: Asked, wish: Wish, now: Circumstances) -> Plan:
         deadline_s=deadline_s,
         too_late=gemini.error(504) if deadline_s is not None else None,
         too_late_event=gemini.error_event(504) if deadline_s is not None else None,
+        linked=_linked(making, wish) if outcome is Outcome.MADE and reply.pictures else None,
     )
+
+
+def _linked(making: Making, wish: Wish) -> Callable[[Mapping[int, str]], Reply] | None:
+    """Give what writes an answer that names its pictures by links; None: it holds them."""
+    asked = making.asked
+    if asked.surface is not Surface.OPENAI or asked.is_queued:
+        return None
+    if asked.is_chat:
+        return (lambda urls: chat.linked(making, urls)) if wish.shape == "link" else None
+    wants = wish.shape == "link" or (asked.wants_links and wish.shape is None)
+    return (lambda urls: openai.linked(making, urls)) if wants else None
 
 
 def _failing(asked: Asked, wish: Wish, status: int, delay_s: float, now: Circumstances) -> Plan:
@@ -123,8 +138,12 @@ def _failing(asked: Asked, wish: Wish, status: int, delay_s: float, now: Circums
     is_quick = status in _BUSY or status < 500
     wait_s = _quick(QUICK_S, delay_s, now) if is_quick else delay_s
     goes_on = status in GAVE_UP
+    reply = dialect.error(status, retry_after=wish.retry_after)
+    if asked.is_vertex and status == 429 and wish.retry_after is None:
+        # Capacity that all share: nobody's quota, and no hint.
+        reply = gemini.exhausted()
     return Plan(
-        reply=dialect.error(status, retry_after=wish.retry_after),
+        reply=reply,
         wait_s=wait_s,
         outcome=Outcome.MADE if goes_on else Outcome.FAILED,
         micros=times(now.price_micros, asked.n) if goes_on else 0,
@@ -200,11 +219,13 @@ def _content(making: Making, wish: Wish, now: Circumstances) -> tuple[Reply, Out
                 reply = fal.without_picture(text=text)
             elif is_gemini:
                 reply = gemini.without_picture(making, text=text, reason=wish.reason, response_id=response_id)
+            elif asked.is_chat:
+                reply = chat.without_picture(making, text=text)
             else:
                 reply = openai.without_picture(making, text=text)
             return reply, Outcome.EMPTY, 0
         case Fault.ERROR_IN_200:
-            dialect = fal if asked.is_queued else gemini if is_gemini else openai
+            dialect = fal if asked.is_queued else gemini if is_gemini else chat if asked.is_chat else openai
             told = dialect.broken_stream(500) if asked.stream else dialect.error(500, http_status=200)
             return told, Outcome.FAILED, 0
         case Fault.HTML:
@@ -218,6 +239,10 @@ def _content(making: Making, wish: Wish, now: Circumstances) -> tuple[Reply, Out
             pass
     if is_gemini:
         return gemini.answer(making, response_id=response_id, surplus_tokens=now.surplus_tokens), Outcome.MADE, micros
+    if asked.is_chat:
+        return chat.answer(making, shape=wish.shape), Outcome.MADE, micros
+    if wish.shape == "data_url" and not asked.is_queued:
+        return openai.inlined(making), Outcome.MADE, micros
     return (fal if asked.is_queued else openai).answer(making), Outcome.MADE, micros
 
 
@@ -225,6 +250,8 @@ def _refusal(making: Making, wish: Wish, now: Circumstances) -> Reply:
     stage = "input" if wish.fault is Fault.REFUSED_INPUT else "output"
     if making.asked.is_queued:
         return fal.refusal(stage=stage, reason=wish.reason)
+    if making.asked.is_chat:
+        return chat.refusal(making, stage=stage, reason=wish.reason)
     if making.asked.surface is Surface.OPENAI:
         stream = making.asked.stream and stage == "output"
         return openai.refusal(stage=stage, reason=wish.reason, stream=stream)

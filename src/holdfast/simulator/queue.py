@@ -30,6 +30,8 @@ _OF_FILES = frozenset(
     }
 )
 _OF_PICTURES = frozenset({Fault.NOT_IMAGE, Fault.CUT_IMAGE})
+OF_LINKED_FILES = _OF_PICTURES | {Fault.EXPIRED}
+"""What befalls the files that an answer of another API links to, and not that answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

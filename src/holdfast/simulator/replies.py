@@ -5,11 +5,12 @@ Pure: no I/O, clock or randomness.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from holdfast.simulator.asked import Asked
-from holdfast.wire.template import Template
+from holdfast.wire.template import Slot, Template
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -81,6 +82,25 @@ def plain(status: int, content_type: str, body: bytes, *, headers: Headers = ())
         parts=(Timed(share=1.0, template=(body,)),),
         headers=headers,
     )
+
+
+_MARK = re.compile(rb"@@(\d{1,3})@@")
+
+
+def spliced(document: bytes, *, before: bytes = b"", behind: bytes = b"") -> Template:
+    """Put pictures where a document has the mark `@@slot@@`, with something around each."""
+    parts: list[bytes | Slot] = [b""]
+    done = 0
+    for mark in _MARK.finditer(document):
+        parts[-1:] = [_joined(parts[-1], document[done : mark.start()] + before), Slot(int(mark[1])), behind]
+        done = mark.end()
+    parts[-1] = _joined(parts[-1], document[done:])
+    return tuple(parts)
+
+
+def _joined(last: bytes | Slot, more: bytes) -> bytes:
+    assert isinstance(last, bytes)
+    return last + more
 
 
 HTML_PAGE = (

@@ -39,7 +39,7 @@ from holdfast.simulator.faults import Fault, Scripts, Wish, script_of, wish_of_p
 from holdfast.simulator.limits import MinuteLimit, credential_of
 from holdfast.simulator.pictures import Encoded, Gallery, Paint
 from holdfast.simulator.plan import Circumstances, Plan, plan_of, scaled_hint
-from holdfast.simulator.queue import Job, Queue
+from holdfast.simulator.queue import OF_LINKED_FILES, Job, Queue
 from holdfast.simulator.replies import Reply, plain
 from holdfast.simulator.sending import NOT_AN_IMAGE, Sender
 from holdfast.types import Geometry, Surface, Tier
@@ -227,7 +227,7 @@ class Simulator:
         except RequestError as problem:
             await self._answer(connection, _dialect(intake.route).mistake(problem))
             return
-        plan = self._decide(asked, wished, head)
+        plan = self._linked(self._decide(asked, wished, head), head)
         ended = self._spawn(self._end(asked, plan, head), name="end")
         match plan.fault:
             case Fault.REFUSE_CONNECT | Fault.RESET_SENT:
@@ -236,6 +236,20 @@ class Simulator:
                 await connection.wait_gone()
             case _:
                 await self._send(connection, plan, ended)
+
+    def _linked(self, plan: Plan, head: Head) -> Plan:
+        """Give pictures that an answer links to their places, and write the answer."""
+        if plan.linked is None:
+            return plan
+        id_ = f"link-{self._seed & (1 << 64) - 1:x}-{self._number}"
+        first = next(iter(plan.reply.pictures.values()))
+        files = replace(plan.reply, content_type=f"image/{first.format}", parts=())
+        of_files = plan.fault if plan.fault in OF_LINKED_FILES else None
+        job = Job(id=id_, app="", plan=replace(plan, reply=files, fault=of_files), submitted_at_s=0.0)
+        self.queue.add(job)
+        url = f"{_origin(head)}/_sim/files/{id_}"
+        urls = {slot: f"{url}/{slot}.{first.format}" for slot in plan.reply.pictures}
+        return replace(plan, reply=plan.linked(urls), fault=None if of_files else plan.fault)
 
     def _decide(self, asked: Asked, wished: Wish | None, head: Head) -> Plan:
         """Lay script over prompt over scenario, and make a plan of it."""
@@ -409,6 +423,8 @@ class Simulator:
                 return self._script(connection, intake)
             case Kind.NOT_ALLOWED:
                 return dialect.error(405)
+            case Kind.NOT_KNOWN:
+                return dialect.error(401)
             case _:
                 return dialect.error(404)
 

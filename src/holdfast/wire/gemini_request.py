@@ -29,6 +29,8 @@ _FREE_FORM = frozenset(
 )
 _GOOGLE_S_OWN = ("gs://", "https://generativelanguage.googleapis.com/")
 _IMAGE_SIZES = frozenset({"512", "1K", "2K", "4K"})
+OUTPUT_FORMATS = ("png", "jpeg")
+"""What `imageOutputOptions.mimeType` takes. Source: Vertex AI, ImageConfig (2026-10)."""
 
 
 class InlineData(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -258,7 +260,9 @@ def _prompt_of(request: GenerateContentRequest) -> str:
     return ""
 
 
-def encode_generate_request(request: Request, *, states_image_size: bool = True) -> Template:
+def encode_generate_request(
+    request: Request, *, states_image_size: bool = True, states_output: bool = False
+) -> Template:
     """Write the body of `generateContent` towards an upstream; slot i is the request's input image i.
 
     A request that came in this dialect is sent on as its caller wrote it, for one image. What its caller left open is
@@ -267,12 +271,15 @@ def encode_generate_request(request: Request, *, states_image_size: bool = True)
     Args:
         request: What the caller asked for.
         states_image_size: False for models that refuse `imageSize` (gemini-2.5-flash-image).
+        states_output: Whether the file format can be chosen: on Vertex AI, and nowhere else.
     """
     if request.dialect_body is not None:
         return template_of(_one_image_of(request, states_image_size), GEMINI_REQUEST_IMAGE)
-    image_config = {"aspectRatio": request.geometry.aspect_ratio}
+    image_config: dict[str, Any] = {"aspectRatio": request.geometry.aspect_ratio}
     if states_image_size:
         image_config["imageSize"] = request.geometry.tier.value
+    if states_output and (output := _output_of(request)):
+        image_config["imageOutputOptions"] = output
     parts: list[dict[str, Any]] = [{"text": request.prompt}]
     parts += [
         {"inlineData": {"mimeType": image.mime, "data": str(index)}} for index, image in enumerate(request.inputs)
@@ -282,6 +289,16 @@ def encode_generate_request(request: Request, *, states_image_size: bool = True)
         "generationConfig": {"responseModalities": ["TEXT", "IMAGE"], "imageConfig": image_config},
     }
     return template_of(msgspec.json.encode(body), GEMINI_REQUEST_IMAGE)
+
+
+def _output_of(request: Request) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if request.output_format in OUTPUT_FORMATS:
+        options["mimeType"] = f"image/{request.output_format}"
+    # Without a format the model chooses one, and is told what it shall do if that is JPEG.
+    if request.output_format in (None, "jpeg") and request.output_compression is not None:
+        options["compressionQuality"] = request.output_compression
+    return options
 
 
 def _one_image_of(request: Request, states_image_size: bool) -> bytes:

@@ -5,8 +5,8 @@ Pure: no I/O, clock or randomness.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -17,7 +17,10 @@ from holdfast.wire.fields import count_of, document_of, list_of, mapping_of, slo
 from holdfast.wire.scan import Event, ImageBegan, JsonReader
 from holdfast.wire.stream import Document, StreamDocuments
 
+LINKS_MAX = 16
+"""Images of one answer that are taken by their links; ten are the most that can be asked for."""
 _ANSWER_IMAGES = frozenset({("data", "b64_json"), ("b64_json",)})
+_ANSWER_URLS = frozenset({("data", "url"), ("url",)})
 _MESSAGE_CHARS_MAX = 2_000
 
 
@@ -26,11 +29,22 @@ def OPENAI_ANSWER_IMAGE(path: tuple[str, ...]) -> bool:
     return path in _ANSWER_IMAGES
 
 
+def _is_image(path: tuple[str, ...]) -> bool:
+    # Some relays put the image itself where a link belongs, as a data URL.
+    return path in _ANSWER_IMAGES or path in _ANSWER_URLS
+
+
+def _is_url(path: tuple[str, ...]) -> bool:
+    return path in _ANSWER_URLS
+
+
 class ImagesReader:
     """Reads the answer of `POST /v1/images/generations` or `/edits`, not streamed."""
 
     def __init__(self, *, image_bytes_max: int = 64 << 20) -> None:
-        self._json = JsonReader(OPENAI_ANSWER_IMAGE, image_bytes_max=image_bytes_max)
+        self._json = JsonReader(_is_image, image_bytes_max=image_bytes_max, links_stay=_is_url)
+        self._inlined: set[int] = set()
+        """Images that stood where a link belongs: only there may a number be somebody's own."""
 
     def __repr__(self) -> str:
         return f"<ImagesReader {self._json!r}>"
@@ -42,13 +56,15 @@ class ImagesReader:
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> list[Event]:
         """Take the next bytes; see `answers.Reader`."""
-        return self._json.feed(chunk)
+        events = self._json.feed(chunk)
+        self._inlined |= _inlined_by(events)
+        return events
 
     def finish(self) -> Answer:
         """Return the answer; see `answers.Reader`."""
         skeleton = self._json.finish()
         document = mapping_of(document_of(skeleton))
-        return _answer_of(skeleton, document, _images_of(document), cut=self._json.next_index)
+        return _answer_of(skeleton, document, _images_of(document, self._inlined), cut=self._json.next_index)
 
 
 class ImagesStreamReader:
@@ -61,7 +77,10 @@ class ImagesStreamReader:
             expected: Images asked for; one `completed` event is due for each.
             image_bytes_max: Bound on each image.
         """
-        self._documents = StreamDocuments(OPENAI_ANSWER_IMAGE, is_partial=_is_partial, image_bytes_max=image_bytes_max)
+        self._documents = StreamDocuments(
+            _is_image, is_partial=_is_partial, image_bytes_max=image_bytes_max, links_stay=_is_url
+        )
+        self._inlined: set[int] = set()
         self._expected = expected
         self._images: list[AnswerImage] = []
         self._data: list[dict[str, Any]] = []
@@ -101,6 +120,7 @@ class ImagesStreamReader:
             else:
                 if isinstance(event, ImageBegan):
                     self._began += 1
+                    self._inlined |= _inlined_by((event,))
                 events.append(event)
         return events
 
@@ -111,7 +131,7 @@ class ImagesStreamReader:
             self._merged["error"] = document["error"]
             return
         kind = text_of(document.get("type")) or event.name
-        index = slot_of(document.get("b64_json"))
+        index = _slot_of(document, self._inlined)
         if kind.endswith(".partial_image"):
             if index is not None:
                 self._images.append(AnswerImage(index=index, role=Role.PARTIAL, declared_mime=_mime_of(document)))
@@ -119,7 +139,7 @@ class ImagesStreamReader:
             self._take_completed(document, index)
         elif "data" in document:
             # A relay that was asked for a stream may send its plain answer as the only event.
-            self._images += _images_of(document)
+            self._images += _images_of(document, self._inlined)
             self._data += [dict(mapping_of(item)) for item in list_of(document["data"])]
             self._merge(document)
 
@@ -146,10 +166,39 @@ def _is_partial(name: str, skeleton: bytes) -> bool:
     return name.endswith(".partial_image") or b'.partial_image"' in skeleton
 
 
-def _images_of(document: Mapping[str, Any]) -> tuple[AnswerImage, ...]:
+def _inlined_by(events: Iterable[Event]) -> set[int]:
+    return {event.index for event in events if isinstance(event, ImageBegan) and event.path in _ANSWER_URLS}
+
+
+def _slot_of(item: Mapping[str, Any], inlined: Collection[int]) -> int | None:
+    """The image of an item: its `b64_json`, else a `url` that was a data URL."""
+    index = slot_of(item.get("b64_json"))
+    if index is not None:
+        return index
+    index = slot_of(item.get("url"))
+    return index if index in inlined else None
+
+
+def _images_of(document: Mapping[str, Any], inlined: Collection[int]) -> tuple[AnswerImage, ...]:
     items = [mapping_of(item) for item in list_of(document.get("data"))]
-    slots = [(slot_of(item.get("b64_json")), item) for item in items]
-    return tuple(_image_of(index, item, document) for index, item in slots if index is not None)
+    # A link that reads like a number of ours counts once at most.
+    found = {_slot_of(item, inlined): item for item in reversed(items)}
+    return tuple(_image_of(index, found[index], document) for index in sorted(filter(_is_index, found)))
+
+
+def _is_index(value: int | None) -> TypeGuard[int]:
+    return value is not None
+
+
+def links_of(document: bytes) -> tuple[str, ...]:
+    """List the images that an answer names by a link, in order; at most `LINKS_MAX`. An empty string is none."""
+    items = [mapping_of(item) for item in list_of(mapping_of(document_of(document)).get("data"))]
+    urls = (text_of(item.get("url")) or "" for item in items if not text_of(item.get("b64_json")))
+    return tuple(url for url in urls if _is_link(url))[:LINKS_MAX]
+
+
+def _is_link(url: str) -> bool:
+    return url.lower().startswith(("https://", "http://"))
 
 
 def _image_of(index: int, item: Mapping[str, Any], document: Mapping[str, Any]) -> AnswerImage:
@@ -165,14 +214,14 @@ def _answer_of(skeleton: bytes, document: Mapping[str, Any], images: Sequence[An
     listed = {image.index for image in images}
     # An image in an odd place (a key given twice, an event of unknown type) is not lost: it was paid for.
     odd = [AnswerImage(index=index, role=Role.DRAFT) for index in range(cut) if index not in listed]
-    links = [item for item in list_of(document.get("data")) if text_of(mapping_of(item).get("url"))]
+    urls = (text_of(mapping_of(item).get("url")) or "" for item in list_of(document.get("data")))
     return Answer(
         images=tuple(sorted([*images, *odd], key=lambda image: image.index)),
         document=skeleton,
         usage=_usage_of(document),
         model_version=text_of(document.get("model")),
         response_id=text_of(document.get("id")),
-        url_only=bool(links) and not any(image.role is Role.RESULT for image in images),
+        url_only=not any(image.role is Role.RESULT for image in images) and any(map(_is_link, urls)),
         error=error_of(document, status=None) if document.get("error") is not None else None,
     )
 
@@ -236,10 +285,14 @@ def error_of(document: Mapping[str, Any], *, status: int | None) -> UpstreamErro
             is_json=bool(message),
         )
     moderation = mapping_of(error.get("moderation_details"))
+    # OpenRouter's filter comes before any provider is asked, and says what it flagged.
+    flagged = list_of(mapping_of(error.get("metadata")).get("reasons")) or mapping_of(error.get("metadata")).get(
+        "flagged_input"
+    )
     return UpstreamError(
         status=status,
         message=(text_of(error.get("message")) or "")[:_MESSAGE_CHARS_MAX],
         type=text_of(error.get("type")),
         code=word_of(error.get("code")),
-        reason=text_of(moderation.get("moderation_stage")),
+        reason=text_of(moderation.get("moderation_stage")) or ("flagged_input" if flagged else None),
     )

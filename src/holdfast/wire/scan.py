@@ -16,11 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from holdfast.wire.base64_stream import Base64Decoder
 from holdfast.wire.errors import EndsEarly, WireError
+
+if TYPE_CHECKING:
+    from holdfast.wire.prose import Found, Prose
 
 __all__ = ["Event", "ImageBegan", "ImageBytes", "ImageEnded", "JsonReader", "Nesting", "WireError"]
 
@@ -125,8 +129,8 @@ class Nesting:
 
 # States. Plain numbers: in Python 3.11 a member of an Enum costs a call, and a document of 2 MB changes state 40 times.
 # Up to `_IMAGE_OPENED` what is passed belongs to the skeleton.
-_STRUCTURE, _KEY, _TEXT, _IMAGE_OPENED, _IMAGE, _BEFORE, _AFTER = range(7)
-_STATE_NAMES = ("structure", "key", "text", "image_opened", "image", "before", "after")
+_STRUCTURE, _KEY, _TEXT, _IMAGE_OPENED, _IMAGE, _BEFORE, _AFTER, _PROSE = range(8)
+_STATE_NAMES = ("structure", "key", "text", "image_opened", "image", "before", "after", "prose")
 
 
 class JsonReader:
@@ -137,7 +141,10 @@ class JsonReader:
     event (relays send `"b64_json":""` beside a `url`). White space around the document is dropped, however much of it
     comes: heartbeats are white space.
 
-    With `links_stay` only a string that begins like a data URI is an image; a link to one stays in the skeleton.
+    With `links_stay` only a string that begins like a data URI is an image; a link to one stays in the skeleton. It may
+    be so at some paths only: then it is told of each.
+
+    Strings that `prose` wants are texts that may hold images as data URLs; those leave likewise.
     """
 
     def __init__(
@@ -149,10 +156,12 @@ class JsonReader:
         images_max: int = 64,
         depth_max: int = 64,
         first_index: int = 0,
-        links_stay: bool = False,
+        links_stay: bool | Callable[[tuple[str, ...]], bool] = False,
+        prose: Prose | None = None,
     ) -> None:
         self._is_image = is_image
         self._links_stay = links_stay
+        self._prose = prose
         self._skeleton_bytes_max = skeleton_bytes_max
         self._image_bytes_max = image_bytes_max
         self._images_max = images_max
@@ -207,6 +216,8 @@ class JsonReader:
                 at = self._pass_image(data, at, events)
             elif state == _IMAGE_OPENED:
                 at = self._begin_image(data, at, events)
+            elif state == _PROSE:
+                at = self._pass_prose(data, at, events)
             else:
                 at = self._pass_border(data, at)
         if self._state <= _IMAGE_OPENED:
@@ -255,6 +266,9 @@ class JsonReader:
                 self._state = _KEY
             elif self._is_image(self._nesting.path):
                 self._state = _IMAGE_OPENED
+            elif self._prose is not None and self._prose.is_prose(self._nesting.path):
+                self._keep(data, self._unkept, stop + 1)
+                self._state = _PROSE
             else:
                 self._state = _TEXT
         elif byte in b"{[":
@@ -267,7 +281,19 @@ class JsonReader:
         return stop + 1
 
     def _pass_string(self, data: bytes | bytearray, at: int) -> int:
-        start = at
+        stop, is_closed = self._end_of_string(data, at)
+        if self._state == _KEY and len(self._key) <= _KEY_BYTES_MAX:
+            self._key += data[at:stop]
+        if not is_closed:
+            return stop
+        if self._state == _KEY:
+            self._nesting.name(bytes(self._key))
+            self._key.clear()
+        self._state = _STRUCTURE
+        return stop + 1
+
+    def _end_of_string(self, data: bytes | bytearray, at: int) -> tuple[int, bool]:
+        """Find the closing quote, or the end of the piece; whether it is the quote."""
         if self._is_escaped:
             # The last piece ended in the backslash of this character.
             self._is_escaped = False
@@ -275,32 +301,45 @@ class JsonReader:
         match = _STRING.match(data, at)
         assert match is not None
         at = match.end()
-        is_closed = at < len(data) and data[at] == _QUOTE
-        if self._state == _KEY and len(self._key) <= _KEY_BYTES_MAX:
-            self._key += data[start:at]
-        if is_closed:
-            if self._state == _KEY:
-                self._nesting.name(bytes(self._key))
-                self._key.clear()
-            self._state = _STRUCTURE
-            return at + 1
+        if at < len(data) and data[at] == _QUOTE:
+            return at, True
         if at < len(data):
             assert data[at] == _BACKSLASH
             self._is_escaped = True
-            if self._state == _KEY:
-                self._key += data[at:]
-        return len(data)
+        return len(data), False
+
+    def _pass_prose(self, data: bytes | bytearray, at: int, events: list[Event]) -> int:
+        assert self._prose is not None
+        stop, is_closed = self._end_of_string(data, at)
+        path = self._nesting.path
+        self._take(self._prose.feed(data[at:stop], path=path, next_index=self._index), events)
+        if not is_closed:
+            return stop
+        self._take(self._prose.close_text(self._index), events)
+        self._unkept = stop
+        self._state = _STRUCTURE
+        return stop + 1
+
+    def _take(self, found: Found, events: list[Event]) -> None:
+        for kept in found.kept:
+            self._keep(kept, 0, len(kept))
+        events += found.events
+        self._index = found.next_index
 
     def _begin_image(self, data: bytes | bytearray, at: int, events: list[Event]) -> int:
         if data[at] == _QUOTE:
             self._state = _STRUCTURE
             return at + 1
-        if self._links_stay and data[at] not in b"dD":
+        links_stay = self._links_stay if isinstance(self._links_stay, bool) else self._links_stay(self._nesting.path)
+        if links_stay and data[at] not in b"dD":
             # No other link begins like `data:`. A number that somebody writes here is his: see whoever reads them.
             self._state = _TEXT
             return at
         if self._index >= self._images_max:
             raise WireError("too_large", f"the document holds more than {self._images_max} images")
+        if self._prose is not None:
+            # One at a time: a text that was to go on does not.
+            events += self._prose.close()
         self._decoder = Base64Decoder()
         self._image_bytes = 0
         self._keep(data, self._unkept, at)

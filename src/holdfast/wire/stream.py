@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from holdfast.wire.errors import WireError
+from holdfast.wire.prose import Prose
 from holdfast.wire.scan import Event, ImageBegan, JsonReader
 from holdfast.wire.sse import SseData, SseDispatch, SseName, SseReader
 
@@ -35,6 +36,8 @@ class StreamDocuments:
         skeleton_bytes_max: int = 4 << 20,
         image_bytes_max: int = 64 << 20,
         images_max: int = 64,
+        links_stay: bool | Callable[[tuple[str, ...]], bool] = False,
+        prose: Prose | None = None,
     ) -> None:
         """Prepare to read.
 
@@ -44,11 +47,15 @@ class StreamDocuments:
             skeleton_bytes_max: Bound on all documents together.
             image_bytes_max: Bound on each image.
             images_max: Bound on all images together.
+            links_stay: See `JsonReader`.
+            prose: See `JsonReader`; one that spans, since a text comes in the pieces that many events bring.
         """
         self._is_image = is_image
         self._is_partial = is_partial
         self._image_bytes_max = image_bytes_max
         self._images_max = images_max
+        self._links_stay = links_stay
+        self._prose = prose
         self._bytes_left = skeleton_bytes_max
         self._next_index = 0
         self._sse = SseReader()
@@ -119,4 +126,6 @@ class StreamDocuments:
             image_bytes_max=self._image_bytes_max,
             images_max=self._images_max,
             first_index=self._next_index,
+            links_stay=self._links_stay,
+            prose=self._prose,
         )

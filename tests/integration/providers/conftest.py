@@ -37,6 +37,7 @@ def _loaded(name: str, path: Path) -> ModuleType:
     return module
 
 
+_loaded("provider_token_service", HERE / "token_service.py")
 suite = _loaded("provider_suite", HERE / "suite.py")
 _gateways = _loaded("provider_gateways", HERE.parent / "gateway" / "conftest.py")
 start = _gateways.start

@@ -229,3 +229,37 @@ def test_an_error_inside_a_200_is_not_called_an_answer_of_500() -> None:
     error = UpstreamError(status=None, message="No.", type="image_generation_user_error", code="moderation_blocked")
     failure = failure_of(head, error, upstream="openai", is_relay=False)
     assert failure.detail == "openai told of an error image_generation_user_error moderation_blocked"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "is_relay", "kind", "charge"),
+    [
+        (400, {"code": "prompt_blocked"}, False, FailureKind.REFUSED_INPUT, Charge.NO),
+        (400, {"code": "prompt_blocked"}, True, FailureKind.REFUSED_INPUT, Charge.YES),
+        (400, {"code": "content_filter"}, False, FailureKind.REFUSED_INPUT, Charge.NO),
+        (400, {"code": "content_filter"}, True, FailureKind.REFUSED_INPUT, Charge.YES),
+        (403, {"code": "403", "reason": "flagged_input"}, True, FailureKind.REFUSED_INPUT, Charge.NO),
+        (403, {"code": "403"}, True, FailureKind.CREDENTIAL, Charge.NO),
+        (
+            429,
+            {"type": "RESOURCE_EXHAUSTED", "reason": "RATE_LIMIT_EXCEEDED"},
+            False,
+            FailureKind.RATE_LIMITED,
+            Charge.NO,
+        ),
+        (500, {"code": "503"}, True, FailureKind.OVERLOADED, Charge.NO),
+        (500, {"code": "429"}, True, FailureKind.RATE_LIMITED, Charge.NO),
+        (500, {"code": "504"}, True, FailureKind.UPSTREAM_TIMEOUT, Charge.UNKNOWN),
+        (500, {"code": "400"}, True, FailureKind.BAD_REQUEST, Charge.NO),
+        (500, {"code": "500"}, True, FailureKind.SERVER_FAULT, Charge.UNKNOWN),
+        (500, {"code": "0"}, True, FailureKind.SERVER_FAULT, Charge.UNKNOWN),
+        (500, {"code": "503"}, False, FailureKind.SERVER_FAULT, Charge.UNKNOWN),
+        (502, {"code": "429"}, True, FailureKind.SERVER_FAULT, Charge.UNKNOWN),
+    ],
+)
+def test_what_relays_say_beyond_the_status(
+    status: int, error: dict[str, str], is_relay: bool, kind: FailureKind, charge: Charge
+) -> None:
+    """A word, a flag, or the status of whoever stands behind them, told with a 500 of their own."""
+    meaning = meaning_of(status, an_error(status=status, **error), is_relay=is_relay)
+    assert (meaning.kind, meaning.charge) == (kind, charge)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from holdfast.providers.conversation import Done, Failed, Send
+from holdfast.providers.conversation import Done, Failed, Fetch, Send, Wait
 from holdfast.providers.error_body import ErrorReader
 from holdfast.providers.http import Head, HttpRequest
 from holdfast.providers.openai import OpenAIConversation
 from holdfast.types import Charge, Failure, FailureKind, Geometry, InputImage, Phase, Request, Surface, Tier
+from holdfast.wire.image_file import ImageFileReader
 from holdfast.wire.openai import ImagesReader, ImagesStreamReader
 from holdfast.wire.template import Slot, filled
 
@@ -232,15 +233,52 @@ def test_previews_of_a_stream_are_neither_results_nor_drafts() -> None:
         ({"created": 1}, FailureKind.NO_IMAGE, Charge.UNKNOWN),
         ({"data": [{"b64_json": None, "revised_prompt": "x"}]}, FailureKind.NO_IMAGE, Charge.UNKNOWN),
         ({"data": [{"url": "", "b64_json": ""}]}, FailureKind.NO_IMAGE, Charge.UNKNOWN),
-        ({"data": [{"url": "https://r.example/x.png"}]}, FailureKind.MALFORMED, Charge.YES),
+        ({"data": [{"url": "ftp://r.example/x.png"}]}, FailureKind.NO_IMAGE, Charge.UNKNOWN),
     ],
 )
 def test_a_200_without_an_image_is_a_failure(answer: dict[str, Any], kind: FailureKind, charge: Charge) -> None:
-    """A link is a picture that was made, and an empty string is no link."""
+    """An empty string is no link."""
     failure = judge(answer)
     assert isinstance(failure, Failure)
     assert (failure.kind, failure.charge, failure.phase) == (kind, charge, Phase.RECEIVE)
     assert "example" not in failure.detail
+
+
+@pytest.mark.parametrize("is_relay", [False, True])
+def test_a_link_is_fetched_and_never_bought_again(is_relay: bool) -> None:
+    """Without the key; what breaks on the way is asked for again, and its file is the answer."""
+    conversation = a_conversation(is_relay=is_relay)
+    head, answer = a_head(), json.dumps({"data": [{"url": "https://r.example/x.png", "b64_json": ""}]}).encode()
+    reader = conversation.head(head)
+    reader.feed(answer)
+    step = conversation.received(head, reader.finish())
+    assert isinstance(step, Fetch)
+    assert step.url == "https://r.example/x.png"
+    assert conversation.start() == step
+    broken = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="reset")
+    assert isinstance(conversation.failed(broken), Wait)
+    assert isinstance(conversation.head(a_head(404)), ErrorReader)
+    assert isinstance(conversation.received(a_head(404), ErrorReader().finish()), Wait)
+    file = conversation.head(a_head(content_type="image/png"))
+    assert isinstance(file, ImageFileReader)
+    ended = conversation.received(a_head(content_type="image/png"), ErrorReader().finish())
+    assert isinstance(ended, Done)
+    assert (ended.results, ended.drafts) == ((0,), ())
+
+
+def test_of_several_links_as_many_are_delivered_as_were_asked_for() -> None:
+    """The others are kept."""
+    conversation = a_conversation(n=2)
+    links = [{"url": f"https://r.example/{index}.png"} for index in range(3)]
+    reader = conversation.head(a_head())
+    reader.feed(json.dumps({"data": links}).encode())
+    step = conversation.received(a_head(), reader.finish())
+    for _ in links[:-1]:
+        assert isinstance(step, Fetch)
+        step = conversation.received(a_head(), ErrorReader().finish())
+    ended = conversation.received(a_head(), ErrorReader().finish())
+    assert isinstance(ended, Done)
+    assert (ended.results, ended.drafts) == ((0, 1), (2,))
 
 
 def test_an_image_counts_though_an_error_stands_beside_it() -> None:

@@ -9,17 +9,27 @@ from typing import Any
 
 import pytest
 
-from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamStream
+from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamChatForm, UpstreamStream
 from holdfast.policy.latency import prior
 from holdfast.providers.background import BackgroundConversation
+from holdfast.providers.chat import ChatConversation
 from holdfast.providers.fal import FalConversation
 from holdfast.providers.gemini import GeminiConversation
 from holdfast.providers.http import Head
 from holdfast.providers.openai import OpenAIConversation
-from holdfast.providers.registry import conversation_for, idempotency_key_of, images_per_call, is_polled, streams
+from holdfast.providers.registry import (
+    conversation_for,
+    draws_drafts,
+    idempotency_key_of,
+    images_per_call,
+    is_polled,
+    streams,
+)
+from holdfast.providers.vertex import VertexConversation
 from holdfast.types import Geometry, Request, Surface, Tier
 from holdfast.wire.errors import WireError
 from holdfast.wire.fal import Handle, encode_handle
+from holdfast.wire.relay_chat import ChatForm
 
 
 def an_upstream(**overrides: Any) -> Upstream:
@@ -98,7 +108,9 @@ def test_every_provider_has_its_conversation_with_everything_it_needs(provider: 
     conversation = made(an_upstream(provider=provider, flavor=Flavor.RELAY))
     assert isinstance(conversation, GeminiConversation | OpenAIConversation)
     assert (conversation.upstream, conversation.base_url) == ("up", "https://up.example/v1")
-    assert (conversation.model, conversation.key, conversation.is_relay) == ("theirs", "k", True)
+    # Vertex AI is Google's own: the settings refuse another flavor.
+    is_relay = provider is not Provider.VERTEX
+    assert (conversation.model, conversation.key, conversation.is_relay) == ("theirs", "k", is_relay)
     if isinstance(conversation, GeminiConversation):
         assert conversation.timeout_s == 216.5
 
@@ -112,6 +124,44 @@ def test_fals_conversation_has_everything_it_needs() -> None:
     assert (conversation.upstream, conversation.base_url) == ("up", "https://queue.fal.run")
     assert (conversation.model, conversation.key, conversation.n) == ("theirs", "k", 3)
     assert (conversation.timeout_s, conversation.image_bytes_max, conversation.handle) == (216.5, 30, handle)
+
+
+def test_a_relays_chat_has_everything_it_needs() -> None:
+    """One image a call, streamed as its caller does, in the form that its address or the settings tell."""
+    upstream = an_upstream(api=UpstreamApi.CHAT, flavor=Flavor.RELAY)
+    assert [images_per_call(upstream, stream=stream) for stream in (False, True)] == [1, 1]
+    talk = made(upstream, a_request(stream=True), image_bytes_max=30)
+    assert isinstance(talk, ChatConversation)
+    assert (talk.upstream, talk.base_url, talk.model, talk.key) == ("up", "https://up.example/v1", "theirs", "k")
+    assert (talk.stream, talk.is_relay, talk.image_bytes_max) == (True, True, 30)
+    assert talk.form is ChatForm.NEW_API
+    form = UpstreamChatForm.OPENROUTER
+    assert made(an_upstream(api=UpstreamApi.CHAT, chat_form=form)).form is ChatForm.OPENROUTER
+
+
+def test_vertex_has_everything_it_needs() -> None:
+    """Project and location of the settings; its address is Google's own unless another is written."""
+    upstream = an_upstream(provider=Provider.VERTEX, base_url="", project="p", location="us-east1")
+    talk = made(upstream, image_bytes_max=30)
+    assert isinstance(talk, VertexConversation)
+    assert talk.base_url == "https://us-east1-aiplatform.googleapis.com"
+    assert (talk.project, talk.location, talk.is_express, talk.image_bytes_max) == ("p", "us-east1", False, 30)
+    assert made(an_upstream(provider=Provider.VERTEX)).is_express
+
+
+@pytest.mark.parametrize(
+    ("options", "shows"),
+    [
+        ({"provider": Provider.GEMINI}, True),
+        ({"provider": Provider.VERTEX}, True),
+        ({"api": UpstreamApi.CHAT}, True),
+        ({}, False),
+        ({"provider": Provider.FAL}, False),
+    ],
+)
+def test_who_shows_drafts_shows_the_result_last(options: dict[str, Any], shows: bool) -> None:
+    """What of an answer that broke off is delivered goes by it."""
+    assert draws_drafts(an_upstream(**options)) is shows
 
 
 @pytest.mark.parametrize("options", IN_BACKGROUND, ids=lambda options: options["api"].value)
@@ -180,7 +230,7 @@ def test_the_operators_bound_on_images_reaches_the_reader(provider: Provider, me
     text = base64.b64encode(bytes(90)).decode()
     part = {"inlineData": {"mimeType": "image/png", "data": text}}
     document: dict[str, Any] = {"data": [{"b64_json": text}]}
-    if provider is Provider.GEMINI:
+    if provider in (Provider.GEMINI, Provider.VERTEX):
         document = {"candidates": [{"content": {"parts": [part]}}]}
     elif media_type == "text/event-stream":
         document = {"type": "image_generation.completed", "b64_json": text}

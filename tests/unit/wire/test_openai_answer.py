@@ -16,6 +16,7 @@ from holdfast.wire.openai_answer import (
     ImagesReader,
     ImagesStreamReader,
     decode_error,
+    links_of,
     usage_document,
 )
 from holdfast.wire.scan import ImageBegan, ImageBytes
@@ -101,6 +102,65 @@ def test_links_alone_are_told() -> None:
 def test_an_image_beside_a_link_is_an_image() -> None:
     """Both were sent."""
     assert not plain({"data": [{"url": "https://x.test/1.png", "b64_json": b64(b"x")}]})[1].url_only
+
+
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+def test_a_data_url_in_the_place_of_a_link_is_an_image(step: int) -> None:
+    """Decoded as it comes, plain and streamed; a link beside it stays one."""
+    url = f"data:image/png;base64,{b64(b'one')}"
+    images, answer = plain({"data": [{"url": url}, {"url": "https://x.test/2.png"}]}, step=step)
+    assert images == {0: b"one"}
+    assert [(image.index, image.role) for image in answer.images] == [(0, Role.RESULT)]
+    assert not answer.url_only
+    assert links_of(answer.document) == ("https://x.test/2.png",)
+    images, answer = read(ImagesStreamReader(), event("image_generation.completed", url=url), step=step)
+    assert images == {0: b"one"}
+    assert [image.role for image in answer.images] == [Role.RESULT]
+
+
+def test_an_image_given_twice_counts_once() -> None:
+    """As its own string; the data URL beside it is kept."""
+    url = f"data:image/png;base64,{b64(b'two')}"
+    images, answer = plain({"data": [{"b64_json": b64(b"one"), "url": url}]})
+    assert images == {0: b"one", 1: b"two"}
+    assert [image.role for image in answer.images] == [Role.RESULT, Role.DRAFT]
+
+
+@pytest.mark.parametrize("url", ["", "0", "1", "ftp://x.test/1.png", "/files/1.png"])
+def test_what_is_no_link_is_none(url: str) -> None:
+    """A number that somebody writes there is not one of ours either."""
+    images, answer = plain({"data": [{"url": url}]})
+    assert (images, answer.images, answer.url_only) == ({}, (), False)
+    assert links_of(answer.document) == ()
+
+
+def test_a_number_in_the_place_of_a_link_takes_nobodys_image() -> None:
+    """Each image is listed once, whatever stands elsewhere."""
+    url = f"data:image/png;base64,{b64(b'one')}"
+    _, answer = plain({"data": [{"url": url}, {"url": "0"}]})
+    assert [(image.index, image.role) for image in answer.images] == [(0, Role.RESULT)]
+
+
+def test_links_are_bounded() -> None:
+    """More than can be asked for are not taken."""
+    document = json.dumps({"data": [{"url": f"https://x.test/{index}.png"} for index in range(40)]}).encode()
+    assert len(links_of(document)) == 16
+
+
+@pytest.mark.parametrize(
+    ("metadata", "reason"),
+    [
+        ({"reasons": ["violence"], "flagged_input": "a l…"}, "flagged_input"),
+        ({"flagged_input": "a l…"}, "flagged_input"),
+        ({"provider_name": "Google", "raw": "…"}, None),
+        ("x", None),
+        (None, None),
+    ],
+)
+def test_what_openrouter_flagged_is_told_as_a_refusal(metadata: Any, reason: str | None) -> None:
+    """With 403, which otherwise means a wrong key."""
+    error = decode_error(403, json.dumps({"error": {"code": 403, "message": "m", "metadata": metadata}}).encode())
+    assert (error.code, error.reason) == ("403", reason)
 
 
 @pytest.mark.parametrize(

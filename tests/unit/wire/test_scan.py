@@ -369,3 +369,19 @@ def test_nesting_refuses_what_does_not_match() -> None:
         nesting.open(b"[")
     with pytest.raises(WireError):
         nesting.close(b"}")
+
+
+@pytest.mark.parametrize("step", [1, 3, 1 << 20])
+def test_links_may_stay_at_some_paths_only(step: int) -> None:
+    """Elsewhere every string at an image path is one."""
+    body = json.dumps({"url": "https://x.test/1.png", "b64": "QUJD", "more": {"url": "data:image/png;base64,REVG"}})
+    paths = {("url",), ("b64",), ("more", "url")}
+    reader = JsonReader(lambda path: path in paths, links_stay=lambda path: path[-1] == "url")
+    images: dict[int, bytes] = {}
+    data = body.encode()
+    for at in range(0, len(data), step):
+        for event in reader.feed(data[at : at + step]):
+            if isinstance(event, ImageBytes):
+                images[event.index] = images.get(event.index, b"") + event.data
+    assert images == {0: b"ABC", 1: b"DEF"}
+    assert json.loads(reader.finish()) == {"url": "https://x.test/1.png", "b64": "0", "more": {"url": "1"}}
