@@ -29,7 +29,8 @@ from holdfast.providers.conversation import (
 )
 from holdfast.providers.http import Head
 from holdfast.providers.registry import conversation_for
-from holdfast.types import Charge, Failure, FailureKind, Geometry, Phase, Request, Surface, Tier
+from holdfast.types import Charge, Failure, FailureKind, Geometry, InputImage, Phase, Request, Surface, Tier
+from holdfast.wire import replicate
 from holdfast.wire.answers import Answer
 from holdfast.wire.fal import Handle, encode_handle
 from holdfast.wire.scan import ImageBytes, WireError
@@ -41,7 +42,12 @@ BASE_URLS = {
     "gemini": "https://generativelanguage.googleapis.com",
     "openai": "https://api.openai.com/v1",
     "fal": "https://queue.fal.run",
+    "ark": "https://ark.ap-southeast.bytepluses.com/api/v3",
+    "replicate": "https://api.replicate.com",
 }
+MODELS = {"ark": "seedream-4-5-251128", "replicate": "google/nano-banana-pro"}
+LARGE = InputImage(sha256="0" * 64, mime="image/png", bytes=400_000, store_key="inputs/0")
+"""Handed over before it is named."""
 APIS: dict[str, dict[str, Any]] = {
     "openai-responses": {"provider": Provider.OPENAI, "api": UpstreamApi.RESPONSES, "outer_model": "gpt-5.5"},
     "gemini-interactions": {"provider": Provider.GEMINI, "api": UpstreamApi.INTERACTIONS},
@@ -49,7 +55,7 @@ APIS: dict[str, dict[str, Any]] = {
     "vertex": {"provider": Provider.VERTEX, "project": "my-project"},
 }
 """Folders of recordings that are not named for a provider alone: what their upstream says besides."""
-POLLED = ("fal", "openai-responses", "gemini-interactions")
+POLLED = ("fal", "replicate", "openai-responses", "gemini-interactions")
 COMPLETED = b'{"status":"COMPLETED","logs":null}'
 
 
@@ -74,8 +80,9 @@ def conversation_of(recording: dict[str, Any], provider: str) -> Conversation:
             prompt="a lighthouse",
             geometry=Geometry(tier=Tier.K1, aspect_ratio="1:1", width_px=1024, height_px=1024),
             n=n,
+            inputs=(LARGE,) if options.get("at") == "upload" else (),
         ),
-        model="gemini-3-pro-image",
+        model=options.get("model") or MODELS.get(provider, "gemini-3-pro-image"),
         key=KEY,
         idempotency_key="gen_1.0.0",
         timeout_s=300.0,
@@ -86,7 +93,11 @@ def conversation_of(recording: dict[str, Any], provider: str) -> Conversation:
 
 def handle_of(folder: str) -> str:
     """What an earlier process was given."""
-    return encode_handle(Handle(request_id="r-1")) if folder == "fal" else "handle_1"
+    given = {
+        "fal": encode_handle(Handle(request_id="r-1")),
+        "replicate": replicate.encode_handle(replicate.Handle(id="p-1")),
+    }
+    return given.get(folder, "handle_1")
 
 
 def begun(recording: dict[str, Any], provider: str) -> Conversation:
@@ -170,6 +181,10 @@ def test_recordings_cover_the_taxonomy() -> None:
     assert {kind.value for kind in FailureKind} - seen["openai"] == by_transport | {FailureKind.CANCELLED.value}
     # A picture is malformed where it lies, which is no answer of the queue.
     assert {kind.value for kind in FailureKind} - seen["fal"] == {FailureKind.MALFORMED.value}
+    assert {kind.value for kind in FailureKind} - seen["ark"] == set()
+    # Nor of a prediction; and whether the prompt was refused or the picture is never said.
+    untold = {FailureKind.MALFORMED.value, FailureKind.REFUSED_INPUT.value}
+    assert {kind.value for kind in FailureKind} - seen["replicate"] == untold
     # One that cannot be read is read again: only the third in a row is malformed.
     assert {kind.value for kind in FailureKind} - seen["openai-responses"] == {FailureKind.MALFORMED.value}
     assert {kind.value for kind in FailureKind} - seen["gemini-interactions"] == set()
@@ -177,7 +192,7 @@ def test_recordings_cover_the_taxonomy() -> None:
 
 def test_recordings_say_where_they_come_from_and_hold_no_secret() -> None:
     """A recording without source is a rumour; one with a key is a leak."""
-    assert Counter(path.parent.name for path in FILES).keys() >= {"gemini", "openai", *APIS, *POLLED}
+    assert Counter(path.parent.name for path in FILES).keys() >= {*BASE_URLS, *APIS, *POLLED}
     for path in FILES:
         text = path.read_text()
         recording = json.loads(text)
@@ -188,7 +203,7 @@ def test_recordings_say_where_they_come_from_and_hold_no_secret() -> None:
         assert "sk-" not in text.replace(KEY, ""), path
 
 
-@pytest.mark.parametrize("provider", ["gemini", "vertex", "openai", "openai-chat", *POLLED])
+@pytest.mark.parametrize("provider", [*BASE_URLS, *APIS])
 def test_broken_exchange_ends_the_attempt_as_it_is(provider: str) -> None:
     """The conversation adds whose it was to a failure of the transport, and no more: retries are decided elsewhere."""
     conversation = conversation_of({"options": {}}, provider)

@@ -31,6 +31,20 @@ _GOOGLE = Upstream(
 _OPENAI = Upstream(
     name="openai", provider=Provider.OPENAI, base_url="https://api.openai.com/v1", keys=("env:OPENAI_API_KEY",)
 )
+_FAL = Upstream(name="fal", provider=Provider.FAL, base_url="https://queue.fal.run", keys=("env:FAL_KEY",))
+# Ids and keys of the two clouds are not interchangeable; the shipped price is this one's.
+_ARK = Upstream(
+    name="ark",
+    provider=Provider.ARK,
+    base_url="https://ark.ap-southeast.bytepluses.com/api/v3",
+    keys=("env:ARK_API_KEY",),
+)
+_REPLICATE = Upstream(
+    name="replicate",
+    provider=Provider.REPLICATE,
+    base_url="https://api.replicate.com",
+    keys=("env:REPLICATE_API_TOKEN",),
+)
 
 
 def _route(model: str, upstream: str, upstream_model: str, *aliases: str) -> Route:
@@ -38,20 +52,34 @@ def _route(model: str, upstream: str, upstream_model: str, *aliases: str) -> Rou
     return Route(model=model, aliases=aliases, upstreams=(target,))
 
 
-# What each vendor's key opens, by the vendors' own model names.
+_PRO_ALIASES = ("gemini-3-pro-image", "gemini-3-pro-image-preview")
+# What each vendor's key opens, by the vendors' own model names. Several vendors of one model make up one route, in this
+# order: the model's own maker first.
 _BY_KEY: tuple[tuple[str, Upstream, tuple[Route, ...]], ...] = (
     (
         "GEMINI_API_KEY",
         _GOOGLE,
         (
-            _route(
-                "nano-banana-pro", "google", "gemini-3-pro-image", "gemini-3-pro-image", "gemini-3-pro-image-preview"
-            ),
+            _route("nano-banana-pro", "google", "gemini-3-pro-image", *_PRO_ALIASES),
             _route("nano-banana-2", "google", "gemini-3.1-flash-image", "gemini-3.1-flash-image"),
             _route("nano-banana", "google", "gemini-2.5-flash-image", "gemini-2.5-flash-image"),
         ),
     ),
     ("OPENAI_API_KEY", _OPENAI, (_route("gpt-image-2", "openai", "gpt-image-2"),)),
+    ("ARK_API_KEY", _ARK, (_route("seedream-4.5", "ark", "seedream-4-5-251128"),)),
+    (
+        "FAL_KEY",
+        _FAL,
+        (
+            _route("nano-banana-pro", "fal", "fal-ai/nano-banana-pro", *_PRO_ALIASES),
+            _route("nano-banana-2", "fal", "fal-ai/nano-banana-2", "gemini-3.1-flash-image"),
+        ),
+    ),
+    (
+        "REPLICATE_API_TOKEN",
+        _REPLICATE,
+        (_route("nano-banana-pro", "replicate", "google/nano-banana-pro", *_PRO_ALIASES),),
+    ),
 )
 
 
@@ -142,15 +170,22 @@ def with_provider_keys(settings: Settings, environ: Mapping[str, str]) -> Settin
     if settings.upstreams:
         return settings
     upstreams: list[Upstream] = []
-    routes = list(settings.routes)
-    taken = {name for route in routes for name in (route.model, *route.aliases)}
+    opened: dict[str, Route] = {}
+    taken = {name for route in settings.routes for name in (route.model, *route.aliases)}
     for variable, upstream, models in _BY_KEY:
         if environ.get(variable, "").strip():
             upstreams.append(upstream)
-            routes += [route for route in models if not taken & {route.model, *route.aliases}]
-    made = replace(settings, upstreams=tuple(upstreams), routes=tuple(routes))
+            for route in models:
+                if not taken & {route.model, *route.aliases}:
+                    opened[route.model] = _joined(opened.get(route.model), route)
+    made = replace(settings, upstreams=tuple(upstreams), routes=(*settings.routes, *opened.values()))
     check(made)
     return made
+
+
+def _joined(before: Route | None, route: Route) -> Route:
+    """Put a vendor's route for a model behind what others have of it."""
+    return route if before is None else replace(before, upstreams=(*before.upstreams, *route.upstreams))
 
 
 def upstream_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -19,6 +19,8 @@ class Provider(StrEnum):
     OPENAI = "openai"
     FAL = "fal"
     VERTEX = "vertex"
+    ARK = "ark"
+    REPLICATE = "replicate"
 
 
 class Flavor(StrEnum):
@@ -98,7 +100,8 @@ class Upstream:
     base_url: str = key(
         "",
         "Its address; for openai with the version: `https://api.openai.com/v1`; for fal `https://queue.fal.run`; for "
-        "vertex left out, unless it is not Google's own. All others need it",
+        "ark with `/api/v3`; for replicate `https://api.replicate.com`; for vertex left out, unless it is not Google's "
+        "own. All others need it",
         source="as its SDK takes it",
     )
     project: str = key(

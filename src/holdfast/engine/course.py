@@ -107,8 +107,9 @@ def targets_of(settings: Settings, keys: Mapping[str, tuple[str, ...]]) -> dict[
     """
     if not settings.routes:
         raise ConfigError(
-            "There is nothing to serve. Set GEMINI_API_KEY or OPENAI_API_KEY, or write [[upstreams]] and [[routes]] in "
-            "holdfast.toml (docs/reference/settings.md). `holdfast demo` needs neither.",
+            "There is nothing to serve. Set GEMINI_API_KEY, OPENAI_API_KEY, ARK_API_KEY, FAL_KEY or "
+            "REPLICATE_API_TOKEN, or write [[upstreams]] and [[routes]] in holdfast.toml (docs/reference/settings.md). "
+            "`holdfast demo` needs none of them.",
             key="upstreams",
         )
     own: dict[str, tuple[Target, ...]] = {}

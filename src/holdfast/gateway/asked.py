@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from holdfast.config import Flavor, Route, Settings, Upstream
 from holdfast.errors import RequestError
 from holdfast.policy import sizes
+from holdfast.providers.fit import leaves_out
 from holdfast.providers.mapping import IGNORABLE
 from holdfast.providers.registry import mapping_of
 from holdfast.types import InputImage, Request, Surface, Tier
@@ -117,7 +118,12 @@ def from_openai(
     )
     mapping = mapping_of(upstream)
     stated = [name for name in IGNORABLE if _is_stated(name, getattr(asked, name))]
-    ignored = [name for name in stated if mapping.ignores(name, getattr(asked, name))]
+    models = (route.upstreams[0].model, route.model)
+    ignored = [
+        name
+        for name in stated
+        if mapping.ignores(name, value := getattr(asked, name)) or leaves_out(upstream, name, value, models=models)
+    ]
     return Asked(
         request=Request(
             surface=Surface.OPENAI,

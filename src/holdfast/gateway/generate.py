@@ -26,6 +26,7 @@ from holdfast.gateway.between import Between
 from holdfast.gateway.call import Call, CallerLeft, Headers, effective_scheme
 from holdfast.gateway.delivery import finish_and_confirm
 from holdfast.gateway.dialects import Dialect, Rendered, dialect_for
+from holdfast.gateway.fitting import check_fits
 from holdfast.gateway.generations import resource_of
 from holdfast.gateway.heads import generation_headers, served_by, server_timing
 from holdfast.gateway.held import Held, Waiting
@@ -110,6 +111,7 @@ class Generator:
                 code="tls_required",
                 status=403,
             )
+        check_fits(asked.request, asked.route, self._settings)
         caller = classify(call.headers)
         preferences = parse_prefer(call.headers.get("prefer"))
         later_s = preferences.later_on(asked.request.surface)

@@ -115,7 +115,8 @@ async def running(
 ) -> AsyncIterator[Gateway]:
     """Make everything in its order, and take it down in the reverse one."""
     with ExitStack() as stack:
-        tokens = google_tokens([(to.upstream, to.key) for route in targets.values() for to in route], clock)
+        used = [(to.upstream, key) for route in targets.values() for to in route for key in to.keys]
+        tokens = google_tokens(used, clock)
         stack.callback(tokens.close)
         listeners = Listeners(settings)
         for listening in listeners.all:

@@ -13,7 +13,7 @@ Source: IANA IPv4 and IPv6 Special-Purpose Address Registries; clouds' pages on 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 from urllib.parse import urlsplit
@@ -21,6 +21,9 @@ from urllib.parse import urlsplit
 from holdfast.config import Inputs, Webhooks
 
 URL_CHARS_MAX = 2048
+"""Of an address that a caller names."""
+FILE_URL_CHARS_MAX = 16_384
+"""Of a file that an upstream names: a signed link holds its token, some of them longer than any address."""
 HOST_CHARS_MAX = 253
 PORTS = {"https": 443, "http": 80}
 PORT_MIN_ELSE = 1024
@@ -81,6 +84,7 @@ class AddressRules:
     allow_http: bool = False
     section: str = "webhooks"
     """Where these settings stand; named where they refuse something."""
+    url_chars_max: int = URL_CHARS_MAX
 
     @classmethod
     def of(cls, settings: Webhooks | Inputs) -> Self:
@@ -94,9 +98,11 @@ class AddressRules:
 
         An upstream that itself stands on a private address, as a simulator does, may have its files there too.
         """
-        host, opened = (urlsplit(base_url).hostname or "").removesuffix("."), cls(allow_private=True, allow_http=True)
-        is_private = _host_obstacle(host, cls()) is not None and _host_obstacle(host, opened) is None
-        return opened if is_private else cls()
+        host = (urlsplit(base_url).hostname or "").removesuffix(".")
+        usual = cls(url_chars_max=FILE_URL_CHARS_MAX)
+        opened = replace(usual, allow_private=True, allow_http=True)
+        is_private = _host_obstacle(host, usual) is not None and _host_obstacle(host, opened) is None
+        return opened if is_private else usual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +133,8 @@ class Refused:
 
 def destination_of(url: str, rules: AddressRules) -> Destination | Refused:
     """Take a URL apart, or say why nothing is sent there whatever its host resolves to."""
-    if not 1 <= len(url) <= URL_CHARS_MAX:
-        return Refused(reason=f"must have 1 to {URL_CHARS_MAX} characters")
+    if not 1 <= len(url) <= rules.url_chars_max:
+        return Refused(reason=f"must have 1 to {rules.url_chars_max} characters")
     if any(not "!" <= character <= "~" for character in url) or "\\" in url:
         return Refused(reason="must be written in visible ASCII, without backslashes; other scripts as xn--…")
     try:

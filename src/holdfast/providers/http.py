@@ -23,7 +23,7 @@ class HttpRequest:
     """Absolute, `http` or `https`; a key never stands in it."""
     headers: tuple[tuple[str, str], ...]
     body: Template
-    """Bytes as they are; `Slot(i)` is the base64 of the i-th file in `inputs` of the exchange."""
+    """Bytes as they are; `Slot(i)` is the i-th file in `inputs` of the exchange, in base64 unless it is raw."""
 
     def __repr__(self) -> str:
         # Headers hold the credential, the body holds the prompt: neither belongs in a log or a traceback.

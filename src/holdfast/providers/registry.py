@@ -10,7 +10,18 @@ from typing import assert_never
 
 from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamStream
 from holdfast.policy.latency import prior
-from holdfast.providers import chat, fal, gemini, gemini_interactions, openai, openai_responses, vertex
+from holdfast.providers import (
+    ark,
+    chat,
+    fal,
+    gemini,
+    gemini_interactions,
+    openai,
+    openai_responses,
+    replicate,
+    vertex,
+)
+from holdfast.providers.ark import ArkConversation
 from holdfast.providers.background import BackgroundApi, BackgroundConversation
 from holdfast.providers.chat import ChatConversation
 from holdfast.providers.conversation import Conversation
@@ -20,6 +31,7 @@ from holdfast.providers.gemini_interactions import GeminiInteractions
 from holdfast.providers.mapping import Mapping
 from holdfast.providers.openai import OpenAIConversation
 from holdfast.providers.openai_responses import OpenAIResponses
+from holdfast.providers.replicate import ReplicateConversation
 from holdfast.providers.vertex import VertexConversation
 from holdfast.types import Request
 
@@ -31,6 +43,8 @@ MAPPINGS: tuple[Mapping, ...] = (
     openai_responses.MAPPING,
     chat.MAPPING,
     fal.MAPPING,
+    ark.MAPPING,
+    replicate.MAPPING,
 )
 """Every door, in the order of the page that is made of them."""
 _IN_BACKGROUND = (UpstreamApi.RESPONSES, UpstreamApi.INTERACTIONS)
@@ -60,13 +74,20 @@ def images_per_call(upstream: Upstream, *, stream: bool = False) -> int:
             return openai.IMAGES_PER_CALL if is_plain else 1
         case Provider.FAL:
             return fal.IMAGES_PER_CALL
+        case Provider.ARK:
+            return ark.IMAGES_PER_CALL
+        case Provider.REPLICATE:
+            return replicate.IMAGES_PER_CALL
         case _:
             assert_never(upstream.provider)
 
 
 def is_polled(upstream: Upstream) -> bool:
-    """Say whether an upstream gives a handle for what was sent, with which any process can go on."""
-    return upstream.provider is Provider.FAL or upstream.api in _IN_BACKGROUND
+    """Say whether an upstream gives a handle for what was sent, with which any process can go on.
+
+    Ark does where it answers with links instead of images.
+    """
+    return upstream.provider in (Provider.FAL, Provider.ARK, Provider.REPLICATE) or upstream.api in _IN_BACKGROUND
 
 
 def draws_drafts(upstream: Upstream) -> bool:
@@ -181,6 +202,8 @@ def conversation_for(
                 image_bytes_max=image_bytes_max,
                 handle=handle,
             )
+        case Provider.ARK | Provider.REPLICATE:
+            return _linked(upstream, request, model, key, idempotency_key, timeout_s, image_bytes_max, handle)
         case _:
             assert_never(upstream.provider)
 
@@ -251,4 +274,40 @@ def _background_api(
         timeout_s=timeout_s,
         is_relay=is_relay,
         image_bytes_max=image_bytes_max,
+    )
+
+
+def _linked(
+    upstream: Upstream,
+    request: Request,
+    model: str,
+    key: str,
+    idempotency_key: str,
+    timeout_s: float,
+    image_bytes_max: int,
+    handle: str | None,
+) -> Conversation:
+    """Make the conversation of a provider that makes one image a call, and may answer with a link to it."""
+    if upstream.provider is Provider.ARK:
+        return ArkConversation(
+            upstream=upstream.name,
+            base_url=upstream.base_url,
+            model=model,
+            key=key,
+            request=request,
+            idempotency_key=idempotency_key,
+            is_relay=upstream.flavor is Flavor.RELAY,
+            image_bytes_max=image_bytes_max,
+            handle=handle,
+        )
+    return ReplicateConversation(
+        upstream=upstream.name,
+        base_url=upstream.base_url,
+        model=model,
+        key=key,
+        request=request,
+        idempotency_key=idempotency_key,
+        timeout_s=timeout_s,
+        image_bytes_max=image_bytes_max,
+        handle=handle,
     )

@@ -15,7 +15,10 @@ from urllib.parse import parse_qs, unquote
 from holdfast.config import Flavor, UpstreamApi
 from holdfast.errors import RequestError
 from holdfast.policy.sizes import geometry_of, resolve
+from holdfast.simulator import seedream
+from holdfast.simulator.vendors import Vendor
 from holdfast.types import Geometry, Surface, Tier
+from holdfast.wire.ark import ARK_REQUEST_IMAGE, decode_request
 from holdfast.wire.errors import WireError
 from holdfast.wire.fal import FAL_REQUEST_IMAGE, decode_input
 from holdfast.wire.fields import document_of, mapping_of, request_error_of
@@ -24,6 +27,7 @@ from holdfast.wire.image import ImageProbe
 from holdfast.wire.interactions_request import INTERACTION_REQUEST_IMAGE, decode_interaction
 from holdfast.wire.openai import decode_images_request
 from holdfast.wire.relay_chat import CHAT_REQUEST_IMAGE, ChatForm, decode_chat_request
+from holdfast.wire.replicate import REPLICATE_REQUEST_IMAGE, decode_prediction_request
 from holdfast.wire.responses_request import RESPONSE_REQUEST_IMAGE, decode_response_request
 from holdfast.wire.scan import ImageBegan, ImageBytes, ImageEnded, JsonReader
 
@@ -43,6 +47,8 @@ _QUEUED = re.compile(rf"/({_APP})/requests/([A-Za-z0-9_-]+)(/status|/cancel)?")
 _RESPONSES = re.compile(r"/v1/responses(?:/([A-Za-z0-9_.=-]+)(/cancel)?)?")
 _INTERACTIONS = re.compile(r"/(?:v1|v1beta)/interactions(?:/([A-Za-z0-9_.=-]+)(/cancel)?)?")
 _FILE = re.compile(r"/_sim/files/([A-Za-z0-9_-]+)/(\d{1,3})\.(?:png|jpeg)")
+_PREDICT = re.compile(r"/v1/(?:(?:models|deployments)/([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)/)?predictions")
+_PREDICTION = re.compile(r"/v1/predictions/([A-Za-z0-9_-]+)(/cancel)?")
 _PIXELS = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 _EDGE_PX_MAX = 6400
 _AREA_PX_MAX = 6336 * 2688 + 1
@@ -60,6 +66,7 @@ class Kind(Enum):
     RESULT = auto()
     CANCEL = auto()
     FILE = auto()
+    UPLOAD = auto()
     MODELS = auto()
     CHARGES = auto()
     SCRIPT = auto()
@@ -113,7 +120,9 @@ class Route:
     is_vertex: bool = False
     """Google's cloud: the same dialect at another address."""
     is_queue: bool = False
-    """fal's: errors are told in its words."""
+    """A queue's; fal's, unless a vendor is named."""
+    vendor: Vendor | None = None
+    """In whose words errors are told, if not in those of the surface or of fal."""
     request_id: str | None = None
     """Of a request in its queue."""
     picture: int = 0
@@ -144,7 +153,9 @@ def route_of(head: Head) -> Route:
     if path in fixed:
         wanted, kind = fixed[path]
         return Route(kind=kind if method == wanted else Kind.NOT_ALLOWED)
-    if (queued := _queue_route(path, method) or _background_route(path, method)) is not None:
+    if (queued := _vendor_route(path, method) or _queue_route(path, method)) is not None:
+        return queued
+    if (queued := _background_route(path, method)) is not None:
         return queued
     if match := _MODEL.fullmatch(path):
         # GET /v1/models is both dialects': the credential tells.
@@ -164,6 +175,22 @@ def _vertex_route(head: Head, *, is_express: bool, model: str, method: str) -> R
     if stream and head.query.get("alt") != "sse":
         kind = Kind.NOT_FOUND
     return Route(kind=kind, surface=Surface.GEMINI, model=model, stream=stream, is_vertex=True)
+
+
+def _vendor_route(path: str, method: str) -> Route | None:
+    if path == "/api/v3/images/generations":
+        kind = Kind.GENERATIONS if method == "POST" else Kind.NOT_ALLOWED
+        return Route(kind=kind, vendor=Vendor.ARK)
+    if path == "/v1/files":
+        return Route(kind=Kind.UPLOAD if method == "POST" else Kind.NOT_ALLOWED, vendor=Vendor.REPLICATE)
+    if match := _PREDICT.fullmatch(path):
+        kind = Kind.SUBMIT if method == "POST" else Kind.NOT_ALLOWED
+        return Route(kind=kind, is_queue=True, vendor=Vendor.REPLICATE, model=match[1])
+    if match := _PREDICTION.fullmatch(path):
+        wanted, kind = ("POST", Kind.CANCEL) if match[2] else ("GET", Kind.STATUS)
+        kind = kind if method == wanted else Kind.NOT_ALLOWED
+        return Route(kind=kind, is_queue=True, vendor=Vendor.REPLICATE, request_id=match[1])
+    return None
 
 
 def _queue_route(path: str, method: str) -> Route | None:
@@ -217,7 +244,11 @@ class Asked:
     is_edit: bool = False
     wants_thoughts: bool = False
     is_queued: bool = False
-    """Asked of fal's queue."""
+    """Asked of a queue."""
+    vendor: Vendor | None = None
+    """Whose, if not fal's; or whose dialect it speaks otherwise."""
+    states_format: bool = False
+    """A file format was asked for by name."""
     is_inline: bool = False
     """Pictures go into the result, instead of links (`sync_mode`)."""
     is_vertex: bool = False
@@ -239,7 +270,12 @@ class Reading:
     def __init__(self, route: Route) -> None:
         assert route.kind.makes_images
         self._route = route
-        self._json = JsonReader(_image_paths(route), image_bytes_max=INPUT_IMAGE_BYTES_MAX, images_max=INPUT_IMAGES_MAX)
+        self._json = JsonReader(
+            _image_paths(route),
+            image_bytes_max=INPUT_IMAGE_BYTES_MAX,
+            images_max=INPUT_IMAGES_MAX,
+            links_stay=route.vendor is not None,
+        )
         self._probe = ImageProbe()
         self._last_px: tuple[int, int] | None = None
         self._inputs = 0
@@ -281,6 +317,8 @@ class Reading:
             skeleton = self._json.finish()
         except WireError as exc:
             raise request_error_of(exc) from exc
+        if self._route.vendor is not None:
+            return self._vendors(skeleton, self._route.vendor)
         if self._route.is_queue:
             return self._fal(skeleton)
         if self._route.api is not UpstreamApi.AUTO:
@@ -290,6 +328,50 @@ class Reading:
         if self._route.kind is Kind.CHAT:
             return self._chat(skeleton)
         return self._openai(skeleton)
+
+    def _vendors(self, skeleton: bytes, vendor: Vendor) -> Asked:
+        try:
+            return self._ark(skeleton) if vendor is Vendor.ARK else self._replicate(skeleton)
+        except WireError as exc:
+            raise request_error_of(exc) from exc
+
+    def _ark(self, skeleton: bytes) -> Asked:
+        read = decode_request(skeleton)
+        seedream.check(read)
+        inputs = len(read.images)
+        geometry = _openai_geometry(read.model, read.size or "2048x2048", None, self._last_px)
+        least_px, most_px = seedream.pixels_of(read.model)
+        if not least_px <= geometry.width_px * geometry.height_px <= most_px:
+            raise _bad_size(f"The size must have {least_px} to {most_px} pixels.")
+        return Asked(
+            surface=Surface.OPENAI,
+            model=read.model,
+            prompt=read.prompt,
+            geometry=geometry,
+            format="png" if read.output_format == "png" else "jpeg",
+            states_format=read.output_format is not None,
+            background=read.background,
+            inputs=inputs,
+            is_edit=inputs > 0,
+            vendor=Vendor.ARK,
+        )
+
+    def _replicate(self, skeleton: bytes) -> Asked:
+        read = decode_prediction_request(skeleton)
+        inputs = len(read.input.image_input)
+        return Asked(
+            surface=Surface.OPENAI,
+            model=self._route.model or read.version or "",
+            prompt=read.input.prompt,
+            geometry=resolve(
+                read.input.resolution or "2K", aspect_ratio=read.input.aspect_ratio, last_input_px=self._last_px
+            ),
+            format="png" if read.input.output_format == "png" else "jpeg",
+            inputs=inputs,
+            is_edit=inputs > 0,
+            is_queued=True,
+            vendor=Vendor.REPLICATE,
+        )
 
     def _fal(self, skeleton: bytes) -> Asked:
         try:
@@ -421,6 +503,8 @@ def is_vendors(model: str) -> bool:
 
 
 def _image_paths(route: Route) -> Callable[[tuple[str, ...]], bool]:
+    if route.vendor is not None:
+        return ARK_REQUEST_IMAGE if route.vendor is Vendor.ARK else REPLICATE_REQUEST_IMAGE
     if route.api is UpstreamApi.RESPONSES:
         return RESPONSE_REQUEST_IMAGE
     if route.api is UpstreamApi.INTERACTIONS:

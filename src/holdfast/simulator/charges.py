@@ -31,6 +31,8 @@ _PUBLIC_NAMES: Mapping[str, str] = MappingProxyType(
         "gemini-3-pro-image-preview": "nano-banana-pro",
         "gemini-3.1-flash-image": "nano-banana-2",
         "gemini-2.5-flash-image": "nano-banana",
+        "seedream-4-5-251128": "seedream-4.5",
+        "doubao-seedream-4-5-251128": "seedream-4.5",
     }
 )
 """What list prices call an upstream's model."""
@@ -69,7 +71,7 @@ def price_micros(model: str, geometry: Geometry, quality: str | None, *, at: dat
     What has no list price costs what the nearest picture that has one costs, by area; an unknown model costs what
     nano-banana-pro costs: nothing that is made here is free.
     """
-    model = model.removeprefix("fal-ai/").removesuffix("/edit")
+    model = model.removeprefix("fal-ai/").removeprefix("google/").removesuffix("/edit")
     public = _PUBLIC_NAMES.get(model, model)
     known = public if any(price.model == public for price in LIST_PRICES) else "nano-banana-pro"
     today = at.date()

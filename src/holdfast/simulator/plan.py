@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from holdfast.money import times
-from holdfast.simulator import chat, fal, gemini, openai
+from holdfast.simulator import ark, chat, fal, gemini, openai, replicate
 from holdfast.simulator.asked import Asked, other_geometry
 from holdfast.simulator.charges import Outcome
 from holdfast.simulator.faults import Fault, Wish
 from holdfast.simulator.replies import Drawn, Making, Reply, html, plain
+from holdfast.simulator.vendors import Vendor
 from holdfast.types import Geometry, Surface, Tier
 from holdfast.wire.template import Template
 
@@ -125,7 +126,7 @@ def plan_of(asked: Asked, wish: Wish, now: Circumstances) -> Plan:
 def _linked(making: Making, wish: Wish) -> Callable[[Mapping[int, str]], Reply] | None:
     """Give what writes an answer that names its pictures by links; None: it holds them."""
     asked = making.asked
-    if asked.surface is not Surface.OPENAI or asked.is_queued:
+    if asked.surface is not Surface.OPENAI or asked.is_queued or asked.vendor is not None:
         return None
     if asked.is_chat:
         return (lambda urls: chat.linked(making, urls)) if wish.shape == "link" else None
@@ -134,11 +135,10 @@ def _linked(making: Making, wish: Wish) -> Callable[[Mapping[int, str]], Reply] 
 
 
 def _failing(asked: Asked, wish: Wish, status: int, delay_s: float, now: Circumstances) -> Plan:
-    dialect = fal if asked.is_queued else gemini if asked.surface is Surface.GEMINI else openai
     is_quick = status in _BUSY or status < 500
     wait_s = _quick(QUICK_S, delay_s, now) if is_quick else delay_s
     goes_on = status in GAVE_UP
-    reply = dialect.error(status, retry_after=wish.retry_after)
+    reply = _error(asked, status, retry_after=wish.retry_after)
     if asked.is_vertex and status == 429 and wish.retry_after is None:
         # Capacity that all share: nobody's quota, and no hint.
         reply = gemini.exhausted()
@@ -150,6 +150,18 @@ def _failing(asked: Asked, wish: Wish, status: int, delay_s: float, now: Circums
         fault=wish.fault,
         is_turned_away=asked.is_queued and status not in AT_THE_END,
     )
+
+
+def _error(asked: Asked, status: int, *, retry_after: str | None = None, http_status: int | None = None) -> Reply:
+    if asked.vendor is Vendor.ARK:
+        return ark.error(status, retry_after=retry_after, http_status=http_status)
+    if asked.vendor is Vendor.REPLICATE:
+        return replicate.error(status, retry_after=retry_after, http_status=http_status)
+    if asked.is_queued:
+        return fal.error(status, retry_after=retry_after, http_status=http_status)
+    if asked.surface is Surface.GEMINI:
+        return gemini.error(status, retry_after=retry_after, http_status=http_status)
+    return openai.error(status, retry_after=retry_after, http_status=http_status)
 
 
 def _quick(usual_s: float, delay_s: float, now: Circumstances) -> float:
@@ -209,13 +221,16 @@ def _content(making: Making, wish: Wish, now: Circumstances) -> tuple[Reply, Out
     micros = times(now.price_micros, len(making.drawn) - making.drafts) + times(now.draft_micros, making.drafts)
     response_id = f"sim-{now.seed}-{now.number}"
     if asked.is_queued and wish.fault in _ASKED_AGAIN:
-        return fal.answer(making), Outcome.MADE, micros
+        return _answer(making, wish, now, response_id), Outcome.MADE, micros
     match wish.fault:
         case Fault.REFUSED_OUTPUT:
-            return _refusal(making, wish, now), Outcome.REFUSED, 0 if is_gemini else micros
+            is_free = is_gemini or asked.vendor is not None
+            return _refusal(making, wish, now), Outcome.REFUSED, 0 if is_free else micros
         case Fault.NO_IMAGE | Fault.TEXT_ONLY:
             text = TEXT if wish.fault is Fault.TEXT_ONLY else None
-            if asked.is_queued:
+            if asked.vendor is not None:
+                reply = ark.without_picture(making) if asked.vendor is Vendor.ARK else replicate.without_picture()
+            elif asked.is_queued:
                 reply = fal.without_picture(text=text)
             elif is_gemini:
                 reply = gemini.without_picture(making, text=text, reason=wish.reason, response_id=response_id)
@@ -225,8 +240,11 @@ def _content(making: Making, wish: Wish, now: Circumstances) -> tuple[Reply, Out
                 reply = openai.without_picture(making, text=text)
             return reply, Outcome.EMPTY, 0
         case Fault.ERROR_IN_200:
-            dialect = fal if asked.is_queued else gemini if is_gemini else chat if asked.is_chat else openai
-            told = dialect.broken_stream(500) if asked.stream else dialect.error(500, http_status=200)
+            if asked.vendor is Vendor.REPLICATE:
+                return replicate.failed("Something went wrong (E1000)"), Outcome.FAILED, 0
+            dialect = gemini if is_gemini else chat if asked.is_chat else openai
+            is_streamed = asked.stream and not asked.is_queued
+            told = dialect.broken_stream(500) if is_streamed else _error(asked, 500, http_status=200)
             return told, Outcome.FAILED, 0
         case Fault.HTML:
             return html(200), Outcome.MADE, micros
@@ -237,17 +255,28 @@ def _content(making: Making, wish: Wish, now: Circumstances) -> tuple[Reply, Out
             return moved, Outcome.MADE, micros
         case _:
             pass
-    if is_gemini:
-        return gemini.answer(making, response_id=response_id, surplus_tokens=now.surplus_tokens), Outcome.MADE, micros
+    return _answer(making, wish, now, response_id), Outcome.MADE, micros
+
+
+def _answer(making: Making, wish: Wish, now: Circumstances, response_id: str) -> Reply:
+    asked = making.asked
+    if asked.vendor is not None:
+        return ark.answer(making) if asked.vendor is Vendor.ARK else replicate.answer(making)
+    if asked.surface is Surface.GEMINI:
+        return gemini.answer(making, response_id=response_id, surplus_tokens=now.surplus_tokens)
     if asked.is_chat:
-        return chat.answer(making, shape=wish.shape), Outcome.MADE, micros
+        return chat.answer(making, shape=wish.shape)
     if wish.shape == "data_url" and not asked.is_queued:
-        return openai.inlined(making), Outcome.MADE, micros
-    return (fal if asked.is_queued else openai).answer(making), Outcome.MADE, micros
+        return openai.inlined(making)
+    return fal.answer(making) if asked.is_queued else openai.answer(making)
 
 
 def _refusal(making: Making, wish: Wish, now: Circumstances) -> Reply:
     stage = "input" if wish.fault is Fault.REFUSED_INPUT else "output"
+    if making.asked.vendor is Vendor.ARK:
+        return ark.refusal(making, stage=stage, reason=wish.reason)
+    if making.asked.vendor is Vendor.REPLICATE:
+        return replicate.refusal(reason=wish.reason)
     if making.asked.is_queued:
         return fal.refusal(stage=stage, reason=wish.reason)
     if making.asked.is_chat:

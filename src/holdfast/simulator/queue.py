@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from holdfast.simulator import fal
+from holdfast.simulator import fal, predictions, replicate
 from holdfast.simulator.asked import Kind, Route
 from holdfast.simulator.faults import Fault
 from holdfast.simulator.plan import MOVED_TO, Plan
 from holdfast.simulator.replies import Drawn, Reply, html, plain
+from holdfast.simulator.vendors import Vendor
 from holdfast.wire.fal import Handle, QueueState, QueueStatus
+from holdfast.wire.replicate import PredictionState
 
 WAITING_SHARE = 0.2
 JOBS_MAX = 10_000
@@ -60,6 +64,18 @@ class Job:
     results: int = 0
     files: int = 0
     is_gone: bool = False
+    vendor: Vendor | None = None
+    """Whose words are spoken, if not fal's."""
+    echo: Mapping[str, Any] = field(default_factory=dict)
+    """What a prediction says again of its input."""
+    cancel_after_s: float | None = None
+    """Real seconds after which a prediction is ended, begun or not."""
+    stopped: PredictionState | None = None
+
+    @property
+    def begun_after_s(self) -> float:
+        """Seconds that it waits."""
+        return WAITING_SHARE * self.plan.wait_s
 
     @property
     def has_failed(self) -> bool:
@@ -71,7 +87,7 @@ class Job:
         passed_s = now_s - self.submitted_at_s
         if passed_s >= self.plan.wait_s:
             return QueueState.COMPLETED
-        return QueueState.IN_QUEUE if passed_s < WAITING_SHARE * self.plan.wait_s else QueueState.IN_PROGRESS
+        return QueueState.IN_QUEUE if passed_s < self.begun_after_s else QueueState.IN_PROGRESS
 
     def handle(self, origin: str) -> Handle:
         """Its name and its URLs."""
@@ -103,6 +119,8 @@ class Queue:
             now_s: On the clock that submissions were timed by.
         """
         job = self.jobs.get(route.request_id or "")
+        if route.vendor is not None:
+            return _prediction(job, route, origin, now_s)
         if job is None or job.is_gone:
             return Answered(reply=fal.cancelled("NOT_FOUND") if route.kind is Kind.CANCEL else fal.error(404))
         match route.kind:
@@ -155,6 +173,13 @@ def _result(job: Job, origin: str, now_s: float) -> Answered:
     suffix = made.content_type.removeprefix("image/")
     urls = {slot: f"{origin}/_sim/files/{job.id}/{slot}.{suffix}?fresh={job.results}" for slot in made.pictures}
     return Answered(reply=fal.linked(made, urls))
+
+
+def _prediction(job: Job | None, route: Route, origin: str, now_s: float) -> Answered:
+    if job is None:
+        return Answered(reply=replicate.error(404))
+    reply, fault = predictions.answer(job, route, origin=origin, now_s=now_s)
+    return Answered(reply=reply, fault=fault)
 
 
 def _cancel(job: Job, now_s: float) -> Answered:

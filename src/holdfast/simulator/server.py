@@ -1,4 +1,4 @@
-"""The simulated upstreams: one listening socket that speaks Gemini, OpenAI and fal's queue, seeded, and keeps a record.
+"""The simulated upstreams: one listening socket for Gemini, OpenAI, fal, Ark and Replicate, seeded, with a record.
 
 Gemini's Interactions and OpenAI's Responses work in the background, as the queue does.
 
@@ -19,7 +19,7 @@ from holdfast.clock import Clock, SystemClock
 from holdfast.config import UpstreamApi
 from holdfast.errors import RequestError
 from holdfast.log import emit
-from holdfast.simulator import fal, gemini, interactions, openai, responses, scenarios
+from holdfast.simulator import ark, fal, gemini, interactions, openai, predictions, replicate, responses, scenarios
 from holdfast.simulator.asked import (
     SCRIPT_BYTES_MAX,
     Asked,
@@ -42,6 +42,7 @@ from holdfast.simulator.plan import Circumstances, Plan, plan_of, scaled_hint
 from holdfast.simulator.queue import OF_LINKED_FILES, Job, Queue
 from holdfast.simulator.replies import Reply, plain
 from holdfast.simulator.sending import NOT_AN_IMAGE, Sender
+from holdfast.simulator.vendors import Vendor
 from holdfast.types import Geometry, Surface, Tier
 
 REQUEST_BYTES_MAX = 134_217_728
@@ -328,15 +329,24 @@ class Simulator:
         if taken is None:
             return
         asked, plan = taken
+        now_s = asyncio.get_running_loop().time()
         job = Job(
             id=f"sim-{self._seed & (1 << 64) - 1:x}-{self._number}",
             app="/".join(asked.model.split("/")[:2]),
             plan=plan,
-            submitted_at_s=asyncio.get_running_loop().time(),
+            submitted_at_s=now_s,
+            vendor=asked.vendor,
+            echo={"prompt": asked.prompt} if asked.vendor is not None else {},
+            cancel_after_s=predictions.seconds_of(head.headers.get("cancel-after")),
         )
-        job.ending = self._spawn(self._end(asked, plan, head), name="end")
+        if job.cancel_after_s is None or job.cancel_after_s >= job.begun_after_s:
+            # What is never begun ends without a charge.
+            job.ending = self._spawn(self._end(asked, plan, head), name="end")
         self.queue.add(job)
-        await self._say_taken(connection, plan, fal.submitted(job.handle(_origin(head))))
+        origin = _origin(head)
+        is_fals = job.vendor is None
+        reply = fal.submitted(job.handle(origin)) if is_fals else predictions.told(job, origin, now_s, created=True)
+        await self._say_taken(connection, plan, reply)
 
     async def _begin(self, connection: Connection, head: Head, intake: _Generating) -> None:
         """Take a request that works in the background: the same."""
@@ -421,6 +431,8 @@ class Simulator:
                 return plain(200, "application/json", self.charges.document())
             case Kind.SCRIPT:
                 return self._script(connection, intake)
+            case Kind.UPLOAD:
+                return self._upload(connection, intake)
             case Kind.NOT_ALLOWED:
                 return dialect.error(405)
             case Kind.NOT_KNOWN:
@@ -432,6 +444,15 @@ class Simulator:
         """Close what waits for a request: only a new connection can be refused, so one has to come."""
         for idle in [each for each in self._connections if not each.is_answering]:
             idle.close()
+
+    def _upload(self, connection: Connection, intake: _Plain) -> Reply:
+        """Take a file that a prediction will name; it is not kept."""
+        if b'name="content"' not in intake.body[:SCRIPT_BYTES_MAX]:
+            return replicate.error(422)
+        assert connection.head is not None
+        self._number += 1
+        announced = connection.head.headers.get("content-length", "0")
+        return replicate.uploaded(f"file-{self._number}", origin=_origin(connection.head), bytes_=int(announced))
 
     def _script(self, connection: Connection, intake: _Plain) -> Reply:
         try:
@@ -447,6 +468,8 @@ class Simulator:
 
 
 def _dialect(route: Route) -> Dialect:
+    if route.vendor is not None:
+        return ark if route.vendor is Vendor.ARK else replicate
     if route.is_queue:
         return fal
     if is_background(route):

@@ -1,4 +1,4 @@
-"""A request on its way out: head, bytes and files as base64, and a proof of what has not left.
+"""A request on its way out: head, bytes and files (as they are or as base64), and a proof of what has not left.
 
 The first look at the connection decides: closing or gone means that nothing has left and nothing can be charged. From
 the first write on nobody can know, until an answer comes.
@@ -71,17 +71,22 @@ class RequestBody:
         if isinstance(part, bytes):
             return b"" if at else part
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, _read_encoded, inputs[part.index], at)
+        read = _read if part.is_raw else _read_encoded
+        return await loop.run_in_executor(self._readers, read, inputs[part.index], at)
 
 
-def _read_encoded(path: Path, at: int) -> bytes:
+def _read(path: Path, at: int) -> bytes:
     """Read the next piece. Opened anew for each: a file kept open would be closed under a reader when it is given up.
 
-    A regular file reads short at its end only; elsewhere padding would end up amid the text.
+    A regular file reads short at its end only; elsewhere padding would end up amid the text of `_read_encoded`.
     """
     with path.open("rb", buffering=0) as file:
         file.seek(at)
-        return pybase64.b64encode(file.read(PIECE_BYTES))
+        return file.read(PIECE_BYTES)
+
+
+def _read_encoded(path: Path, at: int) -> bytes:
+    return pybase64.b64encode(_read(path, at))
 
 
 def measure(template: Template, inputs: Sequence[Path]) -> int:

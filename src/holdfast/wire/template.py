@@ -1,4 +1,4 @@
-"""What is to be written: bytes as they are, and slots that stand for the base64 of an image.
+"""What is to be written: bytes as they are, and slots that stand for an image, in base64 or as it is.
 
 Pure: no I/O, clock or randomness. The shell streams each slot from the image's file, `PIECE_BYTES` at a time.
 """
@@ -20,9 +20,11 @@ PIECE_BYTES = 196_608
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The standard base64 of image `index`, without quotes."""
+    """The standard base64 of image `index`, without quotes; or its bytes."""
 
     index: int
+    is_raw: bool = False
+    """The bytes themselves, as a part of a form has them."""
 
 
 Template = tuple[bytes | Slot, ...]
@@ -78,9 +80,21 @@ def length_of(template: Template, image_bytes: Mapping[int, int]) -> int:
         template: What will be written.
         image_bytes: Raw size of each image by its number.
     """
-    return sum(encoded_bytes(image_bytes[part.index]) if isinstance(part, Slot) else len(part) for part in template)
+    return sum(_length_of(part, image_bytes) for part in template)
+
+
+def _length_of(part: bytes | Slot, image_bytes: Mapping[int, int]) -> int:
+    if not isinstance(part, Slot):
+        return len(part)
+    return image_bytes[part.index] if part.is_raw else encoded_bytes(image_bytes[part.index])
 
 
 def filled(template: Template, images: Mapping[int, bytes]) -> bytes:
     """Write a template out in memory; for small images and tests, the shell streams big ones from their files."""
-    return b"".join(pybase64.b64encode(images[part.index]) if isinstance(part, Slot) else part for part in template)
+    return b"".join(_filled(part, images) for part in template)
+
+
+def _filled(part: bytes | Slot, images: Mapping[int, bytes]) -> bytes:
+    if not isinstance(part, Slot):
+        return part
+    return images[part.index] if part.is_raw else pybase64.b64encode(images[part.index])

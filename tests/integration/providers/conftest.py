@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from holdfast.policy import polling
-from holdfast.providers import fal
+from holdfast.providers import fal, replicate
 
 HERE = Path(__file__).parent
 NEEDS = {
@@ -65,6 +65,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds in life takes a tenth of it here: pauses are tested where they are decided."""
     for name, seconds in (("POLL_S_FIRST", 0.02), ("POLL_S_MAX", 0.1), ("FETCH_S_MAX", 0.1)):
         monkeypatch.setattr(fal, name, seconds)
+        monkeypatch.setattr(replicate, name, seconds)
     monkeypatch.setattr(polling, "PAUSE_S_MIN", 0.02)
 
 

@@ -264,6 +264,18 @@ async def test_files_are_written_as_base64_in_their_slots(lab: Any) -> None:
     assert b"Content-Length: %d" % len(expected) in head
 
 
+async def test_a_file_is_written_as_it_is_in_a_raw_slot(lab: Any) -> None:
+    """A part of a form: its bytes, read piece by piece, and a Content-Length that counts them."""
+    file = lab.tmp_path / "a.png"
+    file.write_bytes(b"\x89PNG" * PIECE_BYTES + b"!")
+    peer = await lab.answering(OK + b"Content-Length: 2\r\n\r\n{}")
+    whole(await lab.ask(peer.url, body=(b"--x\r\n\r\n", Slot(0, is_raw=True), b"\r\n--x--"), inputs=(file,)))
+    head, _, sent = peer.requests[0].partition(b"\r\n\r\n")
+    expected = b"--x\r\n\r\n" + file.read_bytes() + b"\r\n--x--"
+    assert sent == expected
+    assert b"Content-Length: %d" % len(expected) in head
+
+
 async def test_head_of_the_request(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """HTTP/1.1, one exchange a connection, our name, no proxy and no secret from the environment."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")

@@ -46,7 +46,7 @@ def test_each_listed_variable_is_read() -> None:
 def test_lists_of_tables_are_described_with_what_must_be_written() -> None:
     """Upstreams, routes and prices appear field by field, the table inside a route too."""
     by_name = {setting.name: setting for setting in describe()}
-    assert by_name["upstreams.provider"].kind == "gemini · openai · fal · vertex"
+    assert by_name["upstreams.provider"].kind == "gemini · openai · fal · vertex · ark · replicate"
     assert by_name["upstreams.name"].default == "required"
     assert by_name["routes.upstreams.model"].section == "routes.upstreams"
     assert by_name["routes.upstreams"].kind == "list of tables"

@@ -91,6 +91,55 @@ def test_an_openai_key_opens_openais_model() -> None:
     assert [upstream.name for upstream in both.upstreams] == ["google", "openai"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "provider", "base_url", "models"),
+    [
+        (
+            "ARK_API_KEY",
+            Provider.ARK,
+            "https://ark.ap-southeast.bytepluses.com/api/v3",
+            {"seedream-4.5": "seedream-4-5-251128"},
+        ),
+        (
+            "FAL_KEY",
+            Provider.FAL,
+            "https://queue.fal.run",
+            {"nano-banana-pro": "fal-ai/nano-banana-pro", "nano-banana-2": "fal-ai/nano-banana-2"},
+        ),
+        (
+            "REPLICATE_API_TOKEN",
+            Provider.REPLICATE,
+            "https://api.replicate.com",
+            {"nano-banana-pro": "google/nano-banana-pro"},
+        ),
+    ],
+)
+def test_a_key_opens_what_its_vendor_has(
+    variable: str, provider: Provider, base_url: str, models: dict[str, str]
+) -> None:
+    """With a list price for each model, and the names that programs use."""
+    settings = with_provider_keys(parse({}), {variable: "k"})
+    (upstream,) = settings.upstreams
+    assert (upstream.provider, upstream.base_url, upstream.keys) == (provider, base_url, (f"env:{variable}",))
+    assert {route.model: route.upstreams[0].model for route in settings.routes} == models
+    pro = next((route for route in settings.routes if route.model == "nano-banana-pro"), None)
+    assert pro is None or pro.aliases == ("gemini-3-pro-image", "gemini-3-pro-image-preview")
+
+
+def test_several_vendors_of_a_model_make_up_one_route() -> None:
+    """Its own maker first; a name has one route."""
+    environ = {"REPLICATE_API_TOKEN": "r", "FAL_KEY": "f", "GEMINI_API_KEY": "g", "ARK_API_KEY": "a"}
+    settings = with_provider_keys(parse({}), environ)
+    routes = {route.model: [each.upstream for each in route.upstreams] for route in settings.routes}
+    assert routes == {
+        "nano-banana-pro": ["google", "fal", "replicate"],
+        "nano-banana-2": ["google", "fal"],
+        "nano-banana": ["google"],
+        "seedream-4.5": ["ark"],
+    }
+    assert [upstream.name for upstream in settings.upstreams] == ["google", "ark", "fal", "replicate"]
+
+
 def test_no_key_opens_nothing() -> None:
     """Without upstreams there are no routes; the caller of this decides what to say."""
     assert with_provider_keys(parse({}), {}) == parse({})

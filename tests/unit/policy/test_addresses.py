@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from holdfast.policy.addresses import URL_CHARS_MAX, AddressRules, Destination, Refused, destination_of, obstacle
+from holdfast.policy.addresses import (
+    FILE_URL_CHARS_MAX,
+    URL_CHARS_MAX,
+    AddressRules,
+    Destination,
+    Refused,
+    destination_of,
+    obstacle,
+)
 
 PUBLIC = AddressRules()
 OPEN = AddressRules(allow_private=True, allow_http=True)
@@ -247,7 +257,7 @@ def test_plain_http_and_private_addresses_are_opened_apart() -> None:
 )
 def test_an_upstream_inside_may_have_its_files_inside(base_url: str) -> None:
     """A simulator on this machine names pictures that lie on this machine."""
-    assert AddressRules.beside(base_url) == OPEN
+    assert AddressRules.beside(base_url) == replace(OPEN, url_chars_max=FILE_URL_CHARS_MAX)
 
 
 @pytest.mark.parametrize(
@@ -259,4 +269,18 @@ def test_an_upstream_inside_may_have_its_files_inside(base_url: str) -> None:
 )
 def test_an_upstream_outside_names_no_address_inside(base_url: str) -> None:
     """Whatever its port; what is no plain private address opens nothing."""
-    assert AddressRules.beside(base_url) == AddressRules()
+    assert AddressRules.beside(base_url) == AddressRules(url_chars_max=FILE_URL_CHARS_MAX)
+
+
+def test_a_link_of_an_upstream_may_be_longer_than_an_address_of_a_caller() -> None:
+    """A signed one holds its token; a bound there is all the same."""
+    link = "https://files.example/x.png?token=" + "t" * 4000
+    assert isinstance(destination_of(link, AddressRules()), Refused)
+    rules = AddressRules.beside("https://queue.fal.run")
+    found = destination_of(link, rules)
+    assert isinstance(found, Destination)
+    assert found.target.endswith("t" * 4000)
+    longest = link + "t" * (FILE_URL_CHARS_MAX - len(link))
+    assert isinstance(destination_of(longest, rules), Destination)
+    refused = destination_of(longest + "t", rules)
+    assert refused == Refused(reason=f"must have 1 to {FILE_URL_CHARS_MAX} characters")

@@ -39,6 +39,10 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 """A request that says something else of one field."""
 
 
+MODELS = {Provider.ARK: "seedream-5-5-261028"}
+"""Where models differ in what they take: one that takes all of it."""
+
+
 def an_upstream(mapping: Mapping) -> Upstream:
     """One behind the door."""
     outer_model = "gpt-5.5" if mapping.api is UpstreamApi.RESPONSES else ""
@@ -54,8 +58,9 @@ def an_upstream(mapping: Mapping) -> Upstream:
 
 def sent(mapping: Mapping, request: Request, *, n: int = 1) -> tuple[str, bytes]:
     """Where a request goes, and all that it says."""
+    model = MODELS.get(mapping.provider, "theirs")
     talk = conversation_for(
-        an_upstream(mapping), request, model="theirs", key="k", idempotency_key="i", timeout_s=100.0, n=n
+        an_upstream(mapping), request, model=model, key="k", idempotency_key="i", timeout_s=100.0, n=n
     )
     step = talk.start()
     assert isinstance(step, Send)

@@ -11,6 +11,7 @@ import pytest
 
 from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamChatForm, UpstreamStream
 from holdfast.policy.latency import prior
+from holdfast.providers.ark import ArkConversation
 from holdfast.providers.background import BackgroundConversation
 from holdfast.providers.chat import ChatConversation
 from holdfast.providers.fal import FalConversation
@@ -25,6 +26,7 @@ from holdfast.providers.registry import (
     is_polled,
     streams,
 )
+from holdfast.providers.replicate import ReplicateConversation
 from holdfast.providers.vertex import VertexConversation
 from holdfast.types import Geometry, Request, Surface, Tier
 from holdfast.wire.errors import WireError
@@ -94,6 +96,8 @@ def test_an_upstream_streams_as_its_caller_does_unless_told_otherwise(
         ({"flavor": Flavor.RELAY}, False, 1),
         ({"provider": Provider.FAL}, False, 4),
         ({"provider": Provider.FAL}, True, 4),
+        ({"provider": Provider.ARK}, False, 1),
+        ({"provider": Provider.REPLICATE}, True, 1),
         *((options, stream, 1) for options in IN_BACKGROUND for stream in (False, True)),
     ],
 )
@@ -162,6 +166,20 @@ def test_vertex_has_everything_it_needs() -> None:
 def test_who_shows_drafts_shows_the_result_last(options: dict[str, Any], shows: bool) -> None:
     """What of an answer that broke off is delivered goes by it."""
     assert draws_drafts(an_upstream(**options)) is shows
+
+
+def test_the_conversations_of_links_have_everything_they_need() -> None:
+    """And go on with a handle where there is one."""
+    handle = '{"data":[{"url":"https://files.example/x"}]}'
+    upstream = an_upstream(provider=Provider.ARK, flavor=Flavor.RELAY)
+    talk = made(upstream, image_bytes_max=30, handle=handle)
+    assert isinstance(talk, ArkConversation)
+    assert (talk.upstream, talk.base_url, talk.model, talk.key) == ("up", "https://up.example/v1", "theirs", "k")
+    assert (talk.is_relay, talk.image_bytes_max, talk.handle) == (True, 30, handle)
+    talk = made(an_upstream(provider=Provider.REPLICATE), image_bytes_max=30, handle='{"id":"p-1"}')
+    assert isinstance(talk, ReplicateConversation)
+    assert (talk.upstream, talk.base_url, talk.model, talk.key) == ("up", "https://up.example/v1", "theirs", "k")
+    assert (talk.timeout_s, talk.image_bytes_max, talk.handle) == (216.5, 30, '{"id":"p-1"}')
 
 
 @pytest.mark.parametrize("options", IN_BACKGROUND, ids=lambda options: options["api"].value)

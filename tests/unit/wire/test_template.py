@@ -80,3 +80,11 @@ def test_pieces_join_without_padding() -> None:
 def test_an_image_may_be_written_twice() -> None:
     """A slot names an image, it does not consume it."""
     assert filled((Slot(0), b",", Slot(0)), {0: b"AB"}) == b"QUI=,QUI="
+
+
+def test_a_raw_slot_is_the_bytes_themselves() -> None:
+    """As a part of a form has them; both kinds may stand in one body."""
+    template = (b"--x\r\n", Slot(0, is_raw=True), b"\r\n", Slot(0))
+    assert filled(template, {0: b"\x00AB"}) == b"--x\r\n\x00AB\r\nAEFC"
+    assert length_of(template, {0: 3}) == len(filled(template, {0: b"\x00AB"}))
+    assert slots_of(template) == (0, 0)

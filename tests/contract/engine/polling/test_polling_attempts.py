@@ -31,7 +31,7 @@ async def test_an_image_is_bought_polled_for_and_fetched(bench: Any, queue: Any,
     assert record.attempts[0].received_at is not None
     assert [line["upstream"] for line in log("attempt.polling")] == ["queue"]
     assert await bench.events(id_) == ["queued", "running", "succeeded"]
-    assert queue.rules == [AddressRules(allow_private=True, allow_http=True)]
+    assert queue.rules == [AddressRules.beside(BASE)]
     assert queue.timeouts[0] == 180.0
     assert set(queue.timeouts[1:]) == {fal.QUESTION_S}
 
