@@ -26,6 +26,8 @@ class Surface(StrEnum):
     OPENAI = "openai"
     GEMINI = "gemini"
     GENERATIONS = "generations"
+    CHAT = "chat"
+    """OpenAI's chat completions: its errors are OpenAI's, its answers are not."""
 
 
 class Charge(StrEnum):
@@ -172,9 +174,17 @@ class Request:
     background: str | None = None
     moderation: str | None = None
     output_compression: int | None = None
+    is_edit: bool = False
+    """OpenAI surface: it came as an edit, and its stream has the events of one."""
+    mask: InputImage | None = None
+    """What of the first input is drawn anew; only some upstreams take one."""
+    input_fidelity: str | None = None
     response_format: str = "b64_json"
+    """What the answer looks like: OpenAI surface `b64_json` or `url`, chat surface a `wire.chat.Shape`."""
     stream: bool = False
     partial_images: int = 0
+    tells_usage: bool = False
+    """Chat surface, streamed: tokens are told in an event of their own."""
     size_as_asked: str | None = None
     """The caller's own words, for relays that get them unchanged."""
     end_user: str | None = None
@@ -191,6 +201,12 @@ class Request:
         assert 1 <= self.n <= 10
         assert 0 <= self.partial_images <= 3
         assert self.purchases_max is None or self.purchases_max >= 1
+        assert self.mask is None or self.inputs, "a mask is of an image"
+
+    @property
+    def files(self) -> tuple[InputImage, ...]:
+        """Every image that goes along, by the number of its slot: the inputs, and the mask behind them."""
+        return self.inputs if self.mask is None else (*self.inputs, self.mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

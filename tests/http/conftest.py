@@ -51,7 +51,7 @@ def load(name: str, folder: Path = HERE) -> ModuleType:
     return module
 
 
-for part in ("items", "framing", "heads", "bodies"):
+for part in ("items", "framing", "heads", "bodies", "forms"):
     load(f"corpus_{part}")
 corpus = load("corpus")
 wires = load("wires")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import corpus_bodies as others
+import corpus_forms as forms
 import corpus_framing as framing
 import corpus_heads as heads
 from corpus_items import (
@@ -61,6 +62,7 @@ ITEMS: tuple[Item, ...] = (
     *framing.expectations.items,
     *others.bodies.items,
     *others.forms.items,
+    *forms.edits.items,
     *others.wishes.items,
 )
 

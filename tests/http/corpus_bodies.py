@@ -71,7 +71,7 @@ add("gzip", "a body that is compressed", kind, packed, b"Content-Encoding: gzip"
 add("gzip-twice", "several codings", kind, packed, b"Content-Encoding: gzip, br", gives=415)
 add("gzip-unsaid", "a body that is compressed and does not say so", rule, packed)
 
-# Multipart bodies: no operation of this version takes any, so none is read.
+# Multipart bodies where only JSON is taken: none is read.
 
 made = forms = Section("Forms")
 kind = "RFC 9110 §15.5.16"

@@ -6,6 +6,7 @@ function here that reads a file. An unknown key is an error that names the near 
 
 from __future__ import annotations
 
+from holdfast.config.chat import Chat, ChatImages, PassThrough
 from holdfast.config.describe import SettingDoc, describe
 from holdfast.config.environment import from_environment, slips, upstream_keys, with_provider_keys
 from holdfast.config.keys import ByTier
@@ -54,6 +55,8 @@ __all__ = [
     "LIST_CURRENCY",
     "LIST_PRICES",
     "ByTier",
+    "Chat",
+    "ChatImages",
     "Compensation",
     "CompensationReason",
     "Deadlines",
@@ -71,6 +74,7 @@ __all__ = [
     "Money",
     "Network",
     "OnUnknown",
+    "PassThrough",
     "Price",
     "Provider",
     "QueueSettings",

@@ -248,6 +248,7 @@ def check(settings: Settings) -> None:
     for at, upstream in enumerate(settings.upstreams):
         _check_upstream(upstream, at, names)
     _check_routes(settings, names)
+    _check_passthrough(settings, names)
     reasons = [entry.when for entry in settings.compensation]
     for at, reason in enumerate(reasons):
         if reason in reasons[:at]:
@@ -367,6 +368,29 @@ def _check_routes(settings: Settings, upstream_names: list[str]) -> None:
     check_fallbacks(settings.routes)
     if sum(route.default for route in settings.routes) > 1:
         raise ConfigError("Two routes are marked default; keep one.", key="routes.default")
+
+
+def _check_passthrough(settings: Settings, upstream_names: list[str]) -> None:
+    passed = settings.passthrough
+    key = "passthrough.upstream"
+    if not passed.models and not passed.upstream:
+        return
+    if not passed.models:
+        raise ConfigError(
+            "passthrough.models is empty: name the models that are passed through.", key="passthrough.models"
+        )
+    if passed.upstream not in upstream_names:
+        hint = nearest(passed.upstream, upstream_names) if upstream_names else "Add it under [[upstreams]]."
+        raise ConfigError(f"{key}: there is no upstream {passed.upstream!r}. {hint}", key=key)
+    if settings.upstream(passed.upstream).provider is not Provider.OPENAI:
+        raise ConfigError(f"{key}: {passed.upstream!r} does not speak openai; only that is passed through.", key=key)
+    drawn = {name for route in settings.routes for name in (route.model, *route.aliases)}
+    for at, model in enumerate(passed.models):
+        path = f"passthrough.models[{at}]"
+        if not model:
+            raise ConfigError(f"{path} is empty.", key=path)
+        if model in drawn:
+            raise ConfigError(f"{path}: {model!r} is a model of a route, which makes images; rename one.", key=path)
 
 
 def _check_route_price(settings: Settings, route: Route) -> None:

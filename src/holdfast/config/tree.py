@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from holdfast.config.chat import Chat, PassThrough
 from holdfast.config.keys import ByTier, key, required
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import Join, Price, Route, Upstream
@@ -460,6 +461,8 @@ class Settings:
     money: Money = field(default_factory=Money)
     webhooks: Webhooks = field(default_factory=Webhooks)
     inputs: Inputs = field(default_factory=Inputs)
+    chat: Chat = field(default_factory=Chat)
+    passthrough: PassThrough = field(default_factory=PassThrough)
     log: Log = field(default_factory=Log)
     upstreams: tuple[Upstream, ...] = ()
     routes: tuple[Route, ...] = ()

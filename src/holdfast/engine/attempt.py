@@ -318,8 +318,8 @@ class _Talk:
         live, core = self._live, self._core
         assert live.request is not None, "whoever sends a part has read the request"
         request = request_at(live.request, self._tier)
-        self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.inputs)
-        input_bytes = sum(image.bytes for image in request.inputs)
+        self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.files)
+        input_bytes = sum(image.bytes for image in request.files)
         self._timeouts = self._granted(body_bytes=input_bytes * 4 // 3)
         self._until = asyncio.get_running_loop().time() + self._timeouts.total_s
         self._began_at = core.clock.monotonic()

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings
+from holdfast.engine.converter import Converter, FileFormat
 from holdfast.engine.course import Course, Courses, Target
 from holdfast.engine.followers import Followers
 from holdfast.engine.latencies import Latencies
@@ -118,6 +119,8 @@ class Live:
     """The caller named its budget: it is told at that instant, even while an attempt is in flight."""
     only_awaited: bool = False
     """Nobody was told to come back for it: while it is queued, it ends with the last of those who wait."""
+    file_format: FileFormat | None = None
+    """What its images are to be, where the caller named that: the request itself is let go of before they come."""
     parts_to_send: set[int] = field(default_factory=set)
     """Those that need the request now."""
     timer: asyncio.TimerHandle | None = None
@@ -191,6 +194,8 @@ class Core:
     """Where files are moved and hashed."""
     tokens: Tokens = field(default_factory=PlainKeys)
     """Makes credentials ready to be sent."""
+    converter: Converter | None = None
+    """Makes other file formats of images; None where nothing does."""
     watchers: Watchers = field(default_factory=Watchers)
     rules: Rules = field(init=False)
     """What customers are given back, by reason."""

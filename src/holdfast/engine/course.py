@@ -159,7 +159,10 @@ class Courses:
         for at, candidate in enumerate(course.candidates):
             try:
                 why = obstacle_of(
-                    candidate.target.upstream, request, is_smaller=candidate.tier is not request.geometry.tier
+                    candidate.target.upstream,
+                    request_at(request, candidate.tier),
+                    model=candidate.target.model,
+                    is_smaller=candidate.tier is not request.geometry.tier,
                 )
                 if why is not None:
                     barred[at] = why

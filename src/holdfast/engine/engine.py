@@ -76,11 +76,13 @@ class Engine:
 
     # Accepting
 
-    async def enter(self, submission: Submission, watcher: Watcher, *, asks_twins: bool = True) -> Entered:
+    async def enter(
+        self, submission: Submission, watcher: Watcher, *, asks_twins: bool = True, may_buy: bool = True
+    ) -> Entered:
         """Accept a generation, or join the one that this repeats; tell `watcher` what becomes of it.
 
         With `asks_twins` those who seem to wait for the same are named (`twin_ids`), and nothing is done: who knows
-        whether they are still there asks them, and comes again without.
+        whether they are still there asks them, and comes again without. Without `may_buy` only a repeat enters.
 
         Raises:
             RequestError: Refused before anything was paid: draining, storage low, too many, no price, a key that was
@@ -90,15 +92,13 @@ class Engine:
         core = self._core
         with self._admitted(submission) as refusal:
             new = price(core, submission)
-            may_buy = refusal is None
-            entering = entering_of(core, new, submission, may_buy=may_buy, asks_twins=asks_twins)
+            entering = entering_of(core, new, submission, may_buy=may_buy and refusal is None, asks_twins=asks_twins)
             await faults.point("accept.before_commit")
             entered = await self._enter(entering)
-            if entered.twin_ids:
-                return entered
-            if entered.generation_id is None:
-                assert refusal is not None, "whoever may buy has bought"
+            if entered.generation_id is None and refusal is not None and not entered.twin_ids:
                 raise refusal
+            if entered.generation_id is None:
+                return entered
             if entered.answer is None:
                 # From here on it exists, and goes on whatever becomes of this call: nothing may fail before `drive`.
                 live = live_of(core, new, submission)

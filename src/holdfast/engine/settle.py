@@ -126,17 +126,25 @@ async def settle(
     else:
         assert attempted.failure is not None
         judged = judge_failed(attempted.failure, images)
-    return await commit(
-        core,
-        About.of_live(live, attempted.new),
-        judged,
-        spooled,
-        http_status=attempted.http_status,
-        received_at=attempted.received_at,
-        on_end=on_end,
-        decide=decide,
-        cap=cap,
-    )
+
+    async def committed(judged: Judged) -> GenerationRow | Sequel | None:
+        return await commit(
+            core,
+            About.of_live(live, attempted.new),
+            judged,
+            spooled,
+            http_status=attempted.http_status,
+            received_at=attempted.received_at,
+            on_end=on_end,
+            decide=decide,
+        )
+
+    wanted, converter = live.file_format, core.converter
+    if wanted is None or converter is None or not judged.results:
+        return await committed(judged)
+    async with converter.converted(judged.results, wanted, attempted.new.id) as made:
+        originals = tuple(image for image in judged.results if image not in made)
+        return await committed(replace(judged, results=made, drafts=(*originals, *judged.drafts)))
 
 
 async def commit(

@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 
 from holdfast.clock import from_rfc3339, rfc3339
+from holdfast.engine.converter import FileFormat
 from holdfast.engine.core import Core, Live
 from holdfast.engine.course import Course
 from holdfast.generation import parts_for
@@ -86,6 +87,7 @@ def live_of(core: Core, new: NewGeneration, submission: Submission) -> Live:
         deadline_at=now + _deadline_s(core, submission),
         hard_deadline=new.hard_deadline,
         only_awaited=new.only_awaited,
+        file_format=FileFormat.of(request),
     )
 
 
@@ -116,6 +118,7 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
         deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
         hard_deadline=bool(row.hard_deadline),
         only_awaited=bool(row.only_awaited),
+        file_format=FileFormat.of(request),
     )
 
 
@@ -164,7 +167,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         currency=settings.money.currency,
         unit_micros=unit,
         held_micros=times(unit, request.n),
-        inputs=tuple(image.store_key for image in request.inputs),
+        inputs=tuple(image.store_key for image in request.files),
         list_micros=list_micros,
         traceparent=submission.traceparent,
         fingerprint=submission.fingerprint,

@@ -16,7 +16,7 @@ from pathlib import Path
 import pybase64
 
 from holdfast.gateway.call import Call
-from holdfast.wire.template import PIECE_BYTES, Slot, Template
+from holdfast.wire.template import PIECE_BYTES, Slot, SplitSlot, Template
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 
@@ -107,17 +107,21 @@ async def write_parts(call: Call, template: Template, files: Mapping[int, str | 
         if text:
             await call.write(text)
             text = b""
-        if call.has_left or not await _write_image(call, files[part.index]):
+        if call.has_left or not await _write_image(call, files[part.index], part):
             return
     if text:
         await call.write(text)
 
 
-async def _write_image(call: Call, file: str | Path | FilePieces) -> bool:
+async def _write_image(call: Call, file: str | Path | FilePieces, slot: Slot) -> bool:
     """Write an image as base64; False if its caller has left."""
+    size, before, after = PIECE_BYTES, b"", b""
+    if isinstance(slot, SplitSlot):
+        size, before, after = slot.piece_bytes, slot.before, slot.after
     with nullcontext(file) if isinstance(file, FilePieces) else FilePieces(file) as pieces:
-        while piece := await pieces.read():
-            await call.write(pybase64.b64encode(piece))
+        while piece := await pieces.read(size):
+            text = pybase64.b64encode(piece)
+            await call.write(before + text + after if before else text)
             if call.has_left:
                 return False
         pieces.forget()

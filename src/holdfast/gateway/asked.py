@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from holdfast.config import Flavor, Route, Settings, Upstream
 from holdfast.errors import RequestError
 from holdfast.policy import sizes
+from holdfast.providers.bearing import INPUTS_MAX, inputs_max, takes_masks
 from holdfast.providers.fit import leaves_out
 from holdfast.providers.mapping import IGNORABLE
 from holdfast.providers.registry import mapping_of
@@ -15,10 +17,9 @@ from holdfast.wire.gemini import GenerateView
 from holdfast.wire.generations_request import GenerationsRequest
 from holdfast.wire.nearest import nearest
 from holdfast.wire.openai import ImagesRequest
+from holdfast.wire.openai_edits import EditsRequest, EditsView, check_mask
 
 DEFAULT_MODEL = "nano-banana-pro"
-INPUTS_MAX = 14
-"""Reference images of one request; Gemini 3 Pro's limit, the smallest of the documented ones that all models bear."""
 
 
 # How the Gemini surface spells what `policy.sizes` may refuse.
@@ -43,12 +44,21 @@ class Asked:
     skeleton: bytes = field(default=b"", repr=False)
     """The body as it was sent, images replaced by their numbers; what a repeat is recognised by."""
 
+    def sent_as(self, skeleton: bytes, came_along: tuple[InputImage, ...]) -> Asked:
+        """Note what was sent of it."""
+        return replace(self, skeleton=skeleton, came_along=came_along)
+
 
 class Routes:
     """Finds the route of a model name, aliases included."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, converts: bool = False) -> None:
+        self.converts = converts
+        """Whether an upstream's images are made into the format that a caller names."""
         self.all = settings.routes
+        self.chat = settings.chat
+        self.passed = settings.passthrough.models
+        """Models that are passed through, of the chat surface only."""
         self._by_name = {name: route for route in settings.routes for name in (route.model, *route.aliases)}
         self._upstreams = {upstream.name: upstream for upstream in settings.upstreams}
 
@@ -75,6 +85,10 @@ class Routes:
             )
         return route
 
+    def is_served(self, name: str) -> bool:
+        """Whether a name is a model's, or an alias."""
+        return name.removeprefix("models/") in self._by_name
+
     def model_of(self, name: str) -> str:
         """Give the public name of a model that a list is narrowed to, aliases resolved.
 
@@ -98,32 +112,37 @@ class Routes:
         """The upstream that is asked first."""
         return self._upstreams[route.upstreams[0].upstream]
 
+    def upstreams_of(self, route: Route) -> tuple[Upstream, ...]:
+        """Every upstream that may be asked: the route's own, then those of its fallback models."""
+        served = (route, *(self._by_name[model] for model in route.fallback))
+        return tuple(self._upstreams[entry.upstream] for each in served for entry in each.upstreams)
+
 
 def from_openai(
-    asked: ImagesRequest, unknown: tuple[str, ...], inputs: tuple[InputImage, ...], routes: Routes
+    asked: ImagesRequest,
+    unknown: tuple[str, ...],
+    inputs: tuple[InputImage, ...],
+    routes: Routes,
+    *,
+    mask: InputImage | None = None,
 ) -> Asked:
-    """Understand a request of the OpenAI surface.
+    """Understand a request of the OpenAI surface: a generation, or with inputs an edit.
 
     Raises:
-        RequestError: No such model, or no such size.
+        RequestError: No such model, no such size, or more than the route's upstream bears.
     """
     route = routes.find(asked.model)
     upstream = routes.first_upstream(route)
+    check_bears(routes.upstreams_of(route), images=len(inputs), has_mask=mask is not None)
+    if mask is not None:
+        check_mask(mask, inputs[0])
     geometry = sizes.resolve(
         asked.size,
         aspect_ratio=asked.aspect_ratio,
-        last_input_px=_last_px(inputs),
+        last_input_px=last_px(inputs),
         size_default=route.size_default,
         flavor=upstream.flavor,
     )
-    mapping = mapping_of(upstream)
-    stated = [name for name in IGNORABLE if _is_stated(name, getattr(asked, name))]
-    models = (route.upstreams[0].model, route.model)
-    ignored = [
-        name
-        for name in stated
-        if mapping.ignores(name, value := getattr(asked, name)) or leaves_out(upstream, name, value, models=models)
-    ]
     return Asked(
         request=Request(
             surface=Surface.OPENAI,
@@ -137,6 +156,9 @@ def from_openai(
             background=asked.background,
             moderation=asked.moderation,
             output_compression=asked.output_compression,
+            is_edit=isinstance(asked, EditsRequest),
+            mask=mask,
+            input_fidelity=getattr(asked, "input_fidelity", None),
             response_format=asked.response_format or "b64_json",
             stream=bool(asked.stream),
             partial_images=asked.partial_images or 0,
@@ -145,7 +167,7 @@ def from_openai(
             metadata=asked.metadata,
         ),
         route=route,
-        ignored=(*ignored, *unknown),
+        ignored=(*ignored_by(upstream, asked, route=route, converts=routes.converts), *unknown),
     )
 
 
@@ -160,7 +182,7 @@ def from_native(asked: GenerationsRequest, inputs: tuple[InputImage, ...], route
     geometry = sizes.resolve(
         asked.size,
         aspect_ratio=asked.aspect_ratio,
-        last_input_px=_last_px(inputs),
+        last_input_px=last_px(inputs),
         size_default=route.size_default,
         flavor=upstream.flavor,
     )
@@ -191,7 +213,7 @@ def from_gemini(
         geometry = sizes.resolve(
             view.image_size,
             aspect_ratio=view.aspect_ratio,
-            last_input_px=_last_px(inputs),
+            last_input_px=last_px(inputs),
             size_default=route.size_default,
             flavor=Flavor.VENDOR,
         )
@@ -211,6 +233,52 @@ def from_gemini(
         ),
         route=route,
     )
+
+
+def ignored_by(upstream: Upstream, asked: object, *, route: Route, converts: bool = False) -> tuple[str, ...]:
+    """Name the fields of a request that are stated and have no effect: neither at an upstream, nor on its images."""
+    mapping, models = mapping_of(upstream), (route.upstreams[0].model, route.model)
+    stated = {name: value for name in IGNORABLE if _is_stated(name, value := getattr(asked, name, None))}
+    if converts and "output_format" in stated:
+        stated = {name: value for name, value in stated.items() if name not in ("output_format", "output_compression")}
+    return tuple(
+        name
+        for name, value in stated.items()
+        if mapping.ignores(name, value) or leaves_out(upstream, name, value, models=models)
+    )
+
+
+def check_edit(view: EditsView, routes: Routes) -> None:
+    """See that the route bears an edit, before anything that it names is fetched.
+
+    Raises:
+        RequestError: No such model, too many images, or a mask that its upstream has no use for.
+    """
+    upstreams = routes.upstreams_of(routes.find(view.request.model))
+    check_bears(upstreams, images=len(view.images), has_mask=view.mask is not None)
+
+
+def check_bears(upstreams: Sequence[Upstream], *, images: int, has_mask: bool) -> None:
+    """See that one of these upstreams takes what comes along; the others are passed over.
+
+    Raises:
+        RequestError: None does; the first is named.
+    """
+    if any(images <= inputs_max(each) and (takes_masks(each) or not has_mask) for each in upstreams):
+        return
+    upstream = upstreams[0]
+    most = inputs_max(upstream)
+    if images > most:
+        raise RequestError(
+            f"{upstream.name} ({upstream.provider.value}) takes at most {most} input images; {images} were sent.",
+            param="image",
+        )
+    if has_mask:
+        raise RequestError(
+            f"{upstream.name} ({upstream.provider.value}) takes no mask. Say in the prompt what is to change, or "
+            "choose a model of an upstream that takes one.",
+            param="mask",
+        )
 
 
 def check_count(images: int, param: str) -> None:
@@ -234,5 +302,6 @@ def _own_words(asked: ImagesRequest | GenerationsRequest) -> str | None:
     return asked.size if is_pixels or not asked.aspect_ratio else None
 
 
-def _last_px(inputs: tuple[InputImage, ...]) -> tuple[int, int] | None:
+def last_px(inputs: tuple[InputImage, ...]) -> tuple[int, int] | None:
+    """The size of the last image, whose ratio is taken over where none is stated."""
     return (inputs[-1].width_px, inputs[-1].height_px) if inputs else None

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 _VERSION_TWICE = re.compile(r"/v1(?:beta)?(?=/v1)")
 _NOT_SERVED = {
-    "/v1/images/edits": "This version does not serve edits yet; images to start from are taken by :generateContent.",
-    "/v1/images/variations": "This version does not serve variations.",
+    "/v1/images/variations": "This version does not serve variations; /v1/images/edits begins from an image.",
 }
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from holdfast import faults
 from holdfast.errors import RequestError, is_disk_full
@@ -20,10 +20,13 @@ from holdfast.threads import Threads
 from holdfast.types import InputImage
 from holdfast.wire.fields import request_error_of
 from holdfast.wire.image import ImageMeter
+from holdfast.wire.prose import Prose
 from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded, JsonReader, WireError
 
 INLINE_BYTES_MAX = 64 * 1024
 """Bodies up to this size are read on the loop; a hop to a thread would cost more than the work."""
+
+JSON_TYPES = ("application/json", "text/json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,23 @@ class OpenInput:
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.file.close()
+
+
+class Sink(Protocol):
+    """Takes a body piece by piece; in one thread at a time."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there are images to `keep`."""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece."""
+
+    def keep(self) -> None:
+        """Make the images that have ended durable. Waits for the disk: never on the loop."""
+
+    def discard(self) -> None:
+        """Remove what a request that failed half-way left open."""
 
 
 class _InputSink:
@@ -135,6 +155,18 @@ class _InputSink:
         self._open = None
 
 
+def check_json(call: Call) -> None:
+    """See that a body calls itself JSON.
+
+    Raises:
+        RequestError: 415.
+    """
+    if call.content_type() not in JSON_TYPES:
+        raise RequestError(
+            "Send the body as `Content-Type: application/json`.", code="unsupported_media_type", status=415
+        )
+
+
 def expired(where: str) -> RequestError:
     """Tell that an image to start from is gone; `where` names it."""
     return RequestError(f"{where}: the image has been deleted.", code="image_expired", status=410, param=where)
@@ -144,10 +176,10 @@ class BodyReader:
     """Reads JSON bodies for every surface."""
 
     def __init__(self, *, blobs: LocalBlobs, spool: Path, threads: Threads, image_bytes_max: int) -> None:
-        self._blobs = blobs
-        self._spool = spool
+        self.blobs = blobs
+        self.spool = spool
+        self.image_bytes_max = image_bytes_max
         self._threads = threads
-        self._image_bytes_max = image_bytes_max
 
     async def keep_again(self, blob: BlobRow, *, where: str) -> InputImage:
         """Keep an image of an earlier generation as an input of its own, which outlives the other's retention.
@@ -157,7 +189,7 @@ class BodyReader:
         """
         key = f"inputs/{blob.sha256}"
         try:
-            await self._threads.run(self._blobs.put_file, key, self._blobs.path_of(blob.store_key))
+            await self._threads.run(self.blobs.put_file, key, self.blobs.path_of(blob.store_key))
         except FileNotFoundError as exc:
             raise expired(where) from exc
         except OSError as exc:
@@ -173,8 +205,43 @@ class BodyReader:
             height_px=blob.height_px,
         )
 
-    async def read_json(self, call: Call, is_image: Callable[[tuple[str, ...]], bool]) -> JsonBody:
+    async def read_json(
+        self,
+        call: Call,
+        is_image: Callable[[tuple[str, ...]], bool],
+        *,
+        links_stay: bool = False,
+        is_prose: Callable[[tuple[str, ...]], bool] | None = None,
+        image_bytes_max: int | None = None,
+        pieces: AsyncIterator[bytes] | None = None,
+    ) -> JsonBody:
         """Read a body; images at the paths of `is_image` are stored by their digest.
+
+        Args:
+            call: Whose body it is.
+            is_image: See `wire.scan.JsonReader`.
+            links_stay: An image may be named by its address there, which stays where it is.
+            is_prose: An image may stand within a text there; see `wire.prose`.
+            pieces: The body, where it has been read from the connection before.
+            image_bytes_max: Bound on each image, where it is below `store.image_bytes_max`.
+
+        Raises:
+            RequestError: 415, 400 or 413, saying what to change; 503 `storage_low`.
+            CallerLeft: The connection ended first.
+        """
+        check_json(call)
+        bytes_max = min(image_bytes_max or self.image_bytes_max, self.image_bytes_max)
+        prose = None if is_prose is None else Prose(is_prose, image_bytes_max=bytes_max)
+        reader = JsonReader(is_image, image_bytes_max=bytes_max, links_stay=links_stay, prose=prose)
+        sink = _InputSink(reader, self.blobs, self.spool, call.request_id)
+        await self.take(call, sink, pieces)
+        try:
+            return JsonBody(skeleton=reader.finish(), inputs=tuple(sink.inputs))
+        except WireError as exc:
+            raise request_error_of(exc) from exc
+
+    async def take(self, call: Call, sink: Sink, pieces: AsyncIterator[bytes] | None = None) -> None:
+        """Hand a body to whoever reads it, small ones on the loop, and make the images in it durable.
 
         Raises:
             RequestError: 415, 400 or 413, saying what to change; 503 `storage_low`.
@@ -187,15 +254,9 @@ class BodyReader:
                 code="unsupported_media_type",
                 status=415,
             )
-        if call.content_type() not in ("application/json", "text/json"):
-            raise RequestError(
-                "Send the body as `Content-Type: application/json`.", code="unsupported_media_type", status=415
-            )
-        reader = JsonReader(is_image, image_bytes_max=self._image_bytes_max)
-        sink = _InputSink(reader, self._blobs, self._spool, call.request_id)
         try:
             seen = 0
-            async for piece in call.body():
+            async for piece in call.body() if pieces is None else pieces:
                 seen += len(piece)
                 if seen <= INLINE_BYTES_MAX:
                     sink.feed(piece)
@@ -203,7 +264,6 @@ class BodyReader:
                     await self._threads.run(sink.feed, piece)
                 if sink.has_ended:
                     await self._threads.run(sink.keep)
-            return JsonBody(skeleton=reader.finish(), inputs=tuple(sink.inputs))
         except WireError as exc:
             raise request_error_of(exc) from exc
         except OSError as exc:

@@ -15,7 +15,7 @@ from holdfast.gateway.links import Links
 from holdfast.policy.callers import LateFailure
 from holdfast.store.records import AttemptRow, BlobRow, Record, Told
 from holdfast.types import Charge, FailureKind, ImageInfo, Request, Surface, Usage, total_usage
-from holdfast.wire import gemini, openai
+from holdfast.wire import chat, gemini, openai
 from holdfast.wire.failures import content_type_of, error_headers, late_text, render_error, status_of
 from holdfast.wire.fields import document_of, mapping_of
 from holdfast.wire.template import Template, slots_of
@@ -110,9 +110,14 @@ class _Base:
 
 
 class OpenAIDialect(_Base):
-    """`/v1/images/generations`."""
+    """`/v1/images/generations` and `/v1/images/edits`."""
 
     surface = Surface.OPENAI
+
+    @property
+    def _family(self) -> str:
+        """Whose events a stream has."""
+        return "image_edit" if self.request.is_edit else "image_generation"
 
     def success(self, record: Record, links: Links) -> Rendered:
         results = record.results[: record.generation.n]
@@ -143,6 +148,7 @@ class OpenAIDialect(_Base):
                     output_format=_FORMATS.get(blob.mime),
                     background=self.request.background,
                     quality=self.request.quality,
+                    family=self._family,
                 )
             )
         else:
@@ -182,6 +188,7 @@ class OpenAIDialect(_Base):
             output_format=_FORMATS.get(info.mime),
             background=self.request.background,
             quality=self.request.quality,
+            family=self._family,
         )
 
 
@@ -264,13 +271,75 @@ class GeminiDialect(_Base):
         return None
 
 
+class ChatDialect(_Base):
+    """`/v1/chat/completions`."""
+
+    surface = Surface.CHAT
+
+    def success(self, record: Record, links: Links) -> Rendered:
+        results = record.results[: record.generation.n]
+        shape = chat.Shape(self.request.response_format)
+        images = [
+            chat.ChatImage(slot=index, mime=blob.mime, url=links.of(record.generation.id, index, blob))
+            for index, blob in enumerate(results)
+        ]
+        head = self._head(record, record.attempt_of(results[0]).model)
+        usage = _usage(record.attempts)
+        if self.request.stream:
+            template = chat.render_chunks(head, images, shape, usage, tells_usage=self.request.tells_usage)
+        else:
+            template = chat.render_completion(head, images, shape, usage)
+        slots = set(slots_of(template))
+        return Rendered(
+            status=200,
+            template=template,
+            files={index: self._path(blob) for index, blob in enumerate(results) if index in slots},
+            sizes={index: blob.bytes for index, blob in enumerate(results) if index in slots},
+            content_type=self.content_type,
+        )
+
+    def failure(self, record: Record, told: Told) -> Rendered:
+        refusal = self._refusal(record, told)
+        if refusal is None:
+            return super().failure(record, told)
+        return Rendered(status=200, template=refusal, content_type=self.content_type)
+
+    def late_failure(self, record: Record, told: Told, form: LateFailure) -> Template:
+        refusal = self._refusal(record, told)
+        if refusal is not None:
+            return refusal
+        document = self._error(record, told)
+        if self.request.stream:
+            return chat.render_chat_error(document)
+        if form is LateFailure.TEXT:
+            return (late_text(code=told.code, message=told.message, generation_id=record.generation.id),)
+        return (document,)
+
+    def _refusal(self, record: Record, told: Told) -> Template | None:
+        """A refusal is a 200 in this dialect: programs show what it says, and nobody asks again."""
+        if told.kind not in _REFUSED:
+            return None
+        head = self._head(record, _attempt_of(record, told).model)
+        return chat.render_refusal(head, told.message, stream=self.request.stream, tells_usage=self.request.tells_usage)
+
+    def _head(self, record: Record, model: str) -> chat.ChatHead:
+        return chat.ChatHead(generation_id=record.generation.id, created=_unix(record), model=model)
+
+    def partial(self, index: int, info: ImageInfo, created: int) -> Template | None:
+        return None
+
+
 def dialect_for(request: Request, root: Path) -> Dialect:
     """The dialect of a request's surface; `root` is the data folder.
 
     It lives as long as its caller is held, so it keeps what shapes an answer, and neither prompt nor body.
     """
-    shape = replace(request, prompt="", inputs=(), dialect_body=None)
-    return GeminiDialect(shape, root) if request.surface is Surface.GEMINI else OpenAIDialect(shape, root)
+    shape = replace(request, prompt="", inputs=(), mask=None, dialect_body=None)
+    if request.surface is Surface.GEMINI:
+        return GeminiDialect(shape, root)
+    if request.surface is Surface.CHAT:
+        return ChatDialect(shape, root)
+    return OpenAIDialect(shape, root)
 
 
 def _attempt_of(record: Record, told: Told) -> AttemptRow:

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from holdfast.engine.core import Core
 from holdfast.errors import RequestError, is_disk_full
@@ -25,7 +26,10 @@ T = TypeVar("T")
 
 AT_ONCE = 16
 """Images on their way, all requests together; whoever comes then waits, within his time."""
+AT_ONCE_OF_A_KEY = 8
+"""Of these for one key: whoever names slow addresses makes nobody else wait for more than half of the places."""
 AT_ONCE_OF_A_REQUEST = 4
+CROWDED_RETRY_S = 5.0
 
 
 class Get(Protocol):
@@ -46,20 +50,24 @@ class InputFetcher:
         self._transport = transport
         self._settings = core.settings.inputs
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._rooms: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        """By key, as long as somebody is in one or waits before it."""
 
     def close(self) -> None:
         """Fetch no more."""
         self._transport.close()
 
-    async def fetch(self, urls: Mapping[str, str], name: str) -> dict[str, InputImage]:
+    async def fetch(self, urls: Mapping[str, str], name: str, *, key_id: str) -> dict[str, InputImage]:
         """Fetch all images of one request.
 
         Args:
             urls: Addresses by the field that names them.
             name: Of the request, for its files in the spool.
+            key_id: Whose request it is.
 
         Raises:
-            RequestError: 400, 413 or 503; `param` names the field. Nothing of the request is kept then.
+            RequestError: 400, 413 or 503, `overloaded` if there was no room within its time; `param` names the field.
+                Nothing of the request is kept then.
         """
         if not urls:
             return {}
@@ -69,12 +77,14 @@ class InputFetcher:
                 param=min(urls),
             )
         until = asyncio.get_running_loop().time() + self._settings.fetch_s
-        own_room = asyncio.Semaphore(AT_ONCE_OF_A_REQUEST)
+        key_room = self._rooms.setdefault(key_id, asyncio.Semaphore(AT_ONCE_OF_A_KEY))
+        # From the smallest to the one that all share: whoever waits for his own keeps nobody else out.
+        rooms = (asyncio.Semaphore(AT_ONCE_OF_A_REQUEST), key_room, self._room)
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {
                     where: group.create_task(
-                        self._fetch(where, url, f"input-{name}-url{number}.part", own_room, until), name=f"fetch:{name}"
+                        self._fetch(where, url, f"input-{name}-url{number}.part", rooms, until), name=f"fetch:{name}"
                     )
                     for number, (where, url) in enumerate(urls.items())
                 }
@@ -86,14 +96,23 @@ class InputFetcher:
             raise told[0] from None
         return {where: task.result() for where, task in tasks.items()}
 
-    async def _fetch(self, where: str, url: str, file: str, own_room: asyncio.Semaphore, until: float) -> InputImage:
+    async def _fetch(
+        self, where: str, url: str, file: str, rooms: tuple[asyncio.Semaphore, ...], until: float
+    ) -> InputImage:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(until):
-                    await stack.enter_async_context(own_room)
-                    await stack.enter_async_context(self._room)
+                    for room in rooms:
+                        await stack.enter_async_context(room)
             except TimeoutError:
-                raise _not_fetched(where, NotAnswered(reason="too many are on their way")) from None
+                emit("input.not_fetched", level="warning", param=where, reason="too many are on their way")
+                raise RequestError(
+                    f"{where}: too many images are being fetched at this moment.",
+                    code="overloaded",
+                    status=503,
+                    param=where,
+                    retry_after_s=CROWDED_RETRY_S,
+                ) from None
             try:
                 return await self._fetched(where, url, file, until)
             except OSError as exc:

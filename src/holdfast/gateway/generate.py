@@ -105,6 +105,24 @@ class Generator:
         Raises:
             RequestError: Refused before it was accepted: nothing was paid.
         """
+        held = await self._begin(call, key, asked, may_buy=True)
+        assert held is not None, "whoever may buy has bought"
+        return held
+
+    async def repeat(self, call: Call, key: KeyRow, asked: Asked) -> Held | None:
+        """Join what a POST repeats, before its images are fetched; None if that is nothing, or is to be bought again.
+
+        Args:
+            call: The POST.
+            key: Whose it is.
+            asked: What it says, with those images only that came along: a repeat is recognised by the addresses.
+
+        Raises:
+            RequestError: As `accept`; also where nothing may be bought now.
+        """
+        return await self._begin(call, key, asked, may_buy=False)
+
+    async def _begin(self, call: Call, key: KeyRow, asked: Asked, *, may_buy: bool) -> Held | None:
         if asked.route.tls_required and effective_scheme(call, self._links.trusted) != "https":
             raise RequestError(
                 f"The model {asked.route.model} is served over HTTPS only (routes.tls_required).",
@@ -121,9 +139,10 @@ class Generator:
         )
         has_previews = asked.request.partial_images and asked.request.stream and later_s is None
         waiting = Waiting(previews=deque() if has_previews else None)
-        entered = await self._enter(call, submission, waiting)
+        entered = await self._enter(call, submission, waiting, may_buy=may_buy)
         generation_id = entered.generation_id
-        assert generation_id is not None
+        if generation_id is None:
+            return None
         is_replay, has_joined = entered.answer is Answer.REPLAY, entered.answer is Answer.JOIN
         way = self._way_of(call, asked, preferences, caller, submission.asked_s)
         held = Held(
@@ -211,9 +230,10 @@ class Generator:
         call.headers = {}
         return held
 
-    async def _enter(self, call: Call, submission: Submission, waiting: Waiting) -> Entered:
+    async def _enter(self, call: Call, submission: Submission, waiting: Waiting, *, may_buy: bool) -> Entered:
         try:
-            entered = await self._engine.enter(submission, waiting)
+            # Who seems to wait for the same is asked when something is bought.
+            entered = await self._engine.enter(submission, waiting, asks_twins=may_buy, may_buy=may_buy)
             if entered.twin_ids:
                 await self._fate_of(entered.twin_ids)
                 if call.has_left:

@@ -15,6 +15,7 @@ from holdfast.gateway.openapi_answers import COMPONENTS
 from holdfast.policy.hops import HOPS_MAX
 from holdfast.policy.prefer import WAIT_S_MAX
 from holdfast.types import Surface, Tier
+from holdfast.wire.chat_request import ChatRequest
 from holdfast.wire.failures import CODES
 from holdfast.wire.gemini import GenerateContentRequest
 from holdfast.wire.generations import EventResource, GenerationList, GenerationResource, PartialImageEvent
@@ -22,6 +23,7 @@ from holdfast.wire.generations_query import LIMIT_DEFAULT, LIMIT_MAX, STATUSES
 from holdfast.wire.generations_request import GenerationsRequest
 from holdfast.wire.latency import WINDOWS, LatencyReport
 from holdfast.wire.openai import ImagesRequest
+from holdfast.wire.openai_edits import IMAGES_MAX, EditsRequest
 from holdfast.wire.webhooks import (
     DeliveryList,
     DeliveryResource,
@@ -36,6 +38,12 @@ _IN_A_PATH: dict[str, Any] = {"type": "string", "pattern": r"^[^/:\u0000-\u001f\
 _EXAMPLES: dict[str, dict[str, Any]] = {"model": {"examples": [DEFAULT_MODEL]}}
 _PROMPT = "A lighthouse in a storm"
 _EXAMPLE = {"prompt": _PROMPT, "size": "1K"}
+_DOT = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
+)
+"""The smallest image that there is to begin from."""
+_EDIT_EXAMPLE = {"prompt": _PROMPT, "size": "1K", "images": [{"image_url": _DOT}]}
+_CHAT_EXAMPLE = {"messages": [{"role": "user", "content": _PROMPT}], "size": "1K"}
 _GEMINI_EXAMPLE = {"contents": [{"role": "user", "parts": [{"text": _PROMPT}]}]}
 _EVENT_NUMBER: dict[str, Any] = {"type": "string", "pattern": "^[0-9]{0,18}$"}
 _SECONDS: dict[str, Any] = {
@@ -100,11 +108,10 @@ _PREFER_WAIT = _asked(
 
 def document() -> bytes:
     """Write the OpenAPI 3.1 document."""
-    types = [ImagesRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
+    types = [ImagesRequest, EditsRequest, ChatRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
     types += [GenerationList, EventResource, PartialImageEvent, LatencyReport, *_WEBHOOKS]
-    (images, generate, native, generation, listed, event, preview, latency, *webhooks), schemas = (
-        msgspec.json.schema_components(types, ref_template=COMPONENTS + "{name}")
-    )
+    made, schemas = msgspec.json.schema_components(types, ref_template=COMPONENTS + "{name}")
+    images, edits, chat, generate, native, generation, listed, event, preview, latency, *webhooks = made
     told = dict(zip(_WEBHOOKS, webhooks, strict=True))
     schemas.update(answers.SCHEMAS)
     # What the decoders say in words of their own, to name the near field.
@@ -120,6 +127,8 @@ def document() -> bytes:
         "security": [{"bearer": []}, {"google": []}, {"query": []}],
         "paths": {
             **_images_paths(images),
+            "/v1/images/edits": {"post": _edit(edits, schemas["EditsRequest"])},
+            "/v1/chat/completions": {"post": _chat(chat)},
             **_gemini_paths(generate),
             **_generation_paths(native, generation, listed),
             **_event_paths(event, preview),
@@ -166,6 +175,52 @@ def _images_paths(schema: dict[str, Any]) -> dict[str, Any]:
         "/v1/models": {"get": models},
         "/v1/models/{model}": {"get": model},
     }
+
+
+def _edit(schema: dict[str, Any], definition: dict[str, Any]) -> dict[str, Any]:
+    """Describe edits: a form as SDKs send it, or JSON."""
+    edit = _operation(
+        "editImage",
+        "Create images from images; as `POST /v1/images/generations` in all else",
+        body=schema,
+        example=_EDIT_EXAMPLE,
+        ok={
+            "application/json": {"schema": answers.either("Images", "GenerationResource", "Error")},
+            **answers.events({"type": "object"}),
+        },
+        codes=(*answers.ASKING, *answers.ENDING),
+    )
+    file = {"type": "string", "format": "binary"}
+    fields = {name: each for name, each in definition["properties"].items() if name not in ("images", "mask")}
+    files = {"type": "array", "items": file, "minItems": 1, "maxItems": IMAGES_MAX}
+    form = {
+        "type": "object",
+        "required": ["prompt", "image[]"],
+        "properties": {**fields, "image[]": files, "mask": file},
+        "description": "One file may also be called `image`.",
+    }
+    edit["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
+    edit["responses"]["202"] = _accepted(answers.either("GenerationResource"))
+    edit["responses"]["303"] = _SENT_ON
+    return edit
+
+
+def _chat(schema: dict[str, Any]) -> dict[str, Any]:
+    """Describe the chat surface."""
+    chat = _operation(
+        "createChatCompletion",
+        "Create images in a conversation, of models that make images; the caller is held as for `createImage`",
+        body=schema,
+        example=_CHAT_EXAMPLE,
+        ok={
+            "application/json": {"schema": answers.either("ChatCompletion", "GenerationResource", "Error")},
+            **answers.events({"type": "object"}),
+        },
+        codes=(*answers.ASKING, *answers.ENDING),
+    )
+    chat["responses"]["202"] = _accepted(answers.either("GenerationResource"))
+    chat["responses"]["303"] = _SENT_ON
+    return chat
 
 
 def _gemini_paths(schema: dict[str, Any]) -> dict[str, Any]:
@@ -268,7 +323,7 @@ def _result() -> dict[str, Any]:
         "Where a caller goes on waiting that is held by redirects: answered as its POST, or sent on once more",
         names=["id"],
         ok={
-            "application/json": {"schema": answers.either("Images", "GeneratedContent")},
+            "application/json": {"schema": answers.either("Images", "ChatCompletion", "GeneratedContent")},
             **answers.events({"type": "object"}),
         },
         codes=("generation_not_found", "image_expired", *answers.ENDING),

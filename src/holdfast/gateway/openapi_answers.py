@@ -107,6 +107,40 @@ IMAGES: dict[str, Any] = {
         },
     },
 }
+CHAT: dict[str, Any] = {
+    "type": "object",
+    "required": ["id", "object", "created", "model", "choices", "usage", "generation_id"],
+    "properties": {
+        "id": _TEXT,
+        "object": {"const": "chat.completion"},
+        "created": _COUNT,
+        "model": _TEXT,
+        "generation_id": _TEXT,
+        "usage": {"type": "object"},
+        "choices": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["index", "message", "finish_reason"],
+                "properties": {
+                    "index": _COUNT,
+                    "finish_reason": {"enum": ["stop", "content_filter"]},
+                    "message": {
+                        "type": "object",
+                        "required": ["role", "content"],
+                        "properties": {
+                            "role": {"const": "assistant"},
+                            "content": _TEXT,
+                            "refusal": _TEXT_OR_NULL,
+                            "images": {"type": "array", "items": {"type": "object"}},
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
 CONTENT: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -142,6 +176,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "Error": ERROR,
     "Problem": PROBLEM,
     "Images": IMAGES,
+    "ChatCompletion": CHAT,
     "GeneratedContent": CONTENT,
     "Model": _MODEL,
     "ModelList": _MODEL_LIST,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from holdfast.clock import Clock, SystemClock, rfc3339
 from holdfast.config import Settings, upstream_keys
+from holdfast.engine.converter import Converter, is_available
 from holdfast.engine.core import Core
 from holdfast.engine.course import Target, targets_of
 from holdfast.engine.engine import Engine
@@ -25,11 +26,13 @@ from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import Authenticator
 from holdfast.gateway.beats import BeatWheel
 from holdfast.gateway.bodies import BodyReader
+from holdfast.gateway.chats import Chats
 from holdfast.gateway.fetching import InputFetcher
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
 from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.links import LinkMaker
+from holdfast.gateway.passing import PassingOn
 from holdfast.gateway.results import Results
 from holdfast.gateway.server import Listeners, Running, Signals, announce
 from holdfast.gateway.surfaces import Surfaces
@@ -47,6 +50,7 @@ from holdfast.threads import Threads
 from holdfast.transport.aio import AioTransport
 from holdfast.transport.google_tokens import google_tokens
 from holdfast.transport.guarded import GuardedTransport
+from holdfast.transport.through import Through
 
 FILE_THREADS = 3
 """Move and read files: three hide the disk's waiting from one another, more only switch."""
@@ -71,6 +75,7 @@ class Gateway:
     listeners: Listeners
     deliverer: Deliverer
     fetcher: InputFetcher
+    chats: Chats
 
 
 async def serve(
@@ -94,10 +99,11 @@ async def serve(
         PortRefused: A port is taken or forbidden.
     """
     environ = os.environ if environ is None else environ
-    targets = targets_of(settings, upstream_keys(settings, environ))
+    keys = upstream_keys(settings, environ)
+    targets = targets_of(settings, keys)
     clock = SystemClock()
     with Signals(asyncio.get_running_loop()) as signals:
-        async with running(settings, targets, clock, tell_first_key) as gateway:
+        async with running(settings, targets, clock, tell_first_key, keys) as gateway:
             if ready is not None:
                 ready(announce(gateway.listeners, settings, signals.received))
             await signals.first.wait()
@@ -112,6 +118,7 @@ async def running(
     targets: Mapping[str, tuple[Target, ...]],
     clock: Clock,
     tell_first_key: Callable[[str], None] | None,
+    keys: Mapping[str, tuple[str, ...]],
 ) -> AsyncIterator[Gateway]:
     """Make everything in its order, and take it down in the reverse one."""
     with ExitStack() as stack:
@@ -143,8 +150,12 @@ async def running(
             targets=targets,
             threads=threads,
             tokens=tokens,
+            converter=Converter(folder.paths.spool, threads) if is_available() else None,
         )
         gateway = make(core, listeners, folder)
+        if settings.passthrough.models:
+            gateway.chats.passing = passing_on(core, keys)
+            stack.callback(gateway.chats.passing.close)
         try:
             await gateway.keeper.start()
             await gateway.engine.start(BEFORE_CALLERS_S)
@@ -187,7 +198,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=settings.store.image_bytes_max
     )
     deliverer = Deliverer(core, GuardedTransport(AddressRules.of(settings.webhooks)), folder.secret)
-    routes = Routes(settings)
+    routes = Routes(settings, converts=core.converter is not None)
     generations = Generations(
         engine=engine,
         auth=auth,
@@ -220,8 +231,11 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         results=Results(engine=engine, auth=auth, generator=generator, links=links),
         fetcher=fetcher,
     )
+    chats = Chats(
+        auth=auth, bodies=bodies, routes=routes, generator=generator, earlier=generations, fetcher=fetcher, links=links
+    )
     latency = LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
-    served = [*surfaces.endpoints(), *webhooks.endpoints(), *latency.endpoints()]
+    served = [*surfaces.endpoints(), *chats.endpoints(), *webhooks.endpoints(), *latency.endpoints()]
     app = App(served, clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
     return Gateway(
         app=app,
@@ -233,6 +247,22 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         listeners=listeners,
         deliverer=deliverer,
         fetcher=fetcher,
+        chats=chats,
+    )
+
+
+def passing_on(core: Core, keys: Mapping[str, tuple[str, ...]]) -> PassingOn:
+    """Make what passes models through that are no images."""
+    settings = core.settings.passthrough
+    upstream = core.settings.upstream(settings.upstream)
+    through = Through(ca_file=upstream.ca_file, connect_s=settings.connect_s, silence_s=settings.silence_s)
+    return PassingOn(
+        settings=settings,
+        upstream=upstream,
+        key=keys[upstream.name][0],
+        through=through,
+        spool=core.spool,
+        threads=core.threads,
     )
 
 

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from holdfast.engine.engine import Engine
 from holdfast.errors import RequestError
 from holdfast.gateway import openapi
 from holdfast.gateway.app import Endpoint, endpoint
-from holdfast.gateway.asked import Asked, Routes, check_count, from_gemini, from_native, from_openai
+from holdfast.gateway.asked import Asked, Routes, check_count, check_edit, from_gemini, from_native, from_openai
 from holdfast.gateway.auth import Authenticator, speaks_gemini
-from holdfast.gateway.bodies import BodyReader
+from holdfast.gateway.bodies import JSON_TYPES, BodyReader
 from holdfast.gateway.call import Call, CallerLeft
 from holdfast.gateway.fetching import InputFetcher
+from holdfast.gateway.forms import FORM, read_form
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
+from holdfast.gateway.held import Held
 from holdfast.gateway.results import Results
 from holdfast.gateway.webhooks import Webhooks
+from holdfast.store.records import KeyRow
 from holdfast.types import InputImage, Surface
 from holdfast.wire import gemini, openai
 from holdfast.wire.gemini import GEMINI_REQUEST_IMAGE
 from holdfast.wire.generations_request import decode_generations_request, is_input_image
+from holdfast.wire.openai_edits import EDITS_REQUEST_IMAGE, IMAGE_BYTES_MAX, decode_edits_request
 
 _DOCS_POLICY = b"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -65,6 +68,7 @@ class Surfaces:
             ]
         return [
             endpoint("POST", "/v1/images/generations", Surface.OPENAI, self._images_generations),
+            endpoint("POST", "/v1/images/edits", Surface.OPENAI, self._images_edits),
             *both,
             endpoint("POST", "/v1/generations", Surface.GENERATIONS, self._create_generation),
             endpoint("GET", "/v1/generations", Surface.GENERATIONS, self._generations.list_own),
@@ -90,17 +94,55 @@ class Surfaces:
     async def _read_openai(self, call: Call) -> Asked:
         body = await self._bodies.read_json(call, lambda _path: False)
         request, unknown = openai.decode_images_request(body.skeleton)
-        return replace(from_openai(request, unknown, (), self._routes), skeleton=body.skeleton)
+        return from_openai(request, unknown, (), self._routes).sent_as(body.skeleton, body.inputs)
+
+    async def _images_edits(self, call: Call, _: dict[str, str]) -> None:
+        key = await self._auth.authenticate(call)
+        asked = await self._read_edit(call, key)
+        held = asked if isinstance(asked, Held) else await self._generator.accept(call, key, asked)
+        await self._generator.hold(call, held)
+
+    async def _read_edit(self, call: Call, key: KeyRow) -> Asked | Held:
+        is_form = call.content_type() == FORM
+        if is_form:
+            body = await read_form(self._bodies, call)
+        elif call.content_type() in JSON_TYPES:
+            body = await self._bodies.read_json(
+                call, EDITS_REQUEST_IMAGE, links_stay=True, image_bytes_max=IMAGE_BYTES_MAX
+            )
+        else:
+            raise RequestError(
+                f"Send a form, `Content-Type: {FORM}`, or JSON, `application/json`.",
+                code="unsupported_media_type",
+                status=415,
+            )
+        view = decode_edits_request(body.skeleton, len(body.inputs), is_form=is_form)
+        check_edit(view, self._routes)
+        places = {f"images[{index}].image_url": place for index, place in enumerate(view.images)}
+        if view.mask is not None:
+            places["mask.image_url"] = view.mask
+        urls = {at: place for at, place in places.items() if isinstance(place, str)}
+        if urls:
+            # A repeat waits for nobody else's server: whatever lies there by now, it is given what it was given.
+            early = from_openai(view.request, view.unknown, (), self._routes).sent_as(body.skeleton, body.inputs)
+            if (held := await self._generator.repeat(call, key, early)) is not None:
+                return held
+        fetched = await self._fetched(call, key.id, urls)
+        placed = [fetched[at] if isinstance(place, str) else body.inputs[place] for at, place in places.items()]
+        count = len(view.images)
+        mask = placed[count] if view.mask is not None else None
+        asked = from_openai(view.request, view.unknown, tuple(placed[:count]), self._routes, mask=mask)
+        return asked.sent_as(body.skeleton, body.inputs)
 
     async def _create_generation(self, call: Call, _: dict[str, str]) -> None:
         key = await self._auth.authenticate(call)
-        asked = await self._read_native(call, key.id)
-        held = await self._generator.accept(call, key, asked)
-        if asked.webhook is not None:
+        asked = await self._read_native(call, key)
+        held = asked if isinstance(asked, Held) else await self._generator.accept(call, key, asked)
+        if not isinstance(asked, Held) and asked.webhook is not None:
             self._webhooks.expect()
         await self._generator.hold(call, held)
 
-    async def _read_native(self, call: Call, key_id: str) -> Asked:
+    async def _read_native(self, call: Call, key: KeyRow) -> Asked | Held:
         body = await self._bodies.read_json(call, is_input_image)
         request = decode_generations_request(body.skeleton)
         if request.webhook is not None:
@@ -108,24 +150,23 @@ class Surfaces:
         self._routes.find(request.model)
         images = request.images or ()
         urls = {f"images[{index}].url": image.url for index, image in enumerate(images) if image.url is not None}
-        fetched = await self._fetched(call, urls)
-        inputs: list[InputImage] = []
-        came_along: list[InputImage] = []
+        came_along: dict[int, InputImage] = {}
         for index, image in enumerate(images):
             where = f"images[{index}]"
-            if image.url is not None:
-                inputs.append(fetched[f"{where}.url"])
-                continue
-            if image.generation_id is None:
+            if image.b64 is not None:
                 # What was cut out of the body left its number there.
-                assert image.b64 is not None
-                came_along.append(body.inputs[int(image.b64)])
-            else:
-                blob = await self._generations.own_image(key_id, image.generation_id, image.index or 0, where=where)
-                came_along.append(await self._bodies.keep_again(blob, where=where))
-            inputs.append(came_along[-1])
-        asked = from_native(request, tuple(inputs), self._routes)
-        return replace(asked, skeleton=body.skeleton, came_along=tuple(came_along))
+                came_along[index] = body.inputs[int(image.b64)]
+            elif image.generation_id is not None:
+                blob = await self._generations.own_image(key.id, image.generation_id, image.index or 0, where=where)
+                came_along[index] = await self._bodies.keep_again(blob, where=where)
+        sent = tuple(came_along.values())
+        if urls:
+            early = from_native(request, (), self._routes).sent_as(body.skeleton, sent)
+            if (held := await self._generator.repeat(call, key, early)) is not None:
+                return held
+        fetched = await self._fetched(call, key.id, urls)
+        inputs = tuple(came_along.get(index) or fetched[f"images[{index}].url"] for index in range(len(images)))
+        return from_native(request, inputs, self._routes).sent_as(body.skeleton, sent)
 
     async def _generate_content(self, call: Call, names: dict[str, str]) -> None:
         await self._gemini(call, names["model"], stream=False)
@@ -138,26 +179,33 @@ class Surfaces:
     async def _gemini(self, call: Call, model: str, *, stream: bool) -> None:
         key = await self._auth.authenticate(call)
         self._routes.find(model)
-        asked = self._read_gemini(call, model, stream=stream)
-        await self._generator.hold(call, await self._generator.accept(call, key, await asked))
+        asked = await self._read_gemini(call, key, model, stream=stream)
+        held = asked if isinstance(asked, Held) else await self._generator.accept(call, key, asked)
+        await self._generator.hold(call, held)
 
-    async def _read_gemini(self, call: Call, model: str, *, stream: bool) -> Asked:
+    async def _read_gemini(self, call: Call, key: KeyRow, model: str, *, stream: bool) -> Asked | Held:
         body = await self._bodies.read_json(call, GEMINI_REQUEST_IMAGE)
         view = gemini.decode_generate_request(body.skeleton)
         check_count(len(body.inputs) + len(view.references), "contents")
-        fetched = tuple((await self._fetched(call, {each.where: each.uri for each in view.references})).values())
+        if view.references:
+            early = from_gemini(view, model, body.inputs, self._routes, stream=stream)
+            early = early.sent_as(body.skeleton, body.inputs)
+            if (held := await self._generator.repeat(call, key, early)) is not None:
+                return held
+        named = {each.where: each.uri for each in view.references}
+        fetched = tuple((await self._fetched(call, key.id, named)).values())
         view = gemini.with_inlined(view, [image.mime for image in fetched], first_slot=len(body.inputs))
         asked = from_gemini(view, model, (*body.inputs, *fetched), self._routes, stream=stream)
-        return replace(asked, skeleton=body.skeleton, came_along=body.inputs)
+        return asked.sent_as(body.skeleton, body.inputs)
 
-    async def _fetched(self, call: Call, urls: Mapping[str, str]) -> dict[str, InputImage]:
+    async def _fetched(self, call: Call, key_id: str, urls: Mapping[str, str]) -> dict[str, InputImage]:
         """Fetch what a request names by its address, in order.
 
         Raises:
             RequestError: Something of it cannot be had.
             CallerLeft: It took a while, and nobody is there any more to take what would come of it.
         """
-        fetched = await self._fetcher.fetch(urls, call.request_id)
+        fetched = await self._fetcher.fetch(urls, call.request_id, key_id=key_id)
         if urls and call.has_left:
             raise CallerLeft
         return fetched
@@ -167,14 +215,16 @@ class Surfaces:
             await self._gemini_models(call, names)
             return
         await self._auth.authenticate(call)
-        await call.json(200, openai.render_models([openai.ModelView(id=name) for name in self._routes.names()]))
+        served = [*self._routes.names(), *self._routes.passed]
+        await call.json(200, openai.render_models([openai.ModelView(id=name) for name in served]))
 
     async def _model(self, call: Call, names: dict[str, str]) -> None:
         if speaks_gemini(call):
             await self._gemini_model(call, names)
             return
         await self._auth.authenticate(call)
-        self._routes.find(names["model"])
+        if names["model"] not in self._routes.passed:
+            self._routes.find(names["model"])
         await call.json(200, openai.render_model(openai.ModelView(id=names["model"])))
 
     async def _gemini_models(self, call: Call, _: dict[str, str]) -> None:

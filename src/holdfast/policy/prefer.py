@@ -73,7 +73,7 @@ class Preferences:
                 return None
             case Surface.GENERATIONS:
                 return self.later_after_s or 0.0
-            case Surface.OPENAI:
+            case Surface.OPENAI | Surface.CHAT:
                 return self.later_after_s
 
 

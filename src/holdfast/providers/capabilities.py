@@ -1,4 +1,4 @@
-"""What a provider cannot do, so that a request is not sent where it can only fail.
+"""Why an upstream cannot serve a request, so that it is not sent where it can only fail, or loses what came along.
 
 Pure: no I/O, clock or randomness. What is merely without effect somewhere is no obstacle: the caller is told of it in
 `Holdfast-Ignored`.
@@ -6,27 +6,27 @@ Pure: no I/O, clock or randomness. What is merely without effect somewhere is no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
-from holdfast.config import Provider, Upstream
+from holdfast.config import Upstream
+from holdfast.providers.bearing import inputs_max, takes_masks
+from holdfast.providers.fit import obstacle
 from holdfast.types import Request
 
-INPUTS_MAX: Mapping[Provider, int] = MappingProxyType({Provider.GEMINI: 14, Provider.OPENAI: 16, Provider.FAL: 14})
-"""Reference images of one request. Source: the vendors' pages, 2026-10; who is not named takes as many as we do."""
 
-
-def obstacle_of(upstream: Upstream, request: Request, *, is_smaller: bool = False) -> str | None:
+def obstacle_of(upstream: Upstream, request: Request, *, model: str, is_smaller: bool = False) -> str | None:
     """Say why an upstream cannot serve a request; None: it can.
 
     Args:
         upstream: Which.
-        request: What is asked for.
-        is_smaller: A smaller size than was asked for is meant.
+        request: What is asked for, at the size that is meant.
+        model: The model's name there.
+        is_smaller: That size is smaller than the one that was asked for.
     """
     if is_smaller and request.dialect_body is not None:
         return "a Gemini document names its size itself, and is sent on as it is"
-    most = INPUTS_MAX.get(upstream.provider)
-    if most is not None and len(request.inputs) > most:
+    most = inputs_max(upstream)
+    if len(request.inputs) > most:
         return f"it takes {most} images to start from, and {len(request.inputs)} were sent"
-    return None
+    if request.mask is not None and not takes_masks(upstream):
+        return "it takes no mask"
+    problem = obstacle(upstream, request, model=model)
+    return None if problem is None else problem.message

@@ -14,11 +14,16 @@ from holdfast.config import Provider, UpstreamApi
 
 FIELDS = (
     *("prompt", "size", "aspect_ratio", "n", "images", "quality", "output_format", "output_compression"),
-    *("background", "moderation", "stream", "partial_images", "user"),
+    *("background", "moderation", "stream", "partial_images", "user", "mask", "input_fidelity"),
 )
 """What a caller can say, in the words of the OpenAI surface; the others say the same in theirs."""
-IGNORABLE = ("quality", "output_format", "output_compression", "background", "moderation", "partial_images")
+IGNORABLE = (
+    *("quality", "output_format", "output_compression", "background", "moderation", "partial_images"),
+    "input_fidelity",
+)
 """What an image can do without: where a door has no place for it, the caller is told, and gets his image."""
+REFUSED = ("mask",)
+"""What changes the image: where a door has no place for it, the request is refused before anything is accepted."""
 ONE_BY_ONE = "one call for each image"
 AT_THE_END = "told at the end: nothing is streamed there"
 
@@ -39,7 +44,9 @@ class Mapping:
 
     def __post_init__(self) -> None:
         assert set(self.fields) <= set(FIELDS), f"{self.title}: unknown fields"
-        assert set(FIELDS) - set(self.fields) <= {*IGNORABLE, "user"}, f"{self.title}: an image cannot do without"
+        assert set(FIELDS) - set(self.fields) <= {*IGNORABLE, "user", "mask"}, (
+            f"{self.title}: an image cannot do without"
+        )
         assert set(self.only) <= set(self.fields)
 
     def ignores(self, name: str, value: object) -> bool:

@@ -48,6 +48,8 @@ MAPPING = Mapping(
         "stream": "`stream`",
         "partial_images": "`partial_images`, in a stream",
         "user": "`user`",
+        "mask": "`mask.image_url`",
+        "input_fidelity": "`input_fidelity`",
     },
 )
 

@@ -45,6 +45,8 @@ MAPPING = Mapping(
         "moderation": "`tools[].moderation`",
         "stream": AT_THE_END,
         "user": "`safety_identifier`",
+        "mask": "`tools[].input_image_mask.image_url`",
+        "input_fidelity": "`tools[].input_fidelity`",
     },
 )
 _K = FailureKind

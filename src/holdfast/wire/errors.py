@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-WireErrorCode = Literal["json", "too_large", "base64", "encoding"]
+WireErrorCode = Literal["json", "too_large", "base64", "encoding", "form"]
 
 
 class WireError(ValueError):

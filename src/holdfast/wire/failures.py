@@ -148,7 +148,7 @@ def render_error(
         "generation_id": generation_id,
     }
     match surface:
-        case Surface.OPENAI:
+        case Surface.OPENAI | Surface.CHAT:
             error = {"message": message, "type": row.openai_type, "param": param, "code": row.openai_code}
             return msgspec.json.encode({"error": {**(extra or {}), **error, "holdfast_code": code, **ours}})
         case Surface.GEMINI:

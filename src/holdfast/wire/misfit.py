@@ -22,6 +22,11 @@ _STEP = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
 _QUOTED_CHARS_MAX = 40
 _NUMBER_MAX = 10**12
 _UNKNOWN = object()
+_KINDS: dict[type, tuple[type[inspect.Type], ...]] = {
+    list: (inspect.ListType,),
+    dict: (inspect.StructType, inspect.DictType),
+    str: (inspect.StrType,),
+}
 
 
 def misfit(error: msgspec.ValidationError, document: object, expected: Any) -> RequestError:
@@ -41,7 +46,7 @@ def misfit(error: msgspec.ValidationError, document: object, expected: Any) -> R
         return RequestError(f"{where} is missing.", param=where)
     if not where:
         return RequestError("The body must be a JSON object.")
-    kind, value = _found(_bare(inspect.type_info(expected)), document, where)
+    kind, value = _found(_bare(inspect.type_info(expected), document), document, where)
     subject = f"{where.removesuffix('[...]')}: each value" if where.endswith("[...]") else where
     came = "" if value is _UNKNOWN else f", not {_came(value, kind)}"
     return RequestError(f"{subject} must be {_wanted(kind)}{came}.", param=where)
@@ -52,24 +57,27 @@ def _found(kind: inspect.Type, value: Any, path: str) -> tuple[inspect.Type, Any
     for index, name in _STEP.findall(path):
         match kind:
             case inspect.StructType(fields=fields):
-                kind = next(_bare(field.type) for field in fields if field.encode_name == name)
                 value = value[name]
+                kind = next(_bare(field.type, value) for field in fields if field.encode_name == name)
             case inspect.ListType(item_type=item_type):
-                kind, value = _bare(item_type), value[int(index)]
+                value = value[int(index)]
+                kind = _bare(item_type, value)
             case inspect.DictType(value_type=value_type):
                 # Which of the keys it was, is not said.
-                kind, value = _bare(value_type), _UNKNOWN
+                kind, value = _bare(value_type, _UNKNOWN), _UNKNOWN
     return kind, value
 
 
-def _bare(kind: inspect.Type) -> inspect.Type:
-    """Leave out the description, and that `null` will do."""
+def _bare(kind: inspect.Type, value: Any) -> inspect.Type:
+    """Leave out the description, and that `null` will do; of several kinds, take the one that was meant."""
     while True:
         match kind:
             case inspect.Metadata(type=inner):
                 kind = inner
             case inspect.UnionType(types=types):
-                kind = next(each for each in types if not isinstance(each, inspect.NoneType))
+                kinds = [each for each in types if not isinstance(each, inspect.NoneType)]
+                meant = _KINDS.get(type(value), ())
+                kind = next((each for each in kinds if isinstance(each, meant)), kinds[0])
             case _:
                 return kind
 

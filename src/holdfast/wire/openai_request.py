@@ -100,7 +100,7 @@ def encode_images_request(
 ) -> Template:
     """Write the body of `POST /v1/images/generations` towards an upstream, or of `/edits` if there are input images.
 
-    Slot i is the request's input image i.
+    Slot i is the request's input image i; a mask's follows them.
 
     Args:
         request: What the caller asked for.
@@ -115,8 +115,10 @@ def encode_images_request(
         return (msgspec.json.encode(body),)
     # The number becomes a slot only in front of its prefix, so the skeleton holds it in a field of its own.
     body["images"] = [{"image_url": str(index)} for index in range(len(request.inputs))]
+    if request.mask is not None:
+        body["mask"] = {"image_url": str(len(request.inputs))}
     parts = list(template_of(msgspec.json.encode(body), _is_edit_image))
-    for index, image in enumerate(request.inputs):
+    for index, image in enumerate(request.files):
         before = parts[2 * index]
         assert isinstance(before, bytes)
         parts[2 * index] = before + f"data:{image.mime};base64,".encode()
@@ -124,7 +126,7 @@ def encode_images_request(
 
 
 def _is_edit_image(path: tuple[str, ...]) -> bool:
-    return path == ("images", "image_url")
+    return path in (("images", "image_url"), ("mask", "image_url"))
 
 
 def _fields(
@@ -138,6 +140,7 @@ def _fields(
         "output_compression": request.output_compression,
         "background": request.background,
         "moderation": request.moderation,
+        "input_fidelity": request.input_fidelity,
         "response_format": response_format,
         "user": request.end_user,
     }

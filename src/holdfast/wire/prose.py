@@ -24,6 +24,8 @@ _PREFIX = re.compile(rb"data:image" + _SLASH + rb"([A-Za-z0-9.+-]{1,40})(?:;[A-Z
 _HALF = re.compile(rb"(?:d|da|dat|data|data:[^,\"()<> ]{0,250})\Z")
 _HELD_BYTES_MAX = 256
 """No prefix is longer; a text that merely looks like the beginning of one is let go of."""
+_BEGINS = re.compile(rb"[A-Za-z0-9+/_\\-]")
+"""Of base64 in either alphabet, or of an escaped slash: whatever else stands behind a prefix is talk about pictures."""
 _STOPS = (b")", b" ", b"<", b">", b"'", b"]", b"(", b"[", b"`", b",")
 _FOREIGN = re.compile(rb"[\x80-\xff]")
 _RUN = re.compile(rb"(?:[^\\]++|\\/|\\u00(?:2[bBfF]|3[dD]))*+")
@@ -93,6 +95,9 @@ class Prose:
         while at < len(data):
             if self._decoder is None:
                 at = self._pass_text(data, at, kept)
+                continue
+            if self._index is None and not _BEGINS.match(data, at):
+                self._end(events)
                 continue
             stop = self._pass_run(data, at)
             if stop > at:

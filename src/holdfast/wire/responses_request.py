@@ -22,13 +22,16 @@ INSTRUCTIONS = "Call the image generation tool exactly once, with the text of th
 """To the text model, which would else ask back, draw twice, or write a prompt of its own."""
 
 
+_IMAGES = frozenset({("input", "content", "image_url"), ("tools", "input_image_mask", "image_url")})
+
+
 def RESPONSE_REQUEST_IMAGE(path: tuple[str, ...]) -> bool:
-    """A reference image of a request: `input[].content[].image_url`, a data URL."""
-    return path == ("input", "content", "image_url")
+    """A reference image of a request, `input[].content[].image_url`, or its mask: data URLs."""
+    return path in _IMAGES
 
 
 def encode_response_request(request: Request, *, outer_model: str, model: str, size: str) -> Template:
-    """Write the body of `POST /v1/responses`; slot i is the request's input image i.
+    """Write the body of `POST /v1/responses`; slot i is the request's input image i; a mask's follows them.
 
     Args:
         request: What the caller asked for.
@@ -57,7 +60,7 @@ def encode_response_request(request: Request, *, outer_model: str, model: str, s
     if request.end_user is not None:
         body["safety_identifier"] = request.end_user
     parts = list(template_of(msgspec.json.encode(body), RESPONSE_REQUEST_IMAGE))
-    for index, image in enumerate(request.inputs):
+    for index, image in enumerate(request.files):
         before = parts[2 * index]
         assert isinstance(before, bytes)
         parts[2 * index] = before + f"data:{image.mime};base64,".encode()
@@ -77,8 +80,12 @@ def _tool_of(request: Request, model: str, size: str) -> dict[str, Any]:
         "output_compression": request.output_compression,
         "background": request.background,
         "moderation": request.moderation,
+        "input_fidelity": request.input_fidelity,
     }
     tool.update({name: value for name, value in wanted.items() if value is not None})
+    if request.mask is not None:
+        # Behind the images in the body, and so in the order of the slots.
+        tool["input_image_mask"] = {"image_url": str(len(request.inputs))}
     return tool
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pybase64
 
@@ -23,8 +23,26 @@ class Slot:
     """The standard base64 of image `index`, without quotes; or its bytes."""
 
     index: int
-    is_raw: bool = False
+    is_raw: bool = field(default=False, kw_only=True)
     """The bytes themselves, as a part of a form has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSlot(Slot):
+    """The same in pieces, each with something around it: for readers that cannot take 27 MB in one line."""
+
+    before: bytes
+    after: bytes
+    piece_bytes: int
+    """Raw bytes of a piece: a multiple of 3, at most a quarter of `PIECE_BYTES`, the least that a file is read in."""
+
+    def __post_init__(self) -> None:
+        assert self.piece_bytes % 3 == 0
+        assert 0 < self.piece_bytes <= PIECE_BYTES // 4
+
+    def around(self, raw_bytes: int) -> int:
+        """Count the bytes around the pieces of an image."""
+        return -(-raw_bytes // self.piece_bytes) * (len(self.before) + len(self.after))
 
 
 Template = tuple[bytes | Slot, ...]
@@ -80,13 +98,17 @@ def length_of(template: Template, image_bytes: Mapping[int, int]) -> int:
         template: What will be written.
         image_bytes: Raw size of each image by its number.
     """
-    return sum(_length_of(part, image_bytes) for part in template)
+    return sum(_length(part, image_bytes) for part in template)
 
 
-def _length_of(part: bytes | Slot, image_bytes: Mapping[int, int]) -> int:
-    if not isinstance(part, Slot):
-        return len(part)
-    return image_bytes[part.index] if part.is_raw else encoded_bytes(image_bytes[part.index])
+def _length(part: bytes | Slot, image_bytes: Mapping[int, int]) -> int:
+    match part:
+        case SplitSlot(index=index):
+            return encoded_bytes(image_bytes[index]) + part.around(image_bytes[index])
+        case Slot(index=index, is_raw=is_raw):
+            return image_bytes[index] if is_raw else encoded_bytes(image_bytes[index])
+        case text:
+            return len(text)
 
 
 def filled(template: Template, images: Mapping[int, bytes]) -> bytes:
@@ -95,6 +117,12 @@ def filled(template: Template, images: Mapping[int, bytes]) -> bytes:
 
 
 def _filled(part: bytes | Slot, images: Mapping[int, bytes]) -> bytes:
-    if not isinstance(part, Slot):
-        return part
-    return images[part.index] if part.is_raw else pybase64.b64encode(images[part.index])
+    match part:
+        case SplitSlot(index=index, before=before, after=after, piece_bytes=size):
+            image = images[index]
+            pieces = (image[at : at + size] for at in range(0, len(image), size))
+            return b"".join(before + pybase64.b64encode(piece) + after for piece in pieces)
+        case Slot(index=index, is_raw=is_raw):
+            return images[index] if is_raw else pybase64.b64encode(images[index])
+        case text:
+            return text

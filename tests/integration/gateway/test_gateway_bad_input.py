@@ -242,7 +242,6 @@ async def test_an_unknown_path_is_404_in_the_dialect_it_looks_like(gateway: Any)
     google = {"x-goog-api-key": gateway.key}
     method = "models/gemini-3-pro-image:generateContent"
     cases = [
-        ("/v1/images/edits", None, "openai", "does not serve edits yet"),
         ("/v1/images/variations", None, "openai", "does not serve variations"),
         ("/images/generations", None, "openai", "must end in /v1."),
         ("/models", None, "openai", "must end in /v1."),

@@ -123,16 +123,18 @@ async def test_images_are_fetched_in_their_order(gateway: Any, upstream: Any, pi
 
 
 async def test_a_repeat_names_the_same_address(gateway: Any, upstream: Any, pictures: Pictures, a_png: Any) -> None:
-    """Whatever lies there by then: the same request under the same key is the same generation."""
+    """Whatever lies there by then: the same request under the same key is the same generation, and nobody is asked."""
     pictures.files["/a"] = a_png()
     key = {"Idempotency-Key": "k"}
     first = await create(gateway, pictures.url("/a"), headers=key)
     pictures.files["/a"] = a_png()
     again = await create(gateway, pictures.url("/a"), headers=key)
     assert again.generation_id == first.generation_id
+    assert pictures.asked == ["/a"]
     pictures.files["/b"] = a_png()
     other = await create(gateway, pictures.url("/b"), headers=key)
     assert (other.status, other.json["code"]) == (422, "idempotency_key_reused")
+    assert pictures.asked == ["/a"]
     assert len(upstream.asked) == 1
 
 
@@ -270,11 +272,79 @@ async def test_all_requests_together_have_bounded_room(
     gateway = await start(inputs={**ALLOWED, "fetch_s": 0.4})
     pictures.hangs = {"/hangs"}
     answers = await asyncio.gather(*(create(gateway, pictures.url("/hangs")) for _ in range(6)))
-    told = [answer.json["detail"].rpartition(": ")[2] for answer in answers]
-    assert set(told) <= {"no answer in time.", "too many are on their way."}
-    assert told.count("no answer in time.") >= 2
+    told = [(answer.status, answer.json["detail"].rpartition(": ")[2]) for answer in answers]
+    late, crowded = (400, "no answer in time."), (503, "too many images are being fetched at this moment.")
+    assert set(told) == {late, crowded}
+    assert told.count(late) >= 2
     assert pictures.most_at_once == 2
+    (refused, *_) = [answer for answer in answers if answer.status == 503]
+    assert (refused.json["code"], refused.headers["x-should-retry"]) == ("overloaded", "true")
     assert_nothing_was_kept(gateway)
+
+
+async def test_one_key_does_not_keep_others_out(
+    start: Any, upstream: Any, pictures: Pictures, a_png: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who names addresses that say nothing has some of the places; another key's images are fetched meanwhile."""
+    monkeypatch.setattr(fetching, "AT_ONCE", 3)
+    monkeypatch.setattr(fetching, "AT_ONCE_OF_A_KEY", 2)
+    gateway = await start(inputs={**ALLOWED, "fetch_s": 1.0})
+    pictures.hangs, pictures.files = {"/hangs"}, {"/a": a_png()}
+    slow = [asyncio.create_task(create(gateway, pictures.url("/hangs"))) for _ in range(6)]
+    async with asyncio.timeout(5):
+        while pictures.at_once < 2:
+            await asyncio.sleep(0.01)
+    stranger = {"Authorization": f"Bearer {await gateway.another_key()}"}
+    answer = await create(gateway, pictures.url("/a"), headers=stranger)
+    assert answer.json["status"] == "succeeded", answer
+    assert pictures.most_at_once == 3
+    assert {each.status for each in await asyncio.gather(*slow)} == {400, 503}
+
+
+@pytest.mark.parametrize("surface", ["edits", "chat", "gemini", "native"])
+async def test_a_repeat_that_joins_fetches_nothing(
+    gateway: Any, upstream: Any, pictures: Pictures, a_png: Any, surface: str
+) -> None:
+    """On every surface: it waits for nobody's server, and its answer is the one that it joined."""
+    pictures.files["/a"] = a_png()
+    url = pictures.url("/a")
+    headers = {"Authorization": f"Bearer {gateway.key}", "x-stainless-retry-count": "1"}
+    path, body = {
+        "edits": ("/v1/images/edits", {"prompt": PROMPT, "images": [{"image_url": url}]}),
+        "chat": (
+            "/v1/chat/completions",
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "text", "text": PROMPT},
+                            {"type": "image_url", "image_url": {"url": url}},
+                        ],
+                    }
+                ]
+            },
+        ),
+        "gemini": (
+            "/v1beta/models/nano-banana-pro:generateContent",
+            {"contents": [{"parts": [{"text": PROMPT}, {"fileData": {"fileUri": url}}]}]},
+        ),
+        "native": ("/v1/generations", {"prompt": PROMPT, "images": [{"url": url}]}),
+    }[surface]
+    if surface == "native":
+        headers["Prefer"] = "wait=50"
+    upstream.gate.clear()
+    first = asyncio.create_task(gateway.ask("POST", path, headers=headers, json=body))
+    await upstream.was_asked()
+    second = asyncio.create_task(gateway.ask("POST", path, headers=headers, json=body))
+    await asyncio.sleep(0.1)
+    upstream.gate.set()
+    answers = await asyncio.gather(first, second)
+    assert answers[0].generation_id == answers[1].generation_id
+    assert {answer.status for answer in answers} == {200}
+    assert pictures.asked == ["/a"]
+    assert len(upstream.asked) == 1
+    assert inlined(upstream.asked[0]) == [pictures.files["/a"]]
 
 
 async def test_a_full_disk_is_told_as_one(

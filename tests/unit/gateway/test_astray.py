@@ -18,7 +18,6 @@ SERVED = {"/v1/images/generations", "/v1/models", "/v1beta/models/m:generateCont
         ("/v1/v1beta/models/m:generateContent", "must not end in /v1."),
         ("/v1beta/v1beta/models/m:generateContent", "must not end in /v1."),
         ("/docs/", "Leave out the slash"),
-        ("/v1/images/edits", "does not serve edits yet"),
         ("/v1/v1/nothing", "See /docs."),
         ("/", "See /docs."),
         ("", "See /docs."),

@@ -17,11 +17,13 @@ from holdfast.config import Settings
 from holdfast.errors import RequestError
 from holdfast.gateway import openapi
 from holdfast.gateway.app import Endpoint
+from holdfast.gateway.chats import Chats
 from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.webhooks import Webhooks
 from holdfast.policy.prefer import asked_timeout_s
 from holdfast.types import Charge, Surface
+from holdfast.wire.chat_request import decode_chat_request
 from holdfast.wire.failures import CODES, content_type_of, render_error, status_of
 from holdfast.wire.gemini import GenerateContentRequest, decode_generate_request
 from holdfast.wire.generations import GenerationResource
@@ -30,6 +32,8 @@ from holdfast.wire.generations_request import GenerationsRequest, decode_generat
 from holdfast.wire.latency import PARAMETERS as LATENCY_PARAMETERS
 from holdfast.wire.latency import LatencyReport, decode_latency_query
 from holdfast.wire.openai import ImagesRequest, decode_images_request
+from holdfast.wire.openai_edits import EDITS_REQUEST_IMAGE, decode_edits_request
+from holdfast.wire.scan import ImageEnded, JsonReader
 
 SPEC: dict[str, Any] = json.loads(openapi.document())
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
@@ -65,8 +69,24 @@ def served() -> list[Endpoint]:
         clock=nothing,
         secret=b"",
     )
+    chats = Chats(
+        auth=nothing,
+        bodies=nothing,
+        routes=nothing,
+        generator=nothing,
+        earlier=nothing,
+        fetcher=nothing,
+        links=nothing,
+    )
     latency = LatencyPage(auth=nothing, latencies=nothing, routes=nothing, clock=nothing)
-    return [*surfaces.endpoints(), *webhooks.endpoints(), *latency.endpoints()]
+    return [*surfaces.endpoints(), *chats.endpoints(), *webhooks.endpoints(), *latency.endpoints()]
+
+
+def an_edit(body: bytes) -> Any:
+    """Read an edit as a gateway does: its images are cut out first."""
+    reader = JsonReader(EDITS_REQUEST_IMAGE, links_stay=True)
+    assert [event for event in reader.feed(body) if isinstance(event, ImageEnded)]
+    return decode_edits_request(reader.finish(), reader.next_index)
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:
@@ -186,6 +206,8 @@ def test_examples_are_requests_that_would_be_taken() -> None:
     """Whoever copies one gets an image."""
     decoders: dict[str, Callable[[bytes], Any]] = {
         "ImagesRequest": decode_images_request,
+        "EditsRequest": an_edit,
+        "ChatRequest": lambda body: decode_chat_request(body, 0),
         "GenerationsRequest": decode_generations_request,
         "GenerateContentRequest": decode_generate_request,
     }
@@ -196,7 +218,7 @@ def test_examples_are_requests_that_would_be_taken() -> None:
             name = content["schema"]["$ref"].rpartition("/")[2]
             assert decoders[name](json.dumps(content["example"]).encode())
             seen += 1
-    assert seen == 6
+    assert seen == 8
     model = SPEC["paths"]["/v1/models/{model}"]["get"]["parameters"][0]["schema"]
     assert model["examples"] == ["nano-banana-pro"]
 
@@ -252,6 +274,7 @@ def test_errors_look_as_documented(surface: Surface) -> None:
         Surface.OPENAI: "/v1/images/generations",
         Surface.GEMINI: "/v1beta/models/{model}:generateContent",
         Surface.GENERATIONS: "/v1/generations/{id}",
+        Surface.CHAT: "/v1/chat/completions",
     }
     (operation,) = SPEC["paths"][paths[surface]].values()
     ((media, content),) = operation["responses"]["500"]["content"].items()

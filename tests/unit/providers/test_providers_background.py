@@ -505,6 +505,18 @@ def test_openais_reference_images_are_data_urls() -> None:
     assert body["tools"][0]["action"] == "edit"
 
 
+def test_openais_mask_stands_in_the_tool() -> None:
+    """Behind the images, as a data URL; with how closely they are kept to."""
+    mask = replace(AN_INPUT, mime="image/png")
+    talk = a_conversation(OPENAI, a_request(inputs=(AN_INPUT,), mask=mask, input_fidelity="high"))
+    body = body_of(talk, b"one", b"mask")
+    assert body["tools"][0]["input_image_mask"] == {
+        "image_url": "data:image/png;base64," + base64.b64encode(b"mask").decode()
+    }
+    assert body["tools"][0]["input_fidelity"] == "high"
+    assert body["input"][0]["content"][1]["image_url"].endswith(base64.b64encode(b"one").decode())
+
+
 def test_googles_request_names_the_picture() -> None:
     """Inline, stored, in the background; a format only where it can be chosen."""
     body = body_of(a_conversation(GOOGLE, a_request(output_format="jpeg")))

@@ -35,6 +35,8 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "stream": {"stream": True},
     "partial_images": {"stream": True, "partial_images": 2},
     "user": {"end_user": "somebody"},
+    "mask": {"inputs": (AN_INPUT,), "mask": AN_INPUT},
+    "input_fidelity": {"input_fidelity": "high"},
 }
 """A request that says something else of one field."""
 
@@ -56,6 +58,12 @@ def an_upstream(mapping: Mapping) -> Upstream:
     )
 
 
+def before_of(name: str) -> Request:
+    """What a field changes nothing but itself of."""
+    first = {"partial_images": {"stream": True}, "mask": {"inputs": (AN_INPUT,)}}
+    return replace(PLAIN, **first.get(name, {}))
+
+
 def sent(mapping: Mapping, request: Request, *, n: int = 1) -> tuple[str, bytes]:
     """Where a request goes, and all that it says."""
     model = MODELS.get(mapping.provider, "theirs")
@@ -64,14 +72,14 @@ def sent(mapping: Mapping, request: Request, *, n: int = 1) -> tuple[str, bytes]
     )
     step = talk.start()
     assert isinstance(step, Send)
-    return step.request.url, filled(step.request.body, {0: b"one"})
+    return step.request.url, filled(step.request.body, {0: b"one", 1: b"two"})
 
 
 @pytest.mark.parametrize("name", [name for name in FIELDS if name != "n"])
 @pytest.mark.parametrize("mapping", MAPPINGS, ids=lambda mapping: mapping.title)
 def test_a_field_that_is_listed_changes_what_is_sent_and_no_other_does(mapping: Mapping, name: str) -> None:
     """Neither a promise that is not kept, nor an effect that nobody was told of."""
-    before = PLAIN if name != "partial_images" else replace(PLAIN, stream=True)
+    before = before_of(name)
     changes = sent(mapping, replace(before, **OTHERWISE[name])) != sent(mapping, before)
     place = mapping.fields.get(name)
     assert changes is (place is not None and place != AT_THE_END)
@@ -93,7 +101,7 @@ def test_the_places_that_are_named_are_in_the_request(mapping: Mapping) -> None:
     for name, place in mapping.fields.items():
         if name == "n":
             continue
-        before = PLAIN if name != "partial_images" else replace(PLAIN, stream=True)
+        before = before_of(name)
         url, body = sent(mapping, replace(before, **OTHERWISE[name]))
         for path in re.findall(r"`([a-zA-Z_.\[\]]+)`", place):
             last = path.removesuffix("[]").rpartition(".")[2]

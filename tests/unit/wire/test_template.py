@@ -8,7 +8,16 @@ import pytest
 
 from holdfast.wire.errors import WireError
 from holdfast.wire.scan import JsonReader
-from holdfast.wire.template import PIECE_BYTES, Slot, encoded_bytes, filled, length_of, slots_of, template_of
+from holdfast.wire.template import (
+    PIECE_BYTES,
+    Slot,
+    SplitSlot,
+    encoded_bytes,
+    filled,
+    length_of,
+    slots_of,
+    template_of,
+)
 
 
 def is_image(path: tuple[str, ...]) -> bool:
@@ -88,3 +97,22 @@ def test_a_raw_slot_is_the_bytes_themselves() -> None:
     assert filled(template, {0: b"\x00AB"}) == b"--x\r\n\x00AB\r\nAEFC"
     assert length_of(template, {0: 3}) == len(filled(template, {0: b"\x00AB"}))
     assert slots_of(template) == (0, 0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 6, 7])
+def test_a_split_slot_is_written_in_pieces(size: int) -> None:
+    """Each with what is around it; the length is foretold, and without that it is the image."""
+    image = bytes(range(size))
+    template = (b"[", SplitSlot(0, b"<", b">", 3), b"]")
+    made = filled(template, {0: image})
+    assert len(made) == length_of(template, {0: size})
+    assert made == b"[" + b"".join(b"<%b>" % base64.b64encode(image[at : at + 3]) for at in range(0, size, 3)) + b"]"
+    assert base64.b64decode(made.strip(b"[]").replace(b"<", b"").replace(b">", b"")) == image
+    assert slots_of(template) == (0,)
+
+
+@pytest.mark.parametrize("piece_bytes", [0, 4, PIECE_BYTES])
+def test_a_piece_joins_without_padding_and_is_read_at_once(piece_bytes: int) -> None:
+    """Else the pieces would not be one base64, or a crowd's shorter reads would make more of them than foretold."""
+    with pytest.raises(AssertionError):
+        SplitSlot(0, b"<", b">", piece_bytes)
