@@ -34,7 +34,7 @@ def id_at(prefix: str, moment: datetime, number: int) -> str:
     return f"{prefix}_{ulid(int(moment.timestamp() * 1000), number.to_bytes(10))}"
 
 
-async def send(db: SqliteStore, moment: datetime, number: int, upstream: str) -> None:
+async def send(db: SqliteStore, moment: datetime, number: int, upstream: str, key_number: int | None) -> None:
     """Leave an attempt that was sent then."""
     new = NewGeneration(
         id=id_at("gen", moment, number),
@@ -67,18 +67,26 @@ async def send(db: SqliteStore, moment: datetime, number: int, upstream: str) ->
         estimated_micros=1,
         owner="me",
         sent_at=rfc3339(moment),
+        key_number=key_number,
     )
     assert await db.write(begin_attempt, attempt) is not None
 
 
 async def test_the_last_minute_has_its_moments_and_the_day_its_count(db: SqliteStore) -> None:
-    """By upstream, oldest first; yesterday is no more."""
+    """By credential, oldest first; yesterday is no more."""
     ago = [(43_201.0, "a"), (40_000.0, "a"), (61.0, "a"), (59.0, "a"), (30.0, "b"), (1.0, "a")]
     for number, (seconds, upstream) in enumerate(ago):
-        await send(db, NOW - timedelta(seconds=seconds), number, upstream)
+        await send(db, NOW - timedelta(seconds=seconds), number, upstream, 1)
+    await send(db, NOW - timedelta(seconds=2.0), 7, "a", 2)
+    await send(db, NOW - timedelta(seconds=100.0), 8, "a", None)
     sent = await db.read(sent_by, NOW - timedelta(seconds=60.0), MIDNIGHT)
-    at = [rfc3339(NOW - timedelta(seconds=seconds)) for seconds in (59.0, 30.0, 1.0)]
-    assert sent == {"a": Sent(lately=(at[0], at[2]), today=4), "b": Sent(lately=(at[1],), today=1)}
+    at = [rfc3339(NOW - timedelta(seconds=seconds)) for seconds in (59.0, 30.0, 1.0, 2.0)]
+    assert sent == {
+        ("a", 1): Sent(lately=(at[0], at[2]), today=4),
+        ("a", 2): Sent(lately=(at[3],), today=1),
+        ("a", None): Sent(today=1),
+        ("b", 1): Sent(lately=(at[1],), today=1),
+    }
 
 
 async def test_nothing_was_sent(db: SqliteStore) -> None:

@@ -206,8 +206,9 @@ class World:
         """Some seeds have lines before their upstreams, and some try nothing again, so that repeats drive anew."""
         wants = self.plan.wants
         sends_max = 1 if "enter" in wants or self.rng.random() < 0.2 else 12
-        # What has failed for nothing is driven again by a repeat; where others stand by, little fails so.
-        make = routed if "enter" not in wants and self.rng.random() < ROUTED_SHARE else lone
+        # What has failed for nothing is driven again by a repeat; where others stand by, little fails so, and no line
+        # grows long.
+        make = lone if wants & {"enter", "unwatched"} or self.rng.random() >= ROUTED_SHARE else routed
         if "unwatched" in wants:
             return make(concurrency=1, sends_max=sends_max, unwatched_s=20.0)
         return make(concurrency=self.rng.choice((0, 0, 0, 1, 2)), sends_max=sends_max)

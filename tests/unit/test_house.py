@@ -39,7 +39,9 @@ ARROWS: dict[str, set[str]] = {
     "engine": CORE | AROUND | {"transport", "store"},
     "gateway": CORE | AROUND | {"store", "engine", "transport"},
     "simulator": {"types", "errors", "wire", "policy", "config", "money", "clock", "log"},
-    "cli": CORE | AROUND | {"transport", "store", "engine", "gateway", "simulator"},
+    # Plays policies against the simulator's scenarios, in virtual time; of the engine only what it has learnt.
+    "whatif": CORE | {"simulator", "engine"},
+    "cli": CORE | AROUND | {"transport", "store", "engine", "gateway", "simulator", "whatif"},
     "__init__": {"errors", "types"},
     "__main__": {"cli"},
 }

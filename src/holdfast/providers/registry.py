@@ -189,21 +189,8 @@ def conversation_for(
                 is_relay=is_relay,
                 image_bytes_max=image_bytes_max,
             )
-        case Provider.FAL:
-            return FalConversation(
-                upstream=upstream.name,
-                base_url=upstream.base_url,
-                model=model,
-                key=key,
-                request=request,
-                idempotency_key=idempotency_key,
-                timeout_s=timeout_s,
-                n=n,
-                image_bytes_max=image_bytes_max,
-                handle=handle,
-            )
-        case Provider.ARK | Provider.REPLICATE:
-            return _linked(upstream, request, model, key, idempotency_key, timeout_s, image_bytes_max, handle)
+        case Provider.FAL | Provider.ARK | Provider.REPLICATE:
+            return _linked(upstream, request, model, key, idempotency_key, timeout_s, n, image_bytes_max, handle)
         case _:
             assert_never(upstream.provider)
 
@@ -284,10 +271,24 @@ def _linked(
     key: str,
     idempotency_key: str,
     timeout_s: float,
+    n: int,
     image_bytes_max: int,
     handle: str | None,
 ) -> Conversation:
-    """Make the conversation of a provider that makes one image a call, and may answer with a link to it."""
+    """Make the conversation of a provider that answers with links, or may."""
+    if upstream.provider is Provider.FAL:
+        return FalConversation(
+            upstream=upstream.name,
+            base_url=upstream.base_url,
+            model=model,
+            key=key,
+            request=request,
+            idempotency_key=idempotency_key,
+            timeout_s=timeout_s,
+            n=n,
+            image_bytes_max=image_bytes_max,
+            handle=handle,
+        )
     if upstream.provider is Provider.ARK:
         return ArkConversation(
             upstream=upstream.name,

@@ -12,22 +12,27 @@ from holdfast.store.queries import queries
 
 _Q = queries("sent")
 
+Credential = tuple[str, int | None]
+"""Upstream, and the place of the key in its list, from 1; None: an earlier version did not write it down."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What was sent to one upstream, with whichever of its credentials."""
+    """What was sent with one credential."""
 
     lately: tuple[str, ...] = ()
     """When, RFC 3339, oldest first."""
     today: int = 0
 
 
-def sent_by(conn: sqlite3.Connection, lately_since: datetime, today_since: datetime) -> Mapping[str, Sent]:
-    """Read by upstream what was sent since these two moments."""
-    lately: dict[str, list[str]] = {}
+def sent_by(conn: sqlite3.Connection, lately_since: datetime, today_since: datetime) -> Mapping[Credential, Sent]:
+    """Read by credential what was sent since these two moments."""
+    lately: dict[Credential, list[str]] = {}
     for row in conn.execute(_Q["sent_since"], {"since": _first_id(lately_since)}):
-        lately.setdefault(row["upstream"], []).append(row["sent_at"])
-    today = {row["upstream"]: row["sent"] for row in conn.execute(_Q["sent_count"], {"since": _first_id(today_since)})}
+        lately.setdefault((row["upstream"], row["key_number"]), []).append(row["sent_at"])
+    rows = conn.execute(_Q["sent_count"], {"since": _first_id(today_since)})
+    today = {(row["upstream"], row["key_number"]): int(row["sent"]) for row in rows}
+    # A minute that began yesterday is longer than today.
     names = lately.keys() | today.keys()
     return {name: Sent(lately=tuple(lately.get(name, ())), today=today.get(name, 0)) for name in names}
 

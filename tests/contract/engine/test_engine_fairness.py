@@ -188,6 +188,23 @@ async def test_a_start_goes_on_where_the_minute_was(bench: Any) -> None:
     await bench.quiet()
 
 
+@limited(keys=["one-key", "other-key"], per_day=2)
+async def test_a_start_knows_which_key_has_sent_what(bench: Any) -> None:
+    """Three went out: two with the first, one with the second, which has one left."""
+    for _ in range(3):
+        await bench.made()
+    await bench.restart()
+    fourth, caller = await bench.ask()
+    await caller.ended()
+    fifth, _ = await bench.ask()
+    assert position(bench, fifth) == 1
+    keys = [dict(call.request.headers)["x-goog-api-key"] for call in bench.upstream.asked]
+    assert keys == ["one-key", "other-key", "one-key", "other-key"]
+    await bench.engine.cancel(fifth)
+    await bench.quiet()
+    await bench.is_clean(fourth, fifth)
+
+
 @limited(per_day=2)
 async def test_a_day_that_is_spent_stays_spent_after_a_restart(bench: Any) -> None:
     """A third call waits for midnight, UTC, or for its deadline; its caller is told how long that is."""

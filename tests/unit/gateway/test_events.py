@@ -80,14 +80,15 @@ def test_progress_is_that_of_the_events_own_time(a_log: Any, tell: Any) -> None:
     assert told[0].progress.expected_s == latency.expected_s
 
 
-def test_one_in_line_is_told_its_place_and_what_it_waits_for(a_log: Any, settings_of: Any) -> None:
+def test_one_in_line_is_told_its_place_and_what_it_waits_for(a_log: Any, settings_of: Any, a_clock: Any) -> None:
     """By the last event, if that is how it stands; an earlier one, or another state, tells nothing of it."""
-    (event,) = events_after(a_log("queued", state="queued"), 0, settings_of(), in_line=InLine(3, 61.25))
+    latencies = Latencies(settings_of().latency, a_clock)
+    (event,) = events_after(a_log("queued", state="queued"), 0, latencies, in_line=InLine(3, 61.25))
     assert (event.queue_position, event.estimated_start_s) == (3, 61.2)
     assert event.progress is not None
     assert event.progress.expected_s == round(61.25 + prior(Tier.K1).expected_s, 3)
     for log in (a_log("queued", "running"), a_log("queued", "running", state="queued")):
-        told = list(events_after(log, 0, settings_of(), in_line=InLine(3, 61.25)))
+        told = list(events_after(log, 0, latencies, in_line=InLine(3, 61.25)))
         assert {(each.queue_position, each.estimated_start_s) for each in told} == {(None, None)}
 
 

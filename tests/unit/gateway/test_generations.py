@@ -198,7 +198,9 @@ def test_what_waits_in_line_is_told_its_place_and_what_it_waits_for(
 ) -> None:
     """Its expected end is that of the wait and of the work; nothing of the work is done."""
     record = a_record(state="queued", started_at=None, finished_at=None, tier="4K", attempts=[], blobs=[])
-    resource = resource_of(record, some_links, settings_of(), a_clock, in_line=InLine(7, 100.04))
+    resource = resource_of(
+        record, some_links, Latencies(settings_of().latency, a_clock), a_clock, in_line=InLine(7, 100.04)
+    )
     assert (resource.queue_position, resource.estimated_start_s) == (7, 100.0)
     progress = resource.progress
     assert progress is not None
@@ -208,7 +210,9 @@ def test_what_waits_in_line_is_told_its_place_and_what_it_waits_for(
     assert progress.fraction == 0.0
     # Another of its parts waits while one is at the upstream: it runs.
     running = a_record(state="running", finished_at=None, attempts=[], blobs=[])
-    resource = resource_of(running, some_links, settings_of(), a_clock, in_line=InLine(7, 100.04))
+    resource = resource_of(
+        running, some_links, Latencies(settings_of().latency, a_clock), a_clock, in_line=InLine(7, 100.04)
+    )
     assert (resource.queue_position, resource.estimated_start_s) == (None, None)
 
 

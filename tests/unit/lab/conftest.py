@@ -52,3 +52,27 @@ def books() -> ModuleType:
 def bars() -> ModuleType:
     """What the bench promises."""
     return _imported("bench", "bars")
+
+
+@pytest.fixture(scope="session")
+def crowd() -> ModuleType:
+    """Who asks while an upstream is overloaded."""
+    return _imported("overload", "crowd")
+
+
+@pytest.fixture(scope="session")
+def reckoning() -> ModuleType:
+    """Figures and bars of that."""
+    return _imported("overload", "reckoning")
+
+
+@pytest.fixture(scope="session")
+def parties() -> ModuleType:
+    """What stands between."""
+    return _imported("overload", "parties")
+
+
+@pytest.fixture(scope="session")
+def askers() -> ModuleType:
+    """Those who ask then."""
+    return _imported("overload", "askers")
