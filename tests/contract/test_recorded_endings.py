@@ -87,7 +87,7 @@ def test_what_was_charged_is_never_bought_again(ends: dict[str, Any]) -> None:
         return
     if ends["kind"] in WAITS:
         assert isinstance(decided, Wait)
-        beside = Circumstances(remaining_s=300.0, expected_s=30.0, jitter=0.5, has_next=True)
+        beside = Circumstances(remaining_s=300.0, expected_s=30.0, jitter=0.5, next_after_s=0.0, next_expected_s=30.0)
         assert decide_after_failure(failure, tally=tally, now=beside, policy=RetryPolicy()) == Fallback()
         return
     is_tried = ENDS[ends["kind"]][0] in (Reaction.RETRY, Reaction.ONCE, Reaction.BUY_AGAIN)

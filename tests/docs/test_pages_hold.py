@@ -39,6 +39,50 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert [target for target in inside if not (page.parent / target).exists()] == []
 
 
+def anchor(heading: str) -> str:
+    """Give a heading's anchor as GitHub makes it: small letters, no punctuation, hyphens for spaces."""
+    return re.sub(r"[^\w\- ]", "", re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    """List where a page can be entered; what stands in a block of code is no heading."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+def test_anchors_are_made_as_they_are_followed() -> None:
+    """The next test would pass on links that it cannot read."""
+    assert anchor("What holds: [fal](x.md), and `serve`") == "what-holds-fal-and-serve"
+    assert "what-may-be-paid-for-twice" in anchors(ROOT / "docs/discussions/decisions.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=shown)
+def test_every_link_into_a_page_finds_its_heading(page: Path) -> None:
+    """A heading that was reworded takes its links along."""
+    dead = []
+    for target in LINK.findall(page.read_text("utf-8")):
+        name, _, fragment = target.partition("#")
+        other = (page.parent / name).resolve() if name else page
+        if fragment and "://" not in target and other.suffix == ".md" and fragment not in anchors(other):
+            dead.append(target)
+    assert dead == []
+
+
+def test_every_file_that_the_architecture_names_exists() -> None:
+    """Whoever looks for something there finds it; a name without a folder is a neighbour of the one before it."""
+    text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    folders = [ROOT, ROOT / "src/holdfast"]
+    named = {name for name in re.findall(r"`([\w/-]+\.(?:py|md|sql))`", text) if "NAME" not in name}
+    assert len(named) > 100
+    neighbours = {path.name for top in ("src", "tests") for path in (ROOT / top).rglob("*.py")}
+    lost = [
+        name
+        for name in sorted(named)
+        if not any((folder / name).exists() for folder in folders) and name not in neighbours
+    ]
+    assert lost == []
+
+
 def test_there_are_examples() -> None:
     """The next test would pass on nothing."""
     assert len(examples()) >= 7

@@ -14,6 +14,7 @@ import pytest
 
 from holdfast.cli.exits import Exit
 from holdfast.cli.main import main
+from holdfast.config import Provider
 
 
 def start(*words: str) -> subprocess.Popen[str]:
@@ -46,17 +47,19 @@ def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
     assert said == ""
 
 
-def test_a_person_is_told_both_base_urls() -> None:
-    """Each SDK takes its own form of the address."""
+def test_a_person_is_told_the_base_url_of_every_provider() -> None:
+    """Each takes its own form of the address."""
     process = start("--scenario", "instant")
     try:
         assert process.stdout is not None
-        said = "".join(process.stdout.readline() for _ in range(3))
+        said = "".join(process.stdout.readline() for _ in range(4))
     finally:
         process.terminate()
         process.communicate(timeout=20)
-    assert "Gemini, fal: base_url http://127.0.0.1:" in said
-    assert "/v1 " in said
+    assert "base_url = http://127.0.0.1:" in said
+    assert "/v1 for openai" in said
+    assert "/api/v3 for ark" in said
+    assert all(str(provider) in said for provider in Provider)
     assert "/_sim/charges" in said
 
 

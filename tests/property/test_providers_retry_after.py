@@ -70,9 +70,8 @@ def test_a_negative_wait_is_none(provider: Provider, status: int, seconds: float
 
 @given(providers, statuses, st.text("abc :,;-+e.%\u00e9\u0661", max_size=30))
 def test_garbage_says_nothing(provider: Provider, status: int, text: str) -> None:
-    """No digit that Python would take for a number by another alphabet than ours either."""
-    hint_s = failed(provider, status, {"retry-after": text}).retry_after_s
-    assert hint_s is None or (text.strip() == "\u0661" * len(text.strip()) and hint_s <= RETRY_AFTER_S_MAX)
+    """No digit either that Python would take for one by another alphabet than ours."""
+    assert failed(provider, status, {"retry-after": text}).retry_after_s is None
 
 
 @given(providers, statuses, st.integers(-(10**9), 10**9))

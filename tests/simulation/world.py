@@ -50,7 +50,7 @@ GENERATIONS = 31
 """Reached in each seed: where too many joined or came in vain, more come."""
 KINDS = ("plain", "plain", "keyed", "keyed", "sdk", "leaver", "leaver", "canceller", "poller", "budget", "follower")
 RECONFIGURED_S = 30.0
-ROUTED_SHARE = 0.5
+ROUTED_SHARE = 0.4
 """Of seeds whose models have several upstreams, each with two keys, and a second purchase after an unknown outcome."""
 WAIT_S = 1200.0
 """For callers to be done, after the last has come."""

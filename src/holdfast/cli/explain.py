@@ -118,7 +118,8 @@ def told(story: Story) -> list[str]:
         repeats = "repeat was" if story.joins == 1 else "repeats were"
         lines.append(f"  {story.joins} {repeats} given this generation instead of another purchase")
     if story.callers and row.finished_at is None:
-        lines.append(f"  {_count(story.callers, 'connection')} waiting for it")
+        # Who leaves is noted with the next request that is accepted.
+        lines.append(f"  {_count(story.callers, 'caller')} waiting for it when that was last noted")
     return lines
 
 
@@ -169,7 +170,7 @@ def _of_attempt(story: Story, attempt: AttemptStory) -> Iterator[Step]:
     if failure is None:
         yield from _stored(story.blobs, attempt, took_s)
         return
-    text = f"attempt {number}: {_of_failure(failure)}, after {took_s:.1f} s; {PAID[row.charge]}"
+    text = f"attempt {number}: {_of_failure(failure)}; it took {took_s:.1f} s; {PAID[row.charge]}"
     yield Step(at=row.ended_at, what="failed", text=text, attempt=number)
     yield Step(at=row.ended_at, what="decided", text=_of_decision(attempt), attempt=number)
 

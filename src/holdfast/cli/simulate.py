@@ -15,11 +15,13 @@ HOST = "127.0.0.1"
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
-    parser = subparsers.add_parser("simulate", help="run simulated upstreams (Gemini and OpenAI dialects, fal's queue)")
+    parser = subparsers.add_parser("simulate", help="run simulated upstreams of every provider")
     parser.add_argument("--port", type=port_number, default=16900, help="16900; 0 takes a free one")
     parser.add_argument("--speed", type=float, default=1.0, help="divides every latency; 8: 120 s become 15 s")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same latencies and faults")
-    parser.add_argument("--scenario", default="steady", help="a name that is shipped, or a TOML file")
+    parser.add_argument(
+        "--scenario", default="steady", help="a name that is shipped, such as overloaded or cuts, or a TOML file"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,6 +54,7 @@ def _announcement(port: int, args: argparse.Namespace) -> str:
         return json.dumps(known)
     return (
         f"Simulated upstreams on {base_url}, speed {args.speed:g}, seed {args.seed}, scenario {args.scenario}.\n"
-        f"  Gemini, fal: base_url {base_url}    OpenAI: base_url {base_url}/v1    any key is taken\n"
+        f"  base_url = {base_url} for gemini, vertex, fal and replicate; any key is taken\n"
+        f"  base_url = {base_url}/v1 for openai; {base_url}/api/v3 for ark\n"
         f"  what was charged: curl -s {base_url}/_sim/charges"
     )

@@ -24,14 +24,21 @@ POLICIES = ("published-retries", "holdfast")
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the command."""
     parser = subparsers.add_parser("whatif", help="play a scenario under several policies, and compare them")
-    parser.add_argument("scenario", metavar="SCENARIO", help="a name that is shipped, or a TOML file")
+    parser.add_argument(
+        "scenario",
+        metavar="SCENARIO",
+        help="a name that is shipped, such as overloaded or peak-2026-01-17, or a TOML file",
+    )
     parser.add_argument(
         "--policy",
         action="append",
         metavar="FILE",
-        help=f"a holdfast.toml, a client_loop, or a name that is shipped; may be repeated ({', '.join(POLICIES)})",
+        help="a holdfast.toml, a file of a client's loop (docs/how-to/explain-and-whatif.md), or a name that is "
+        f"shipped; may be repeated; else {' and '.join(POLICIES)}",
     )
-    parser.add_argument("--n", type=int, default=COUNT, help=f"orders ({COUNT:,})")
+    parser.add_argument(
+        "--n", type=int, default=COUNT, help=f"orders ({COUNT:,}), at the scenario's rate: fewer of them end sooner"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed brings the same orders and the same luck")
     parser.add_argument("--plot", metavar="FILE", type=named_path, help="draw it into this file, SVG")
 

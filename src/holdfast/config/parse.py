@@ -169,9 +169,10 @@ def _one_of(hint: type[StrEnum], raw: Any, path: str) -> StrEnum:
     words = [member.value for member in hint]
     if raw not in words:
         said = raw if isinstance(raw, str) else _kind(raw)
-        raise ConfigError(
-            f"{path} must be one of {', '.join(words)}, not {said!r}. {nearest(str(raw), words)}", key=path
-        )
+        # All of them stand in the sentence already.
+        near = nearest(str(raw), words)
+        meant = f" {near}" if near.startswith("Did you mean") else ""
+        raise ConfigError(f"{path} must be one of {', '.join(words)}, not {said!r}.{meant}", key=path)
     return hint(raw)
 
 
@@ -317,6 +318,12 @@ def _check_upstream(upstream: Upstream, at: int, names: list[str]) -> None:
         raise ConfigError(
             f'{path}.keys needs a credential: keys = ["env:NAME"] reads it from NAME.', key=f"{path}.keys"
         )
+    for place, named in enumerate(upstream.keys):
+        if named in upstream.keys[:place]:
+            # Never the text itself: it may be the credential.
+            dotted = f"{path}.keys[{place}]"
+            told = "stands in this list already; limits are kept for each key, so a key twice would be twice as much"
+            raise ConfigError(f"{dotted} {told}. Leave it out.", key=dotted)
     _check_api(upstream, path)
 
 
@@ -353,7 +360,9 @@ def _check_routes(settings: Settings, upstream_names: list[str]) -> None:
             if not name:
                 raise ConfigError(f"{path}: a model name is empty.", key=f"{path}.model")
             if name in taken:
-                raise ConfigError(f"{path}: {name!r} already leads to {taken[name]!r}; a name has one route.", key=path)
+                where = f"the route {taken[name]!r}, which is above"
+                told = "; put its upstreams into one route" if name == route.model == taken[name] else ""
+                raise ConfigError(f"{path}: {name!r} already leads to {where}; a name has one route{told}.", key=path)
             taken[name] = route.model
         if not route.upstreams:
             raise ConfigError(f"{path}.upstreams is empty: name at least one upstream.", key=f"{path}.upstreams")
@@ -379,6 +388,8 @@ def _check_passthrough(settings: Settings, upstream_names: list[str]) -> None:
         raise ConfigError(
             "passthrough.models is empty: name the models that are passed through.", key="passthrough.models"
         )
+    if not passed.upstream:
+        raise ConfigError(f"{key} is missing: name the entry of upstreams that serves them.", key=key)
     if passed.upstream not in upstream_names:
         hint = nearest(passed.upstream, upstream_names) if upstream_names else "Add it under [[upstreams]]."
         raise ConfigError(f"{key}: there is no upstream {passed.upstream!r}. {hint}", key=key)

@@ -47,6 +47,8 @@ from holdfast.transport.exchange import Head, NotSent, Piece, Sink, Timeouts
 from holdfast.types import Failure, FailureKind, Request, Tier
 from holdfast.wire.scan import WireError
 
+_OF_ANOTHER = frozenset({401, 403, 404})
+"""What a question is answered that is asked with a key which the request was not made with."""
 RESUMED_S_MIN = 30.0
 """An attempt that is taken up again is asked for so long at least, whenever it was sent: its image may be there."""
 
@@ -262,7 +264,9 @@ class _Talk:
         "_key",
         "_live",
         "_new",
+        "_other_keys",
         "_pauses",
+        "_resumed",
         "_secret",
         "_sink",
         "_target",
@@ -293,6 +297,10 @@ class _Talk:
         self._began_at: float | None = None
         """Monotonic seconds; None of one that an earlier process sent: nobody asked for a while how it stands."""
         self._pauses: Pauses | None = None
+        self._resumed: Resumed | None = None
+        self._other_keys: list[str] = []
+        """Of one that an earlier process sent, whose keys may have stood in another order: those that it may be known
+        by, until the upstream knows it."""
         self._head: Head | None = None
         self._sink: SpoolSink | None = None
         self.spooled: Spooled | None = None
@@ -335,8 +343,25 @@ class _Talk:
         left_s = max(RESUMED_S_MIN, self._timeouts.total_s - since_s)
         self._until = asyncio.get_running_loop().time() + left_s
         self._is_sent = self._has_handle = True
+        self._resumed = resumed
+        others = [key for key in self._target.keys if key != self._key]
+        # If none of them is known there, it is asked on with the first.
+        self._other_keys = [*others, self._key] if others else []
+        return self._ask_on(resumed)
+
+    def _ask_on(self, resumed: Resumed) -> Step:
         self._conversation = self._talk_about(request_at(resumed.request, self._tier), handle=resumed.handle)
         return self._conversation.start()
+
+    def _asked_with_another_key(self, head: Head, verdict: Step) -> Step:
+        """Ask with the next key where this one is not known to have made the request; the first that is, stays."""
+        if head.is_success:
+            self._other_keys = []
+        elif head.status in _OF_ANOTHER:
+            assert self._resumed is not None
+            self._key = self._secret = self._other_keys.pop(0)
+            return self._ask_on(self._resumed)
+        return verdict
 
     def _granted(self, *, body_bytes: int = 0) -> Timeouts:
         """Give the limits: those that are set, or more, where this upstream was measured to be slower."""
@@ -480,6 +505,8 @@ class _Talk:
         self.took_s = None if self._began_at is None else core.clock.monotonic() - self._began_at
         await faults.point("receive.after_spool")
         verdict = conversation.received(head, ended.answer)
+        if self._other_keys:
+            verdict = self._asked_with_another_key(head, verdict)
         if before is not None or not isinstance(verdict, Done | Failed):
             self._add_up(before, ended, verdict)
         await faults.point("receive.after_verdict")

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from holdfast.engine import convert_child
 from holdfast.log import emit
+from holdfast.policy.mishaps import reason_of
 from holdfast.store.spool import READ_BYTES, SpooledImage
 from holdfast.threads import Threads
 from holdfast.types import ImageInfo, Request
@@ -26,6 +27,8 @@ from holdfast.wire.image import ImageMeter
 
 TIMEOUT_S = 60.0
 """A PNG of 4096x4096 takes 2 to 5 s on a slow core; its caller waits."""
+WAIT_S = 120.0
+"""For its turn and the work together: others are converted before it, and the image itself is here."""
 FIRST_INDEX = 1000
 """Of what is made here, behind the images of any answer: an answer holds at most 64."""
 QUALITY = 90
@@ -85,9 +88,17 @@ class Converter:
 
     @contextlib.asynccontextmanager
     async def converted(
-        self, images: tuple[SpooledImage, ...], wanted: FileFormat, attempt_id: str
+        self, images: tuple[SpooledImage, ...], wanted: FileFormat, attempt_id: str, *, within_s: float = WAIT_S
     ) -> AsyncIterator[tuple[SpooledImage, ...]]:
-        """Convert what has another format; what was made of it lies in the spool until this is left."""
+        """Convert what has another format; what was made of it lies in the spool until this is left.
+
+        Args:
+            images: What is delivered.
+            wanted: The format.
+            attempt_id: Whose they are.
+            within_s: What is not converted by then stays as it is; never more than `WAIT_S`.
+        """
+        until = asyncio.get_running_loop().time() + min(within_s, WAIT_S)
         made: list[SpooledImage] = []
         paths: list[Path] = []
         try:
@@ -99,16 +110,23 @@ class Converter:
                 # A start removes what is called so: no row knows it.
                 path = self._spool / f"input-{attempt_id}-{image.index}-converted.part"
                 paths.append(path)
-                made.append(await self._one_of(image, path, wanted) or image)
+                made.append(await self._one_of(image, path, wanted, until) or image)
             yield tuple(made)
         finally:
             for path in paths:
-                await asyncio.shield(self._threads.run(_remove, path))
+                try:
+                    await asyncio.shield(self._threads.run(_remove, path))
+                except OSError as exc:
+                    # A start removes it; what was made of it has its place.
+                    emit("storage.failed", level="error", attempt_id=attempt_id, message=reason_of(exc))
 
-    async def _one_of(self, image: SpooledImage, path: Path, wanted: FileFormat) -> SpooledImage | None:
-        async with self._one:
-            is_made = await self._convert(image.path, path, wanted)
+    async def _one_of(self, image: SpooledImage, path: Path, wanted: FileFormat, until: float) -> SpooledImage | None:
+        if until <= asyncio.get_running_loop().time():
+            emit("image.not_converted", level="warning", wanted=wanted.name, message="no time was left for it")
+            return None
         try:
+            async with asyncio.timeout_at(until), self._one:
+                is_made = await self._convert(image.path, path, wanted)
             info = await self._threads.run(_kept, path) if is_made else None
         except OSError as exc:
             emit("image.not_converted", level="warning", wanted=wanted.name, message=type(exc).__name__)

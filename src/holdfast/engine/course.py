@@ -105,6 +105,13 @@ def targets_of(settings: Settings, keys: Mapping[str, tuple[str, ...]]) -> dict[
     Raises:
         ConfigError: There is no route, or an upstream without a credential.
     """
+    if settings.upstreams and not settings.routes:
+        name = settings.upstreams[0].name
+        raise ConfigError(
+            f"There are upstreams and no route, so nothing is served. Add [[routes]] with model and "
+            f'upstreams = [{{ upstream = "{name}", model = "…" }}] (docs/how-to/connect-upstreams.md).',
+            key="routes",
+        )
     if not settings.routes:
         raise ConfigError(
             "There is nothing to serve. Set GEMINI_API_KEY, OPENAI_API_KEY, ARK_API_KEY, FAL_KEY or "

@@ -24,6 +24,7 @@ from holdfast.policy.retry import (
     RetryPolicy,
     Tally,
     decide_after_failure,
+    is_unknown_there,
     pause_s,
 )
 from holdfast.policy.routing import NEVER, Later, Nowhere, Pick
@@ -182,4 +183,4 @@ class Decider:
 def _is_for_good(failure: Failure, tally: Tally, policy: RetryPolicy) -> bool:
     """Whether an entry that a part leaves is not to be asked by it again."""
     is_empty = failure.kind is FailureKind.NO_IMAGE and tally.no_images > 1
-    return failure.kind in EJECTING or is_empty or tally.counted >= policy.attempts_max
+    return failure.kind in EJECTING or is_unknown_there(failure) or is_empty or tally.counted >= policy.attempts_max

@@ -77,7 +77,8 @@ class Part:
     def take_up(self, earlier: Earlier) -> None:
         """Go on where an earlier process was to."""
         self.tried += earlier.tried
-        if earlier.to is not None and (at := self.live.course.find(*earlier.to)) is not None:
+        at = None if earlier.to is None else self.live.course.find(*earlier.to)
+        if at is not None and at not in self.live.course.barred:
             self.goes_to = at
 
     def move(self, ticket: Ticket, at: int) -> None:

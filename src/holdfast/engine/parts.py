@@ -267,6 +267,7 @@ class Parts:
                 self.queue.press(part.ticket, self.upstreams.soonest_key(part.upstream))
             elif not insists and not self.upstreams.is_ready(part.upstream):
                 # It has a place, and meanwhile somebody has found out that there is nothing to be had with it.
+                self.queue.leave(part.ticket, was_sent=False)
                 self._enter(part)
                 continue
             live.parts_to_send.add(number)
@@ -277,7 +278,7 @@ class Parts:
             except (StorageError, OSError) as exc:
                 emit("storage.failed", level="error", generation_id=live.id, message=str(exc), again_in_s=UNREAD_S)
                 # The place is for somebody who can be sent; this part comes again, if there is time left.
-                part.ticket.leave()
+                self.queue.leave(part.ticket, was_sent=False)
                 live.let_go(number)
                 await _sleep(live, min(UNREAD_S, live.deadline_at - clock.monotonic()))
                 self.queue.enter(part.ticket)

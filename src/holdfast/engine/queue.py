@@ -199,10 +199,16 @@ class Queue:
         line.press(ticket.number, key, now=self._now(), expected_s=ticket.expected_s)
         self._took(ticket)
 
-    def leave(self, ticket: Ticket) -> None:
-        """Give up a place, which the next in line gets, or the waiting for it."""
+    def leave(self, ticket: Ticket, *, was_sent: bool = True) -> None:
+        """Give up a place, which the next in line gets, or the waiting for it.
+
+        Args:
+            ticket: Whose.
+            was_sent: Whether its call counts; where it was never sent it takes none of what the upstream grants a day.
+        """
         self._waiting.pop(ticket.number, None)
-        if not self._lines[ticket.upstream].leave(ticket.number):
+        line = self._lines[ticket.upstream]
+        if not (line.leave(ticket.number) if was_sent else line.give_back(ticket.number)):
             return
         may_again = self._gave(ticket)
         self._move(ticket.upstream)

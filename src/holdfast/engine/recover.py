@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 import msgspec
 
@@ -19,14 +19,14 @@ from holdfast.engine.attempt import Resumed
 from holdfast.engine.core import Core, Earlier, Live
 from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
 from holdfast.engine.patience import patiently
-from holdfast.engine.resuming import is_resumable, lacks_images, resumed, tried_of
+from holdfast.engine.resuming import is_resumable, lacks_images, request_of, resumed, tried_of
 from holdfast.engine.settle import About, Judged, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
 from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, images_of_part
 from holdfast.log import emit
 from holdfast.policy.mishaps import LOST_WITH_ITS_GENERATION, LOST_WITH_THE_PROCESS, results_of_torn
-from holdfast.providers.conversation import Conversation, Done, Failed, Fetch
+from holdfast.providers.conversation import Conversation, Done, Failed, Fetch, Keep, Send, Wait
 from holdfast.providers.http import Head
 from holdfast.providers.registry import conversation_for, draws_drafts, idempotency_key_of, images_per_call
 from holdfast.store import spool
@@ -34,7 +34,7 @@ from holdfast.store.attempts import get_attempt
 from holdfast.store.generations import get_generation, get_record, get_records, left_open, take_over
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 from holdfast.store.spool import Spooled
-from holdfast.types import Failure, Request, Tier
+from holdfast.types import Failure, Tier
 from holdfast.wire.answers import Role
 
 T = TypeVar("T")
@@ -225,20 +225,21 @@ def _judge_again(core: Core, row: GenerationRow, attempt: AttemptRow, spooled: S
             return judge(results, drafts, spooled.images)
         case Failed(failure=failure):
             return judge_failed(failure, spooled.images)
-        case Fetch():
-            # It named its image by a link, and nothing of that is here: only drafts that stood beside it.
+        case Fetch() | Keep() | Send() | Wait():
+            # It would have gone on: its image was named by a link or a handle, and nothing of that is here. What stood
+            # beside it is, and says what it is.
             return judge(*_roles_of(core, row, attempt, spooled), spooled.images)
         case step:
-            raise AssertionError(f"{step} after a whole answer")
+            assert_never(step)
 
 
 def _conversation_of(core: Core, row: GenerationRow, attempt: AttemptRow) -> Conversation | None:
     """Make an attempt's conversation again; None if its upstream or its request is gone."""
     targets = core.targets.get(row.model, ())
     target = next((each for each in targets if each.upstream.name == attempt.upstream), None)
-    if target is None or target.upstream.provider.value != attempt.provider or row.request is None:
+    request = request_of(row)
+    if target is None or target.upstream.provider.value != attempt.provider or request is None:
         return None
-    request = msgspec.json.decode(row.request, type=Request)
     wanted = images_of_part(attempt.part, n=row.n, parts=row.parts)
     return conversation_for(
         target.upstream,

@@ -8,6 +8,7 @@ import msgspec
 
 from holdfast.clock import from_rfc3339
 from holdfast.engine.attempt import Resumed
+from holdfast.engine.converter import FileFormat
 from holdfast.engine.core import Core, Live, Tried
 from holdfast.engine.course import Course, Target, alone
 from holdfast.engine.submit import course_of
@@ -26,7 +27,7 @@ def is_resumable(core: Core, row: GenerationRow, attempt: AttemptRow) -> bool:
         AttemptState(attempt.state) is AttemptState.POLLING
         and attempt.upstream_handle is not None
         and _target_of(core, attempt) is not None
-        and _request_of(row) is not None
+        and request_of(row) is not None
     )
 
 
@@ -51,7 +52,7 @@ def resumed(core: Core, record: Record, live: Live | None) -> tuple[Resumed, ...
     for attempt in record.attempts:
         if not is_resumable(core, row, attempt):
             continue
-        target, request = _target_of(core, attempt), _request_of(row)
+        target, request = _target_of(core, attempt), request_of(row)
         assert target is not None
         assert request is not None
         assert attempt.upstream_handle is not None
@@ -106,7 +107,8 @@ def _polls(target: Target) -> bool:
     return is_polled(target.upstream)
 
 
-def _request_of(row: GenerationRow) -> Request | None:
+def request_of(row: GenerationRow) -> Request | None:
+    """Read what was asked for; None: it is gone, or cannot be read."""
     if row.request is None:
         return None
     try:
@@ -133,6 +135,8 @@ def _live_of(core: Core, row: GenerationRow, request: Request, target: Target) -
         accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
         deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
         hard_deadline=bool(row.hard_deadline),
+        only_awaited=bool(row.only_awaited),
+        file_format=FileFormat.of(request),
     )
 
 

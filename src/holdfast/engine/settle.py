@@ -13,6 +13,7 @@ from holdfast import faults
 from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.config import Provider
 from holdfast.engine.attempt import Attempted
+from holdfast.engine.converter import WAIT_S
 from holdfast.engine.core import Core, Live
 from holdfast.engine.patience import patiently
 from holdfast.engine.sequel import Decide, Sequel
@@ -36,6 +37,9 @@ from holdfast.wire.image import extension_of
 PUT_TRIES = 5
 PUT_PAUSE_S_FIRST = 0.5
 """Doubled from try to try: a full disk is given 7.5 s to find room for a file's second name."""
+
+COMMIT_S = 2.0
+"""Left before a caller's own deadline when nothing more is done to an image, so that it is stored in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,12 +141,15 @@ async def settle(
             received_at=attempted.received_at,
             on_end=on_end,
             decide=decide,
+            cap=cap,
         )
 
     wanted, converter = live.file_format, core.converter
     if wanted is None or converter is None or not judged.results:
         return await committed(judged)
-    async with converter.converted(judged.results, wanted, attempted.new.id) as made:
+    # Who named his budget is told at that instant: then better the image as it is.
+    within_s = live.deadline_at - core.clock.monotonic() - COMMIT_S if live.hard_deadline else WAIT_S
+    async with converter.converted(judged.results, wanted, attempted.new.id, within_s=within_s) as made:
         originals = tuple(image for image in judged.results if image not in made)
         return await committed(replace(judged, results=made, drafts=(*originals, *judged.drafts)))
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from holdfast.config import Flavor, Route, Settings, Upstream
+from holdfast.config import Flavor, Route, RouteUpstream, Settings, Upstream
 from holdfast.errors import RequestError
 from holdfast.policy import sizes
 from holdfast.providers.bearing import INPUTS_MAX, inputs_max, takes_masks
@@ -36,6 +36,9 @@ class Asked:
     request: Request
     route: Route
     ignored: tuple[str, ...] = ()
+    """What has no effect where it is asked first."""
+    ignored_elsewhere: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """The same of other upstreams that may serve it, by their name and that of the model there, where it differs."""
     webhook: str | None = None
     """Where the end is told besides the key's own webhooks; whether anything may be sent there is another question."""
     came_along: tuple[InputImage, ...] | None = None
@@ -114,8 +117,13 @@ class Routes:
 
     def upstreams_of(self, route: Route) -> tuple[Upstream, ...]:
         """Every upstream that may be asked: the route's own, then those of its fallback models."""
-        served = (route, *(self._by_name[model] for model in route.fallback))
-        return tuple(self._upstreams[entry.upstream] for each in served for entry in each.upstreams)
+        return tuple(upstream for _, _, upstream in self.entries_of(route))
+
+    def entries_of(self, route: Route) -> Iterator[tuple[Route, RouteUpstream, Upstream]]:
+        """The same, each with its entry and the route that this stands in."""
+        for each in (route, *(self._by_name[model] for model in route.fallback)):
+            for entry in each.upstreams:
+                yield each, entry, self._upstreams[entry.upstream]
 
 
 def from_openai(
@@ -168,6 +176,7 @@ def from_openai(
         ),
         route=route,
         ignored=(*ignored_by(upstream, asked, route=route, converts=routes.converts), *unknown),
+        ignored_elsewhere=ignored_elsewhere(routes, asked, unknown, route=route, converts=routes.converts),
     )
 
 
@@ -235,9 +244,19 @@ def from_gemini(
     )
 
 
-def ignored_by(upstream: Upstream, asked: object, *, route: Route, converts: bool = False) -> tuple[str, ...]:
-    """Name the fields of a request that are stated and have no effect: neither at an upstream, nor on its images."""
-    mapping, models = mapping_of(upstream), (route.upstreams[0].model, route.model)
+def ignored_by(
+    upstream: Upstream, asked: object, *, route: Route, converts: bool = False, model: str | None = None
+) -> tuple[str, ...]:
+    """Name the fields of a request that are stated and have no effect: neither at an upstream, nor on its images.
+
+    Args:
+        upstream: Where it is served.
+        asked: The request, as it was decoded.
+        route: Whose entry that is.
+        converts: Whether its images are made into the format that is named.
+        model: What the model is called there; None: as at the first of the route.
+    """
+    mapping, models = mapping_of(upstream), (model or route.upstreams[0].model, route.model)
     stated = {name: value for name in IGNORABLE if _is_stated(name, value := getattr(asked, name, None))}
     if converts and "output_format" in stated:
         stated = {name: value for name, value in stated.items() if name not in ("output_format", "output_compression")}
@@ -246,6 +265,20 @@ def ignored_by(upstream: Upstream, asked: object, *, route: Route, converts: boo
         for name, value in stated.items()
         if mapping.ignores(name, value) or leaves_out(upstream, name, value, models=models)
     )
+
+
+def ignored_elsewhere(
+    routes: Routes, asked: object, unknown: tuple[str, ...], *, route: Route, converts: bool = False
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Say the same of every other upstream that may serve a request, where it is not what is ignored at the first."""
+    is_alone = len(route.upstreams) == 1 and not route.fallback
+    if is_alone or not any(_is_stated(name, getattr(asked, name, None)) for name in IGNORABLE):
+        return {}
+    first, *others = [
+        ((upstream.name, entry.model), ignored_by(upstream, asked, route=each, converts=converts, model=entry.model))
+        for each, entry, upstream in routes.entries_of(route)
+    ]
+    return {place: (*names, *unknown) for place, names in reversed(others) if names != first[1]}
 
 
 def check_edit(view: EditsView, routes: Routes) -> None:

@@ -231,7 +231,7 @@ class BodyReader:
         """
         check_json(call)
         bytes_max = min(image_bytes_max or self.image_bytes_max, self.image_bytes_max)
-        prose = None if is_prose is None else Prose(is_prose, image_bytes_max=bytes_max)
+        prose = None if is_prose is None else Prose(is_prose, is_talk=True, image_bytes_max=bytes_max)
         reader = JsonReader(is_image, image_bytes_max=bytes_max, links_stay=links_stay, prose=prose)
         sink = _InputSink(reader, self.blobs, self.spool, call.request_id)
         await self.take(call, sink, pieces)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from holdfast.config import Flavor
 from holdfast.errors import RequestError
 from holdfast.gateway.app import Endpoint, endpoint
-from holdfast.gateway.asked import Asked, Routes, check_bears, ignored_by, last_px
+from holdfast.gateway.asked import Asked, Routes, check_bears, ignored_by, ignored_elsewhere, last_px
 from holdfast.gateway.auth import Authenticator
 from holdfast.gateway.bodies import BodyReader, JsonBody, check_json
 from holdfast.gateway.call import Call, CallerLeft
@@ -172,4 +172,5 @@ def from_chat(view: ChatView, named: NamedModel, inputs: tuple[InputImage, ...],
         ),
         route=route,
         ignored=(*ignored_by(upstream, asked, route=route), *view.unknown),
+        ignored_elsewhere=ignored_elsewhere(routes, asked, view.unknown, route=route),
     )

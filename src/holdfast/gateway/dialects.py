@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from holdfast.clock import from_rfc3339
+from holdfast.config import Provider
 from holdfast.gateway.links import Links
 from holdfast.policy.callers import LateFailure
 from holdfast.store.records import AttemptRow, BlobRow, Record, Told
@@ -21,6 +22,8 @@ from holdfast.wire.fields import document_of, mapping_of
 from holdfast.wire.template import Template, slots_of
 
 _FORMATS = {"image/png": "png", "image/jpeg": "jpeg", "image/webp": "webp", "image/gif": "gif"}
+_SPEAK_GEMINI = {Provider.GEMINI.value, Provider.VERTEX.value}
+"""Their documents hold what a next turn must send back: thought signatures."""
 _REFUSED = {FailureKind.REFUSED_INPUT.value, FailureKind.REFUSED_OUTPUT.value}
 
 
@@ -216,7 +219,7 @@ class GeminiDialect(_Base):
         """The upstream's own words where it spoke Gemini and made one answer; else words of our making."""
         results = record.results
         attempt = record.attempt_of(results[0])
-        if attempt.provider == "gemini" and attempt.answer is not None and record.generation.parts == 1:
+        if attempt.provider in _SPEAK_GEMINI and attempt.answer is not None and record.generation.parts == 1:
             blobs = {blob.position: blob for blob in record.blobs if blob.attempt_id == attempt.id}
             template = self._spell(attempt.answer)
             slots = slots_of(template)
@@ -251,7 +254,7 @@ class GeminiDialect(_Base):
         if told.kind not in _REFUSED and told.kind != FailureKind.NO_IMAGE.value:
             return None
         ended = _attempt_of(record, told)
-        if ended.provider == "gemini" and ended.http_status == 200 and ended.answer and _says_why(ended.answer):
+        if ended.provider in _SPEAK_GEMINI and ended.http_status == 200 and ended.answer and _says_why(ended.answer):
             template = self._spell(ended.answer)
             if not slots_of(template):
                 return template

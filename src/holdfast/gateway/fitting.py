@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from holdfast.config import Route, Settings
+from holdfast.engine.course import request_at
 from holdfast.providers.fit import obstacle
-from holdfast.types import Request
+from holdfast.types import Request, Tier
 
 
 def check_fits(request: Request, route: Route, settings: Settings) -> None:
     """See that at least one upstream of a route, or of its fallback models, can make what was asked for.
+
+    Where a smaller size will do, that counts too, as `engine.course` has it.
 
     Raises:
         RequestError: None can; the first one's reason is told, with its name.
@@ -16,7 +19,14 @@ def check_fits(request: Request, route: Route, settings: Settings) -> None:
     upstreams = {upstream.name: upstream for upstream in settings.upstreams}
     served = (route, *(each for each in settings.routes if each.model in route.fallback))
     entries = [entry for each in served for entry in each.upstreams]
-    obstacles = [obstacle(upstreams[each.upstream], request, model=each.model) for each in entries]
+    order = tuple(Tier)
+    may_degrade = request.may_degrade and request.dialect_body is None
+    smaller = order[: order.index(request.geometry.tier)] if may_degrade else ()
+    obstacles = [
+        obstacle(upstreams[each.upstream], request_at(request, tier), model=each.model)
+        for tier in (request.geometry.tier, *smaller)
+        for each in entries
+    ]
     if obstacles and all(each is not None for each in obstacles):
         assert obstacles[0] is not None
         raise obstacles[0]

@@ -129,7 +129,7 @@ class Generator:
                 code="tls_required",
                 status=403,
             )
-        check_fits(asked.request, asked.route, self._settings)
+        check_fits(as_wished(asked.request, call.headers), asked.route, self._settings)
         caller = classify(call.headers)
         preferences = parse_prefer(call.headers.get("prefer"))
         later_s = preferences.later_on(asked.request.surface)
@@ -151,6 +151,7 @@ class Generator:
             caller=caller,
             schedule=way.schedule,
             headers=generation_headers(generation_id, way.applied, asked.ignored, is_replay=is_replay),
+            ignored_elsewhere=asked.ignored_elsewhere,
             base_url=self._links.base_of(call),
             path=call.path,
             waiting=waiting,
@@ -412,7 +413,7 @@ class Generator:
         else:
             rendered = held.dialect.failure(record, told)
         headers = [
-            *held.headers,
+            *(held.headers if told is not None else held.headers_with(record)),
             *rendered.headers,
             (b"server-timing", server_timing(record, self._clock.now())),
             *served_by(record),

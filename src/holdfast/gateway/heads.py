@@ -8,6 +8,7 @@ from holdfast.clock import from_rfc3339
 from holdfast.gateway.call import Headers
 from holdfast.store.records import Record
 
+IGNORED = b"holdfast-ignored"
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -25,9 +26,12 @@ def generation_headers(
         headers.append((b"idempotency-replayed", b"true"))
     if applied:
         headers.append((b"preference-applied", ", ".join(applied).encode()))
-    if ignored:
-        headers.append((b"holdfast-ignored", visible(", ".join(ignored))))
-    return headers
+    return headers + ignored_headers(ignored)
+
+
+def ignored_headers(names: tuple[str, ...]) -> Headers:
+    """Name what a caller has stated and what has no effect, if there is anything."""
+    return [(IGNORED, visible(", ".join(names)))] if names else []
 
 
 def visible(text: str) -> bytes:

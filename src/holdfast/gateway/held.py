@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from holdfast.engine.watchers import Ended, Notice, PartialImage
 from holdfast.gateway.call import Headers
 from holdfast.gateway.dialects import Dialect
+from holdfast.gateway.heads import IGNORED, ignored_headers
 from holdfast.gateway.hold import Hold
 from holdfast.generation import State
 from holdfast.log import emit
@@ -84,6 +86,8 @@ class Held:
     caller: CallerClass
     schedule: Schedule
     headers: Headers
+    ignored_elsewhere: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """What has no effect at upstreams that may serve it instead of the first: see `Asked`."""
     base_url: str
     """Where this caller reached us; links are made of it."""
     path: str
@@ -114,6 +118,16 @@ class Held:
     def head(self) -> Headers:
         """The headers of an early 200."""
         return [(b"content-type", self.dialect.content_type), *self.headers]
+
+    def headers_with(self, record: Record) -> Headers:
+        """The headers of an answer whose status is free: by now it is known who served it, and what is lost there."""
+        if not self.ignored_elsewhere or not record.results:
+            return self.headers
+        served = record.attempt_of(record.results[0])
+        names = self.ignored_elsewhere.get((served.upstream, served.model))
+        if names is None:
+            return self.headers
+        return [header for header in self.headers if header[0] != IGNORED] + ignored_headers(names)
 
     def note_commit(self) -> None:
         """Record that the status is spent."""

@@ -31,7 +31,8 @@ from holdfast.wire.named import FieldFinder
 
 CROWDED_RETRY_S = 5.0
 _PIECE_BYTES = 256 * 1024
-_PASSED_HEADERS = ("content-type", "retry-after", "retry-after-ms", "x-should-retry")
+# The coding of a body is passed with it: nobody asked for one, and nothing is decoded here.
+_PASSED_HEADERS = ("content-type", "content-encoding", "retry-after", "retry-after-ms", "x-should-retry")
 _PASSED_PREFIXES = ("x-ratelimit-", "openai-")
 _CREDENTIAL = frozenset({401, 403})
 
@@ -195,6 +196,7 @@ def _headers_of(head: Head) -> Headers:
         for name, values in head.headers.items()
         if name in _PASSED_HEADERS or name.startswith(_PASSED_PREFIXES)
         for value in values
+        if value.isprintable()
     ]
     passed += [(b"cache-control", b"no-store, no-transform"), (b"x-accel-buffering", b"no")]
     lengths = head.headers.get("content-length")

@@ -131,6 +131,15 @@ class Line:
             del self._expected_s[number]
         return held is not None
 
+    def give_back(self, number: int) -> bool:
+        """As `leave`, for a call that was not sent: the day has not seen it. Its minute goes on as if it had been."""
+        held = self._held.get(number)
+        if held is not None:
+            key = self._keys[held.key]
+            key.sent_today = max(0, key.sent_today - 1)
+            self._look(key)
+        return self.leave(number)
+
     def advance(self, now: float) -> Iterator[int]:
         """Give places to those whose turn it is, and name them in their order. What is barred meanwhile gets none."""
         while self._order and (key := self._key_for(now)) is not None:

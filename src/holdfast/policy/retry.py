@@ -177,6 +177,15 @@ RETRYABLE = frozenset(
 """Kinds for which the same upstream may be asked again."""
 
 
+def is_unknown_there(failure: Failure) -> bool:
+    """Say whether an upstream knows no such model or address, which another one of the route may.
+
+    Its model's name is the operator's, in the route: no caller can mend it, and a vendor that retires a model says so
+    in this way.
+    """
+    return failure.kind is FailureKind.BAD_REQUEST and failure.status == 404
+
+
 def pause_s(failure: Failure, *, attempt: int, jitter: float, policy: RetryPolicy) -> float:
     """Choose the pause before the next attempt: equal jitter over a doubling base, never shorter than the hint.
 
@@ -238,13 +247,15 @@ def decide_after_failure(failure: Failure, *, tally: Tally, now: Circumstances, 
         policy: The limits chosen by the operator.
     """
     reaction = REACTIONS[failure.kind].reaction
-    if reaction is Reaction.GIVE_UP:
+    if reaction is Reaction.GIVE_UP and not is_unknown_there(failure):
         return GiveUp(reason=GiveUpReason.NOT_RETRYABLE)
     if (spent := _cannot_buy(failure, tally, now, policy)) is not None:
         return GiveUp(reason=spent)
     if tally.sends >= policy.sends_max:
         return GiveUp(reason=GiveUpReason.SENDS_SPENT)
     match reaction:
+        case Reaction.GIVE_UP:
+            return _elsewhere(now, otherwise=GiveUpReason.NOT_RETRYABLE)
         case Reaction.COOL:
             return _rest(failure, tally, now, policy)
         case Reaction.NEXT:

@@ -18,6 +18,7 @@ from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamCha
 from holdfast.providers.conversation import Done, Failed, Send, Step, named
 from holdfast.providers.error_answers import failure_of
 from holdfast.providers.error_body import ErrorReader
+from holdfast.providers.gemini import REFUSED_FINISHES
 from holdfast.providers.http import Head, HttpRequest
 from holdfast.providers.linked import LinkedImages
 from holdfast.providers.mapping import ONE_BY_ONE, Mapping
@@ -50,7 +51,8 @@ MAPPING = Mapping(
     },
 )
 _OPENROUTER = "openrouter.ai"
-_REFUSED_FINISHES = frozenset({"content_filter", "safety", "prohibited_content", "image_safety"})
+_REFUSED_FINISHES = frozenset({"content_filter", *map(str.lower, REFUSED_FINISHES)})
+"""In the relay's word or in that of the model behind it: some say `stop` to all that they do not know."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -173,7 +175,8 @@ class ChatConversation:
     def _without_image(self, head: Head, answer: Answer) -> Failure:
         """Tell why a 200 holds no image. Relays call every refusal of a picture `content_filter`."""
         reason = answer.finish_message or answer.finish_reason
-        if (answer.finish_reason or "").lower() in _REFUSED_FINISHES:
+        words = {(word or "").lower() for word in (answer.finish_reason, answer.finish_message)}
+        if not words.isdisjoint(_REFUSED_FINISHES):
             charge = Charge.YES if self.is_relay else Charge.UNKNOWN
             kind, what = FailureKind.REFUSED_OUTPUT, "refused to show the image it made"
         elif answer.finish_reason is None and head.is_event_stream:

@@ -116,6 +116,7 @@ _BY_CODE: Mapping[str, Meaning] = MappingProxyType(
         "write_response_body_failed": _means(_K.SERVER_FAULT),
     }
 )
+_NO_SUCH_MODEL = "it knows no such model or address: see the route's `model`, and `base_url`"
 _REFUSALS = frozenset({"moderation_blocked", "content_policy_violation"})
 _BILLED_BY_RELAYS = frozenset({"prompt_blocked", "content_filter"})
 """Refusals that came from behind a relay at a fixed price a call."""
@@ -218,6 +219,8 @@ def failure_of(
         message = _CONTROL.sub(" ", error.message).strip()[:_MESSAGE_CHARS_MAX]
         if message and not any(_quotes(message, secret) for secret in secrets):
             detail = f"{detail}: {message}"
+        if status == 404:
+            detail = f"{detail} ({_NO_SUCH_MODEL})"
     return Failure(
         kind=meaning.kind,
         phase=Phase.RECEIVE,
@@ -254,8 +257,10 @@ def retry_after_s(head: Head) -> float | None:
     A date is counted from the answer's own `date`, so that neither side's clock matters.
     """
     for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        text = head.header(name) or ""
         try:
-            wait_s = float(head.header(name) or "nan") * scale
+            # Python takes the digits of every alphabet; HTTP has one.
+            wait_s = float(text if text.isascii() else "nan") * scale
         except ValueError:
             continue
         if wait_s >= 0.0:  # false for nan

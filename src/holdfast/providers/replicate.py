@@ -237,7 +237,9 @@ class ReplicateConversation:
     def _upload(self) -> HttpRequest:
         index = self._to_upload[0]
         content_type, body = encode_upload(self.request.inputs[index], index=index)
-        headers = (*self._credential, ("Content-Type", content_type), ("Idempotency-Key", self.idempotency_key))
+        # Each is a request of its own: an answer to the first, given again, would name the wrong image.
+        key = f"{self.idempotency_key}.input-{index}"
+        headers = (*self._credential, ("Content-Type", content_type), ("Idempotency-Key", key))
         return HttpRequest(method="POST", url=f"{self._root}/files", headers=headers, body=body)
 
     def _handed_over(self, head: Head, answer: Answer) -> Step:

@@ -106,7 +106,7 @@ class VertexConversation(GeminiConversation):
 
     def _body(self) -> Template:
         return encode_generate_request(
-            self.request, states_image_size=not draws_one_size(self.model), states_output=True
+            self.request, states_image_size=not draws_one_size(self.model), states_output=True, states_roles=True
         )
 
     def _meaning(self, head: Head, error: UpstreamError) -> Meaning | None:

@@ -42,7 +42,7 @@ class Story:
     joins: int
     """Repeats that were given this generation."""
     callers: int
-    """Connections that wait for its answer."""
+    """Connections that waited for its answer when that was last noted: who leaves is noted with the next request."""
 
 
 def get_story(conn: sqlite3.Connection, generation_id: str) -> Story | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException, HTTPMessage, IncompleteRead
 from typing import IO, Any
 from urllib.error import HTTPError
 
@@ -24,6 +24,7 @@ class AuthAnswer:
 
     status: int
     headers: Mapping[str, str]
+    """Names in lower case, as `google-auth` asks for them."""
     data: bytes
 
 
@@ -60,10 +61,20 @@ class AuthRequest:
             raise TransportError("the address of the token service is no HTTP")
         request = urllib.request.Request(url, data=body, headers=dict(headers or {}), method=method)
         try:
-            with self._opener.open(request, timeout=min(timeout or REQUEST_S, REQUEST_S)) as answer:
-                return AuthAnswer(answer.status, dict(answer.headers), answer.read(ANSWER_BYTES_MAX))
-        except HTTPError as exc:
-            with exc:
-                return AuthAnswer(exc.code, dict(exc.headers), exc.read(ANSWER_BYTES_MAX))
+            with self._answered(request, min(timeout or REQUEST_S, REQUEST_S)) as answer:
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                # Where it is looked at, it is taken to be there.
+                headers.setdefault("content-type", "text/plain")
+                data = answer.read(ANSWER_BYTES_MAX)
+                if answer.length:
+                    raise IncompleteRead(data, answer.length)
+                return AuthAnswer(answer.status, headers, data)
         except (OSError, HTTPException) as exc:
             raise TransportError(type(exc).__name__) from exc
+
+    def _answered(self, request: urllib.request.Request, timeout_s: float) -> Any:
+        try:
+            return self._opener.open(request, timeout=timeout_s)
+        except HTTPError as exc:
+            # It is an answer like any other, whose body may break off like any other's.
+            return exc

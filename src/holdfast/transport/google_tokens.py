@@ -1,7 +1,8 @@
-"""Google's access tokens: fetched with `google-auth` in a thread, one at a time, kept until shortly before their end.
+"""Google's access tokens: fetched with `google-auth` in threads, kept until shortly before their end.
 
 A token lasts an hour. The attempt that finds less than `MARGIN_S` left of it fetches the next one, and whoever comes
-meanwhile waits for the same. If that fails while the old one still holds, the old one is used.
+meanwhile waits for the same. If that fails while the old one still holds, the old one is used. A credential whose
+service hangs keeps no other from its token: each has a thread, up to `THREADS_MAX`.
 
 `google-auth` is an extra (`holdfast[vertex]`), imported only where an upstream needs it.
 """
@@ -34,6 +35,7 @@ USABLE_S = 30.0
 """Left of one that is still used where the next one cannot be got."""
 WAIT_S = 30.0
 """Until an attempt gives up waiting; `google-auth` tries three times, and what it gets later is kept."""
+THREADS_MAX = 8
 _WORD = re.compile(r"[a-z_]{3,40}")
 
 
@@ -80,13 +82,13 @@ def google_tokens(keys: Iterable[tuple[Upstream, str]], clock: Clock) -> GoogleT
     Raises:
         ConfigError: `google-auth` is not installed, or a file is no service account's key.
     """
-    threads = Threads(1, "token")
-    sources: dict[tuple[str, str], _Source] = {}
+    loads: dict[tuple[str, str], _Load] = {}
     for upstream, key in keys:
         kind = GoogleKey.of(key)
         if upstream.provider is Provider.VERTEX and upstream.project and kind.gives_tokens:
-            load = _loader_of(kind, key, upstream)
-            sources[upstream.name, key] = _Source(upstream.name, load, clock, threads)
+            loads[upstream.name, key] = _loader_of(kind, key, upstream)
+    threads = Threads(max(1, min(len(loads), THREADS_MAX)), "token")
+    sources = {of: _Source(of[0], load, clock, threads) for of, load in loads.items()}
     return GoogleTokens(sources, threads)
 
 
@@ -199,7 +201,9 @@ class _Source:
 
         if isinstance(exc, exceptions.DefaultCredentialsError):
             return self._refused("there are no application default credentials here")
-        if isinstance(exc, exceptions.TransportError):
+        # A machine's own credentials wrap what went wrong on the way; with an answer, that was a refusal.
+        behind = exc if isinstance(exc, exceptions.TransportError) else exc.__cause__
+        if isinstance(behind, exceptions.TransportError) and len(behind.args) < 2:
             return self._unreachable("the connection failed")
         words = _WORD.match(str(exc.args[0])) if exc.args else None
         # `invalid_grant` and its kin; the sentence behind it may quote what was sent.

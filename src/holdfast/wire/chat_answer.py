@@ -35,7 +35,8 @@ IMAGES_MAX = 16
 """Pictures of one answer that are taken; ten are the most that was seen."""
 _FIELD, _PART, _TEXT = range(3)
 """The shapes, in the order in which they count."""
-_MARKDOWN = re.compile(r"!\[[^\]\n]{0,500}\]\(\s{0,8}<?(https?://[^\s()<>]{1,2048})", re.IGNORECASE)
+_MARKDOWN = re.compile(r"!\[[^\]\n]{0,500}\]\(\s{0,8}<?(https?://[^\s()<>]{1,16384})", re.IGNORECASE)
+"""As long as `policy.addresses` lets the link of a file be: a part of a signed one leads nowhere."""
 _SHAPES: Mapping[tuple[str, ...], int] = {
     path: shape
     for turn in ("message", "delta")

@@ -25,13 +25,16 @@ from holdfast.wire.errors import WireError
 from holdfast.wire.fields import document_of, request_error_of
 from holdfast.wire.misfit import misfit
 from holdfast.wire.openai_request import PROMPT_CHARS_MAX
+from holdfast.wire.prose import PREFIX_IN_TEXT
 from holdfast.wire.slots import check_numbers, is_number, texts_at
 
 MESSAGES_MAX = 1000
 _SHOWN_CHARS = 64
-_IN_TEXT = re.compile(r"!\[[^\]]*\]\(data:image/[A-Za-z0-9.+-]{1,40};base64,(\d*)\)")
-_NUMBER_IN_TEXT = re.compile(r"data:image/[A-Za-z0-9.+-]{1,40};base64,(\d*)")
-_LINK_IN_TEXT = re.compile(r"!\[[^\]]*\]\((https?://[^\s()]{1,2048})\)")
+# A name without brackets: a text of opening ones would be read to its end from each of them.
+_NAMED = r"!\[[^\[\]]*+\]\("
+_IN_TEXT = re.compile(_NAMED + PREFIX_IN_TEXT + r"[0-9]*\)")
+_NUMBER_IN_TEXT = re.compile(PREFIX_IN_TEXT + r"([0-9]*)")
+_LINK_IN_TEXT = re.compile(_NAMED + r"(https?://[^\s()]{1,2048})\)")
 
 
 class ImageUrl(msgspec.Struct, frozen=True, kw_only=True):

@@ -261,7 +261,7 @@ def _prompt_of(request: GenerateContentRequest) -> str:
 
 
 def encode_generate_request(
-    request: Request, *, states_image_size: bool = True, states_output: bool = False
+    request: Request, *, states_image_size: bool = True, states_output: bool = False, states_roles: bool = False
 ) -> Template:
     """Write the body of `generateContent` towards an upstream; slot i is the request's input image i.
 
@@ -272,9 +272,11 @@ def encode_generate_request(
         request: What the caller asked for.
         states_image_size: False for models that refuse `imageSize` (gemini-2.5-flash-image).
         states_output: Whether the file format can be chosen: on Vertex AI, and nowhere else.
+        states_roles: Whether a turn without a role is refused, as on Vertex AI; elsewhere it is the user's.
     """
     if request.dialect_body is not None:
-        return template_of(_one_image_of(request, states_image_size), GEMINI_REQUEST_IMAGE)
+        body = _one_image_of(request, states_image_size)
+        return template_of(_with_roles(body) if states_roles else body, GEMINI_REQUEST_IMAGE)
     image_config: dict[str, Any] = {"aspectRatio": request.geometry.aspect_ratio}
     if states_image_size:
         image_config["imageSize"] = request.geometry.tier.value
@@ -284,11 +286,19 @@ def encode_generate_request(
     parts += [
         {"inlineData": {"mimeType": image.mime, "data": str(index)}} for index, image in enumerate(request.inputs)
     ]
-    body = {
+    document = {
         "contents": [{"role": "user", "parts": parts}],
         "generationConfig": {"responseModalities": ["TEXT", "IMAGE"], "imageConfig": image_config},
     }
-    return template_of(msgspec.json.encode(body), GEMINI_REQUEST_IMAGE)
+    return template_of(msgspec.json.encode(document), GEMINI_REQUEST_IMAGE)
+
+
+def _with_roles(body: bytes) -> bytes:
+    document = document_of(body)
+    turns = document["contents"]
+    if all(turn.get("role") for turn in turns):
+        return body
+    return msgspec.json.encode(document | {"contents": [turn | {"role": turn.get("role") or "user"} for turn in turns]})
 
 
 def _output_of(request: Request) -> dict[str, Any]:

@@ -21,7 +21,8 @@ DEPTH_MAX = 200
 class FieldFinder:
     """Finds the text of a member of a JSON object that arrives in pieces cut anywhere; of several, the last.
 
-    Follows strings and brackets, and checks nothing else: whoever the body is for will.
+    Follows strings and brackets, and checks nothing else: whoever the body is for will. A name in other letters is
+    refused: there are decoders (Go's) that take `Model` for `model`, and the body would go where nobody let it.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,7 +37,7 @@ class FieldFinder:
         """Take the next bytes.
 
         Raises:
-            WireError: Brackets do not match, or nest too deeply.
+            WireError: Brackets do not match or nest too deeply, or the name is spelled in other letters.
         """
         at, end = 0, len(chunk)
         while at < end:
@@ -83,7 +84,12 @@ class FieldFinder:
         nesting = self._nesting
         if nesting.expects_key:
             nesting.name(raw)
-        elif nesting.path == (self._name,) and nesting.depth == 1 and len(raw) <= _TEXT_BYTES_MAX:
+            if nesting.depth == 1 and (key := nesting.path[0]) != self._name and key.casefold() == self._name:
+                raise WireError("json", f"a field is called {key}: write it {self._name}")
+        elif nesting.path == (self._name,) and nesting.depth == 1:
+            if len(raw) > _TEXT_BYTES_MAX:
+                self.value = None
+                return
             try:
                 self.value = msgspec.json.decode(b'"' + raw + b'"', type=str)
             except (msgspec.DecodeError, UnicodeDecodeError) as exc:

@@ -21,12 +21,17 @@ from holdfast.wire.scan import Event, ImageBegan, ImageBytes, ImageEnded
 
 _SLASH = rb"(?:/|\\/|\\u002[fF])"
 _PREFIX = re.compile(rb"data:image" + _SLASH + rb"([A-Za-z0-9.+-]{1,40})(?:;[A-Za-z0-9=._-]{1,60}){0,2};base64,")
+PREFIX_IN_TEXT = r"data:image/[A-Za-z0-9.+-]{1,40}(?:;[A-Za-z0-9=._-]{1,60}){0,2};base64,"
+"""The same in a text whose escapes are undone: behind it stands the number of a picture that was cut out."""
 _HALF = re.compile(rb"(?:d|da|dat|data|data:[^,\"()<> ]{0,250})\Z")
 _HELD_BYTES_MAX = 256
 """No prefix is longer; a text that merely looks like the beginning of one is let go of."""
-_BEGINS = re.compile(rb"[A-Za-z0-9+/_\\-]")
-"""Of base64 in either alphabet, or of an escaped slash: whatever else stands behind a prefix is talk about pictures."""
+_BEGINS = re.compile(rb"[A-Za-z0-9+/_-]|\\(?:/|u00(?:2[bBfF]|3[dD])|(?:u(?:0(?:0[23]?)?)?)?\Z)")
+"""Of base64 in either alphabet, or of an escaped letter of it. Seen at once, since where a picture ends is looked for
+in all that has come."""
 _STOPS = (b")", b" ", b"<", b">", b"'", b"]", b"(", b"[", b"`", b",")
+_AROUND = re.compile(rb"[)\\\x80-\xff <>'\](\[`,]")
+"""What stands around a picture, or begins an escape of it: there is none here."""
 _FOREIGN = re.compile(rb"[\x80-\xff]")
 _RUN = re.compile(rb"(?:[^\\]++|\\/|\\u00(?:2[bBfF]|3[dD]))*+")
 _CUT_ESCAPE = re.compile(rb"\\(?:u(?:0(?:0[23]?)?)?)?\Z")
@@ -44,13 +49,18 @@ class Found:
 
 
 class Prose:
-    """Reads texts of a document, or of several in turn: `spans` says that a text goes on where the last one ended."""
+    """Reads texts of a document, or of several in turn: `spans` says that a text goes on where the last one ended.
+
+    With `is_talk` people wrote them, who may write of pictures: a prefix without base64 behind it is words. In an
+    answer it is a picture that is none.
+    """
 
     def __init__(
         self,
         is_prose: Callable[[tuple[str, ...]], bool],
         *,
         spans: bool = False,
+        is_talk: bool = False,
         image_bytes_max: int = 64 << 20,
         images_max: int = 64,
     ) -> None:
@@ -59,6 +69,7 @@ class Prose:
         self.mimes: dict[int, str] = {}
         """What each picture is called, by its number."""
         self._spans = spans
+        self._is_talk = is_talk
         self._image_bytes_max = image_bytes_max
         self._images_max = images_max
         self._held = b""
@@ -96,7 +107,7 @@ class Prose:
             if self._decoder is None:
                 at = self._pass_text(data, at, kept)
                 continue
-            if self._index is None and not _BEGINS.match(data, at):
+            if self._index is None and not _BEGINS.match(data, at) and (self._is_talk or _AROUND.match(data, at)):
                 self._end(events)
                 continue
             stop = self._pass_run(data, at)

@@ -484,6 +484,8 @@ class Bench:
         assert sums.hold, sums
         assert sums.accounts.get("held", 0) == 0
         assert (await self.store.read(audit)).problems == ()
+        # Whoever waits is told before the last files are cleared away.
+        await self.until(lambda: " 0 tasks" in repr(self.engine))
         assert repr(self.engine) == "<Engine 0 generations open, 0 tasks, 0 bytes set aside>"
         assert self.engine.open_generations == 0
         assert len(self.core.watchers) == 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast.clock import rfc3339
+from holdfast.engine.converter import Converter, FileFormat
 from holdfast.generation import CancelAsked, Event, GaveUp, State, apply
 from holdfast.policy.joining import Claim
 from holdfast.store.generations import end_generation
@@ -28,6 +31,27 @@ async def told_at_deadline(bench: Any, request: Any = None, *, calls: int = 1) -
     await caller.ended()
     await bench.until(lambda: bench.engine.open_generations == 0)
     return id_, caller
+
+
+async def test_an_image_that_waits_to_be_converted_is_delivered_in_time(bench: Any, make: Any) -> None:
+    """As it came: better in another format than told as lost while it is here."""
+    begun = asyncio.Event()
+
+    async def never(source: Path, target: Path, wanted: FileFormat) -> bool:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    object.__setattr__(bench.core, "converter", Converter(bench.spool, bench.threads, convert=never))
+    id_, caller = await bench.ask(make(output_format="webp"), asked_s=10.0)
+    await begun.wait()
+    bench.clock.jump(8.1)
+    await caller.ended()
+    await bench.quiet()
+    record = await bench.record(id_)
+    assert (record.generation.state, record.generation.charged_micros) == ("succeeded", USD)
+    assert [blob.mime for blob in record.results] == ["image/png"]
+    await bench.is_clean(id_)
 
 
 async def test_a_caller_who_named_a_budget_is_told_at_its_end(bench: Any) -> None:

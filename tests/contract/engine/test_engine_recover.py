@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from holdfast.clock import rfc3339
+from holdfast.engine import recover as recovering
 from holdfast.engine.attempt import Attempted
 from holdfast.engine.recover import recover
 from holdfast.engine.settle import commit as settle_commit
 from holdfast.engine.settle import settle
 from holdfast.errors import StorageError
-from holdfast.providers.conversation import Done
+from holdfast.providers.conversation import Done, Keep, Step, Wait
 from holdfast.store.generations import get_generation
 from holdfast.store.records import Record
 from holdfast.store.spool import Spooled
@@ -87,6 +88,35 @@ async def test_an_answer_in_the_spool_is_settled(bench: Any, shapes: Any, a_pict
     assert settled.received_at is not None
     assert await bench.events(new.id) == ["queued", "running", "succeeded"]
     assert sends(bench) == []
+
+
+async def test_an_answer_to_what_cannot_be_read_any_more_is_settled(bench: Any, shapes: Any, a_picture: bytes) -> None:
+    """Another version wrote the request: its image is here all the same, and the start goes on."""
+    new, live = await bench.accepted()
+    attempt = await bench.sent(live)
+    bench.received(live, attempt, shapes.gemini(a_picture))
+    await bench.store.write(lambda conn: conn.execute('UPDATE generation SET request = \'{"surface":"later"}\''))
+    (record,) = await recovered_twice(bench, new.id)
+    assert (record.generation.state, record.generation.charged_micros) == ("succeeded", USD)
+    assert bench.bytes_of(record) == a_picture
+
+
+@pytest.mark.parametrize("step", [Keep(handle="h"), Wait(delay_s=1.0, why="it was still at work")])
+async def test_an_answer_that_was_to_be_gone_on_with_does_not_stop_the_start(
+    bench: Any, shapes: Any, a_picture: bytes, monkeypatch: pytest.MonkeyPatch, step: Step
+) -> None:
+    """One that held an image and promised more, before its handle was on record: what is there is delivered."""
+
+    class GoesOn:
+        def received(self, *_: object) -> Step:
+            return step
+
+    monkeypatch.setattr(recovering, "_conversation_of", lambda *_: GoesOn())
+    new, live = await bench.accepted()
+    bench.received(live, await bench.sent(live), shapes.gemini(a_picture))
+    (record,) = await recovered_twice(bench, new.id)
+    assert record.generation.state == "succeeded"
+    assert bench.bytes_of(record) == a_picture
 
 
 async def test_what_was_received_when_is_read_from_the_file(bench: Any, shapes: Any, a_picture: bytes) -> None:

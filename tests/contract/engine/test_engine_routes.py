@@ -22,6 +22,7 @@ USD = 1_000_000
 PRO, OTHER = "nano-banana-pro", "seedream-4.5"
 BUSY = b'{"error":{"message":"busy","code":503,"status":"UNAVAILABLE"}}'
 WRONG_KEY = b'{"error":{"message":"API key not valid","code":401,"status":"UNAUTHENTICATED"}}'
+NO_MODEL = b'{"error":{"message":"models/x is not found","code":404,"status":"NOT_FOUND"}}'
 GONE = Failure(kind=FailureKind.UNREACHABLE, phase=Phase.CONNECT, charge=Charge.NO, detail="connection refused")
 LOST = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="the connection broke")
 
@@ -68,6 +69,25 @@ def decisions(record: Any) -> list[dict[str, Any]]:
 def fails(bench: Any, shapes: Any, host: str, **how: Any) -> None:
     """Let an upstream fail whenever it is asked."""
     bench.upstream.by_host[host] = shapes.Reply(**how)
+
+
+@routed()
+async def test_an_upstream_that_knows_no_such_model_is_not_noticed(bench: Any, shapes: Any) -> None:
+    """A name in a route that is wrong, or that its vendor has retired, is not the caller's to mend."""
+    fails(bench, shapes, "a", status=404, body=NO_MODEL)
+    record = await bench.made()
+    assert (record.generation.state, record.generation.charged_micros) == ("succeeded", USD)
+    assert hosts(bench) == "ab"
+    assert [each["follows"] for each in decisions(record)] == ["fallback"]
+
+
+@routed(route={"upstreams": [{"upstream": "a", "model": "pro-at-a"}], "fallback": []})
+async def test_a_model_that_nobody_knows_is_told_with_what_to_look_at(bench: Any, shapes: Any) -> None:
+    """At once: no pause makes a name known."""
+    fails(bench, shapes, "a", status=404, body=NO_MODEL)
+    record = await bench.made()
+    assert (record.generation.state, hosts(bench)) == ("failed", "a")
+    assert "see the route's `model`" in record.attempts[0].failed.detail
 
 
 @routed()
@@ -538,3 +558,29 @@ async def test_the_only_upstream_is_waited_for_when_it_is_down(bench: Any, shape
         await caller.ended()
     await bench.quiet()
     await bench.is_clean(id_, *(each for each, _ in first))
+
+
+@routed(
+    upstreams=[
+        {"name": name, "provider": "gemini", "base_url": f"http://{name}.test", "keys": [f"{name}-1"], "per_day": 40}
+        for name in "abc"
+    ],
+    route={"upstreams": [{"upstream": "b", "model": "pro-at-b"}], "fallback": []},
+    retry={"on_unknown": "fail", "budget_burst": 50},
+)
+async def test_a_trial_of_one_takes_one_call_of_the_day(bench: Any, shapes: Any) -> None:
+    """When the circuit is half-open all who wait get a place, and all but one give it back: those were not sent."""
+    bench.upstream.next_of["b"] = deque(shapes.Reply(failure=GONE) for _ in range(7))
+    first = [await bench.ask() for _ in range(5)]
+    await bench.resting(5)
+    late = [await bench.ask() for _ in range(12)]
+    await bench.until(lambda: "12 in line" in repr(bench.engine))
+    for sent in (6, 7):
+        bench.clock.jump(16.0)
+        await bench.until(lambda: len(bench.upstream.asked) == sent and "1 in a pause" in repr(bench.engine))  # noqa: B023
+    bench.clock.jump(16.0)
+    for _, caller in (*first, *late):
+        await caller.ended()
+    await bench.quiet()
+    assert bench.engine._parts.queue.free("b") == 40 - len(bench.upstream.asked)
+    await bench.is_clean(*(each for each, _ in (*first, *late)))

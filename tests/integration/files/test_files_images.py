@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from holdfast.config import Settings
+from holdfast.engine.latencies import Latencies
 from holdfast.errors import RequestError
 from holdfast.gateway.app import App, endpoint
 from holdfast.gateway.asked import Routes
@@ -81,6 +82,7 @@ def gate(
         root=tmp_path,
         routes=Routes(settings),
         wheel=cast(Any, None),
+        latencies=Latencies(settings.latency, a_clock),
     )
     app = App(
         [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,18 @@ async def test_request_and_answer_pass_as_they_are(gateway: Any, upstream: Any, 
     (event,) = await journal.has("chat.passed_on")
     assert (event["model"], event["status"], event["upstream"]) == ("qwen/qwen3", "200", "openai")
     assert_nothing_stays(gateway)
+
+
+async def test_a_body_keeps_its_coding(gateway: Any, upstream: Any) -> None:
+    """An upstream that compresses unasked is understood; a header that no answer of ours can have is left out."""
+    packed = gzip.compress(json.dumps(ANSWER).encode())
+    upstream.answers(packed, headers={"Content-Encoding": "gzip", "x-ratelimit-a": "1\x7f", "x-ratelimit-b": "2"})
+    answer = await ask(gateway)
+    assert (answer.status, answer.headers["content-encoding"]) == (200, "gzip")
+    body = answer.body if answer.body[:2] != b"\x1f\x8b" else gzip.decompress(answer.body)
+    assert json.loads(body) == ANSWER
+    assert "x-ratelimit-a" not in answer.headers
+    assert answer.headers["x-ratelimit-b"] == "2"
 
 
 async def test_a_stream_comes_as_it_comes(gateway: Any, upstream: Any) -> None:

@@ -186,6 +186,20 @@ async def test_a_fallback_costs_its_caller_the_lower_price(start: Any, simulate:
     assert ("cost", "provider:c", -40_000) in gateway.ledger(answer.headers["generation-id"])
 
 
+async def test_what_is_ignored_is_told_of_who_served(start: Any, simulate: Starter) -> None:
+    """A wish that the first would have heard is lost at the next, and the other way round."""
+    (a, a_port), (_, port) = await simulate(), await simulate()
+    hears = {**an_upstream("a", a_port), "provider": "openai", "base_url": f"http://127.0.0.1:{a_port}/v1"}
+    own = [{"upstream": "a", "model": "gpt-image-2"}, {"upstream": "b", "model": "gemini-3-pro-image"}]
+    gateway = await start(upstreams=[hears, an_upstream("b", port)], routes=[{"model": PRO, "upstreams": own}])
+    heard = await gateway.images(model=PRO, moderation="low", colour="red")
+    assert (heard.headers["holdfast-served-by"], heard.headers["holdfast-ignored"]) == ("a/gpt-image-2", "colour")
+    a.scripts.add(script_of({"do": ["status=403"] * 10}))
+    lost = await gateway.images(model=PRO, moderation="low", colour="red", headers={"X-Stainless-Lang": "none"})
+    assert lost.headers["holdfast-served-by"] == "b/gemini-3-pro-image"
+    assert lost.headers["holdfast-ignored"] == "moderation, colour"
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("Holdfast-Purchases", "none"), ("Holdfast-Purchases", "0"), ("Holdfast-Degrade", "model")]
 )

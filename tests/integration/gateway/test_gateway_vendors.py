@@ -118,12 +118,20 @@ async def test_what_the_model_cannot_draw_is_refused_before_it_is_accepted(
     assert (simulator.asked, simulator.charges.count) == ([], 0)
 
 
+async def test_what_it_cannot_draw_is_drawn_smaller_where_that_will_do(start: Any, simulator: Watched) -> None:
+    """The caller has said so."""
+    gateway = await ark(start, simulator, "seedream-5-0-pro-260628")
+    answer = await gateway.images(model="seedream-4.5", size="4K", headers={"Holdfast-Degrade": "size"})
+    assert answer.status == 200, answer
+    assert answer.json["data"][0]["size"] == "2048x2048"
+
+
 async def test_what_the_model_leaves_out_is_told(start: Any, simulator: Watched) -> None:
-    """Seedream 4.5 makes JPEG, on whatever ground it likes."""
+    """Seedream 4.5 makes JPEG, on whatever ground it likes; what makes another format of it is the gateway's own."""
     gateway = await ark(start, simulator, "seedream-4-5-251128")
     answer = await gateway.images(model="seedream-4.5", output_format="png", background="opaque", quality="high")
     assert answer.status == 200, answer
-    assert answer.headers["holdfast-ignored"] == "quality, output_format, background"
+    assert answer.headers["holdfast-ignored"] == "quality, background"
     newer = await ark(start, simulator, "seedream-5-5-261028")
     answer = await newer.images(model="seedream-4.5", output_format="png", background="opaque")
     assert answer.status == 200, answer

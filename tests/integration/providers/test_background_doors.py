@@ -57,7 +57,9 @@ async def test_what_a_door_has_no_place_for_is_told(gateway: Any, upstream: Any,
         assert told == ""
         assert upstream.asked[0].quality == "high"
     else:
-        assert {name.strip() for name in told.split(",")} == {"output_format", "quality", "moderation"}
+        assert {name.strip() for name in told.split(",")} == {"quality", "moderation"}
+    # A format that a door cannot be asked for is made of what came.
+    assert answer.picture().startswith(b"\x89PNG")
 
 
 async def test_tokens_are_told(gateway: Any) -> None:

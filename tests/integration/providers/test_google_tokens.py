@@ -127,6 +127,26 @@ async def test_all_who_come_meanwhile_wait_for_the_same(tokens: GoogleTokens, ke
     assert len(service.claims) == 1
 
 
+async def test_a_service_that_hangs_keeps_no_other_from_its_token(key: str, service: Any, clock: LaterClock) -> None:
+    """Two credentials, two services: the one that is well is served while the other is waited for."""
+    other = service_module.TokenService()
+    await other.start()
+    second = json.dumps(other.account)
+    tokens = google_tokens.google_tokens([(VERTEX, key), (VERTEX, second)], clock)
+    service.gate.clear()
+    waiting = asyncio.create_task(tokens.fresh(VERTEX, key))
+    while not service.claims:
+        await asyncio.sleep(0.001)
+    try:
+        async with asyncio.timeout(5.0):
+            assert await tokens.fresh(VERTEX, second) == "ya29.1"
+    finally:
+        service.gate.set()
+        await waiting
+        tokens.close()
+        await other.close()
+
+
 async def test_the_loop_goes_on_meanwhile(tokens: GoogleTokens, key: str, service: Any) -> None:
     """The service is on this very loop: a refresh that blocked it would never end."""
     async with asyncio.timeout(5):
@@ -277,3 +297,81 @@ def test_nothing_but_http_is_spoken(url: str) -> None:
 
     with pytest.raises(TransportError):
         AuthRequest()(url)
+
+
+class Metadata:
+    """What answers on a machine of Google's."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.host = ""
+        self.asked: list[str] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request, and hang up."""
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head.split()[1].decode())
+        writer.write(self.answers.pop(0))
+        writer.close()
+
+
+@pytest.fixture
+async def metadata(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Metadata]:
+    """It stands where google-auth looks for it."""
+    made = Metadata()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", made.host)
+    yield made
+    server.close()
+
+
+def documented(document: dict[str, Any]) -> bytes:
+    """As the metadata server writes it."""
+    body = json.dumps(document).encode()
+    head = "HTTP/1.1 200 OK\r\nMetadata-Flavor: Google\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+async def test_a_machine_of_google_s_gives_its_own(
+    metadata: Metadata, clock: LaterClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The credentials that `adc` finds there."""
+    from google.auth import compute_engine
+
+    monkeypatch.setattr("google.auth.default", lambda scopes: (compute_engine.Credentials(scopes=scopes), "my-project"))
+    metadata.answers = [
+        documented({"aliases": ["default"], "email": "default", "scopes": list(SCOPES)}),
+        documented({"access_token": "ya29.machine", "expires_in": 3599, "token_type": "Bearer"}),
+    ]
+    tokens = google_tokens.google_tokens([(VERTEX, "adc")], clock)
+    assert await tokens.fresh(VERTEX, "adc") == "ya29.machine"
+    assert len(metadata.asked) == 2
+    tokens.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("503 Busy", FailureKind.UNREACHABLE), ("404 Not Found", FailureKind.CREDENTIAL)]
+)
+async def test_a_machine_that_gives_none_for_now_keeps_its_credential(
+    metadata: Metadata, clock: LaterClock, monkeypatch: pytest.MonkeyPatch, status: str, kind: FailureKind
+) -> None:
+    """A metadata server that restarts says nothing of the account; one that knows of none does."""
+    from google.auth import compute_engine
+
+    monkeypatch.setattr("google.auth.default", lambda scopes: (compute_engine.Credentials(scopes=scopes), "my-project"))
+    monkeypatch.setattr("google.auth._exponential_backoff.time.sleep", lambda _: None)
+    metadata.answers = [f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode()] * 10
+    tokens = google_tokens.google_tokens([(VERTEX, "adc")], clock)
+    assert (await refused(tokens, "adc")).kind is kind
+    tokens.close()
+
+
+@pytest.mark.parametrize("status", ["200 OK", "503 Busy"])
+async def test_an_answer_that_breaks_off_is_none(metadata: Metadata, status: str) -> None:
+    """Neither a token, nor a disk of ours that fails."""
+    from google.auth.exceptions import TransportError
+
+    metadata.answers = [f"HTTP/1.1 {status}\r\nContent-Length: 99\r\n\r\n{{".encode()]
+    with pytest.raises(TransportError):
+        await asyncio.to_thread(AuthRequest(), f"http://{metadata.host}/x")

@@ -134,7 +134,7 @@ def test_the_story_is_told_in_the_order_of_time(explain: Run, folder: Path) -> N
         "the customer's money: held 0.24 USD",
         "attempt 1: sent to google with key 1 (model gemini-3-pro-image), after 35.0 s in line",
         "attempt 1: 503 overloaded (MODEL_CAPACITY_EXHAUSTED): google answered 503 UNAVAILABLE, asked to come again "
-        "after 34 s, after 1.8 s; not charged",
+        "after 34 s; it took 1.8 s; not charged",
         "fallback to vertex (gemini-3-pro-image, 4K) at once: key 1 of google rests 34 s by the upstream's hint; "
         "563.2 s left before the deadline, 120.0 s expected for the next attempt, budget for 2.9 repeats",
         "attempt 2: sent to vertex (model gemini-3-pro-image)",
@@ -226,7 +226,7 @@ def test_joins_and_waiting_callers_are_told(explain: Run, folder: Path) -> None:
         conn.execute("UPDATE generation SET joins = 2, callers = 1, finished_at = NULL, state = 'running'")
     out = explain("gen_1")[1]
     assert "2 repeats were given this generation instead of another purchase" in out
-    assert "1 connection waiting for it" in out
+    assert "1 caller waiting for it when that was last noted" in out
 
 
 def test_a_failure_is_told_as_its_caller_was(explain: Run, folder: Path) -> None:

@@ -45,7 +45,7 @@ def test_nothing_is_passed_through_unless_it_is_named() -> None:
     ("passthrough", "key", "told"),
     [
         ({"upstream": "openai"}, "passthrough.models", "is empty"),
-        ({"models": ["gpt-4o"]}, "passthrough.upstream", "no upstream ''"),
+        ({"models": ["gpt-4o"]}, "passthrough.upstream", "is missing: name"),
         ({"upstream": "opnai", "models": ["a"]}, "passthrough.upstream", "'openai'"),
         ({"upstream": "google", "models": ["a"]}, "passthrough.upstream", "does not speak openai"),
         ({"upstream": "openai", "models": ["a", ""]}, "passthrough.models[1]", "is empty"),

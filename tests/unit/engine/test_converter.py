@@ -127,6 +127,34 @@ async def test_what_cannot_be_converted_stays_what_it_is(
     assert names(tmp_path) == ["att_1-2.done"]
 
 
+@pytest.mark.parametrize("error", [BlockingIOError(11, "Resource temporarily unavailable"), OSError(12, "no memory")])
+async def test_a_child_that_cannot_be_made_leaves_the_image_as_it_is(
+    tmp_path: Path, threads: Threads, error: OSError
+) -> None:
+    """No process to be had is no reason to lose what was paid for."""
+    image = a_picture(tmp_path / "att_1-2.done")
+
+    async def cannot(source: Path, target: Path, wanted: FileFormat) -> bool:
+        raise error
+
+    async with Converter(tmp_path, threads, convert=cannot).converted((image,), JPEG, "att_1") as made:
+        assert made == (image,)
+
+
+async def test_what_cannot_be_removed_is_left_to_the_next_start(
+    tmp_path: Path, threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image has its place by then: its generation ends as it should."""
+
+    def cannot(path: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(subject, "_remove", cannot)
+    image = a_picture(tmp_path / "att_1-2.done")
+    async with Converter(tmp_path, threads).converted((image,), JPEG, "att_1") as (made,):
+        assert made.index == FIRST_INDEX + 2
+
+
 async def test_one_is_converted_at_a_time(tmp_path: Path, threads: Threads) -> None:
     """Twenty that fall due together do not decode 1.3 GB at once."""
     at_once = most = 0
@@ -148,6 +176,32 @@ async def test_one_is_converted_at_a_time(tmp_path: Path, threads: Threads) -> N
 
     await asyncio.gather(*(one(number) for number in range(5)))
     assert most == 1
+
+
+async def test_who_has_no_time_to_wait_for_his_turn_gets_the_image_as_it_is(tmp_path: Path, threads: Threads) -> None:
+    """The image is here; another one at work, or a time that is over, does not keep it."""
+    gate, begun = asyncio.Event(), 0
+
+    async def slow(source: Path, target: Path, wanted: FileFormat) -> bool:
+        nonlocal begun
+        begun += 1
+        await gate.wait()
+        return False
+
+    made, image = Converter(tmp_path, threads, convert=slow), a_picture(tmp_path / "x.done")
+
+    async def one(within_s: float) -> None:
+        async with made.converted((image,), JPEG, "att_1", within_s=within_s) as given:
+            assert given == (image,)
+
+    first = asyncio.create_task(one(subject.WAIT_S))
+    while not begun:
+        await asyncio.sleep(0)
+    for within_s in (0.05, 0.0, -1.0):
+        await one(within_s)
+    assert begun == 1
+    gate.set()
+    await first
 
 
 async def test_a_child_that_takes_too_long_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

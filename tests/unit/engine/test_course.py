@@ -155,6 +155,9 @@ def test_what_has_no_route_any_more_goes_on_alone() -> None:
 def test_settings_without_a_route_or_a_key_are_refused() -> None:
     """There is nothing to serve, or nothing to serve it with."""
     with pytest.raises(ConfigError, match="nothing to serve"):
-        targets_of(some_settings(routes=[]), {})
+        targets_of(some_settings(upstreams=[], routes=[]), {})
+    with pytest.raises(ConfigError, match=r"Add \[\[routes\]\] with .*upstream = \"a\"") as told:
+        targets_of(some_settings(routes=[]), {"a": ("k",)})
+    assert told.value.key == "routes"
     with pytest.raises(ConfigError, match="'a' has no key"):
         targets_of(some_settings(), {"a": (), "b": ("k",), "c": ("k",)})

@@ -123,3 +123,11 @@ def test_it_goes_on_where_an_earlier_process_was_to(
     tried = Tried(upstream="a", model="m-a", tier=Tier.K1, failure=GONE)
     part.take_up(Earlier(tried=(tried,), again_at=5.0, to=to))
     assert (part.goes_to, part.failures) == (goes_to, (GONE,))
+
+
+def test_it_does_not_go_on_where_it_cannot_be_served_any_more(part: Part) -> None:
+    """Settings and prices may have changed between two starts: what is barred has no price of its own."""
+    part.live.course = a_course("a", "b", barred={1: "no price"})
+    tried = Tried(upstream="a", model="m-a", tier=Tier.K1, failure=GONE)
+    part.take_up(Earlier(tried=(tried,), again_at=5.0, to=("b", "m-b", Tier.K1)))
+    assert part.goes_to is None

@@ -55,11 +55,11 @@ def dialect(a_request: Callable[..., Request]) -> Callable[..., Dialect]:
     return build
 
 
-@pytest.fixture
-def spoken(a_record: ARecord, an_attempt: Any, a_blob: Any) -> Record:
+@pytest.fixture(params=["gemini", "vertex"])
+def spoken(request: pytest.FixtureRequest, a_record: ARecord, an_attempt: Any, a_blob: Any) -> Record:
     """A generation whose upstream spoke Gemini: a draft, then the picture."""
     return a_record(
-        attempts=[an_attempt(answer=SPOKEN)],
+        attempts=[an_attempt(provider=request.param, answer=SPOKEN)],
         blobs=[
             a_blob(id="img_0", kind="draft", position=0, store_key="blobs/0.jpg", mime="image/jpeg"),
             a_blob(id="img_1", position=1, store_key="blobs/1.png"),

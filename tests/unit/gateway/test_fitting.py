@@ -32,6 +32,13 @@ def test_what_somebody_can_make_is_let_in() -> None:
     fits(Tier.K4)
 
 
+def test_a_smaller_size_counts_where_it_will_do() -> None:
+    """Not for a Gemini document, which names its size itself."""
+    fits(Tier.K4, ("my-ark", PRO), may_degrade=True)
+    with pytest.raises(RequestError):
+        fits(Tier.K4, ("my-ark", PRO), may_degrade=True, dialect_body="{}")
+
+
 def test_what_nobody_can_make_is_refused_with_the_first_ones_name() -> None:
     """Nothing is held and nothing is sent."""
     with pytest.raises(RequestError) as refused:

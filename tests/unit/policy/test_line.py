@@ -70,6 +70,17 @@ def test_a_place_that_is_given_up_gives_no_call_back() -> None:
     assert list(line.advance(110.3)) == [2]
 
 
+def test_a_place_that_is_given_back_unsent_takes_none_of_the_day() -> None:
+    """The upstream has not seen it; whoever only waits gives nothing back, and a new day owes nothing."""
+    line = a_line(3, keys=1, per_day=2)
+    assert line.give_back(1)
+    assert list(line.advance(100.0)) == [3]
+    assert not line.give_back(1)
+    line.begin_day(MIDNIGHT + 86_400.0, is_new=True)
+    assert line.give_back(2)
+    assert line.free(MIDNIGHT) == 2
+
+
 def test_a_day_is_kept_of_each_credential() -> None:
     """Spent, it waits for midnight, UTC; then there is a new one."""
     line = a_line(5, keys=2, per_day=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,16 @@ def gave_up(decision: Decision) -> GiveUpReason:
 def test_what_would_end_the_same_way_is_given_up(kind: str) -> None:
     """A refusal is not sent again, here or elsewhere."""
     assert gave_up(decide(a_failure(FailureKind(kind)), next_after_s=0.0)) is GiveUpReason.NOT_RETRYABLE
+
+
+def test_a_model_that_one_upstream_does_not_know_is_asked_for_elsewhere() -> None:
+    """Its name there is the operator's, so the caller's request is not at fault; with nowhere to go it is told."""
+    unknown = replace(a_failure(FailureKind.BAD_REQUEST), status=404)
+    assert decide(unknown, next_after_s=0.0) == Fallback(after_s=0.0)
+    assert gave_up(decide(unknown)) is GiveUpReason.NOT_RETRYABLE
+    assert gave_up(decide(unknown, next_after_s=0.0, policy=RetryPolicy(sends_max=1))) is GiveUpReason.SENDS_SPENT
+    refused = replace(a_failure(FailureKind.REFUSED_INPUT), status=404)
+    assert gave_up(decide(refused, next_after_s=0.0)) is GiveUpReason.NOT_RETRYABLE
 
 
 def test_lost_reply_is_not_bought_again_by_default() -> None:

@@ -198,6 +198,15 @@ def test_a_refused_picture_costs_what_the_flavor_says(flavor: Flavor, charge: Ch
     assert (failure.kind, failure.charge, failure.reason) == (FailureKind.REFUSED_OUTPUT, charge, finish)
 
 
+@pytest.mark.parametrize("native", ["IMAGE_SAFETY", "PROHIBITED_CONTENT", "image_recitation"])
+def test_a_refusal_may_be_told_in_the_model_s_own_word_alone(native: str) -> None:
+    """It would be refused again, and perhaps billed again."""
+    document = says("")
+    document["choices"][0]["native_finish_reason"] = native
+    failure = failure_of(told(a_conversation(), document))
+    assert (failure.kind, failure.charge, failure.reason) == (FailureKind.REFUSED_OUTPUT, Charge.UNKNOWN, native)
+
+
 @pytest.mark.parametrize(("text", "words"), [("Which colour?", "in its place text"), ("", "made no image (stop)")])
 def test_an_answer_without_a_picture_is_told(text: str, words: str) -> None:
     """Its text may have been billed."""

@@ -276,6 +276,8 @@ def test_what_is_small_goes_along_and_what_is_large_goes_before() -> None:
         assert talk.asked[-1] == f"POST {BASE}/v1/files"
         talk.says({"id": f"f-{at}", "urls": {"get": f"{BASE}/v1/files/f-{at}"}}, 201)
     assert talk.asked[2:] == [f"POST {CREATE}"]
+    keys = [dict(each.request.headers)["Idempotency-Key"] for each in talk.sent]
+    assert keys == ["gen_1.0.0.input-0", "gen_1.0.0.input-2", "gen_1.0.0"], "three requests, each by itself"
     body = json.loads(filled(talk.sent[-1].request.body, {1: b"one", 3: b"three"}))
     assert body["input"]["image_input"] == [
         f"{BASE}/v1/files/f-0",

@@ -149,9 +149,18 @@ def test_the_file_format_is_asked_for(wished: dict[str, Any], options: dict[str,
 def test_a_request_of_the_gemini_surface_is_sent_on_with_what_only_vertex_takes() -> None:
     """`personGeneration` and its kin are the caller's own words."""
     config = {"imageConfig": {"imageSize": "4K", "personGeneration": "ALLOW_ADULT", "prominentPeople": "BLOCK"}}
-    asked = {"contents": [{"parts": [{"text": PROMPT}]}], "generationConfig": config}
+    asked = {"contents": [{"role": "user", "parts": [{"text": PROMPT}]}], "generationConfig": config}
     _, _, body = sent_by(a_conversation(request=a_request(dialect_body=json.dumps(asked))))
     assert body == asked
+
+
+def test_a_turn_without_a_role_is_the_user_s() -> None:
+    """Gemini's own documentation leaves it out; Vertex AI answers that with 400 (`Please use a valid role`)."""
+    turn = {"parts": [{"text": PROMPT}]}
+    asked = {"contents": [turn, {"role": "model", **turn}, {"role": "", **turn}], "labels": {"a": "b"}}
+    _, _, body = sent_by(a_conversation(request=a_request(dialect_body=json.dumps(asked))))
+    assert [each.pop("role") for each in body["contents"]] == ["user", "model", "user"]
+    assert (body["contents"], body["labels"]) == ([turn] * 3, {"a": "b"})
 
 
 def test_an_older_model_is_told_no_size() -> None:

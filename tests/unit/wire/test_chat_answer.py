@@ -159,6 +159,12 @@ def test_a_link_is_told_as_one(content: Any, step: int) -> None:
         assert links_of(json.loads(answer.document)) == (LINK,)
 
 
+def test_a_long_link_is_told_whole() -> None:
+    """A signed one may hold a token of some thousand characters; a part of it leads nowhere."""
+    link = "https://x.test/1.png?token=" + "k" * 16_000
+    assert links_of(message(f"![i]({link})")) == (link,)
+
+
 def test_links_of_the_images_field_come_first() -> None:
     """As its pictures do; a data URL beside a link is the picture."""
     document = message("![i](https://x.test/text.png)", images=[part(LINK)])

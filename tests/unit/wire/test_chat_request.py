@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def said(content: Any, *images: str) -> dict[str, Any]:
 
 def view_of(*messages: dict[str, Any], **fields: Any) -> tuple[ChatView, list[bytes]]:
     """Read and decode a request; give also what was cut out of it."""
-    reader = JsonReader(CHAT_REQUEST_IMAGE, links_stay=True, prose=Prose(CHAT_REQUEST_PROSE))
+    reader = JsonReader(CHAT_REQUEST_IMAGE, links_stay=True, prose=Prose(CHAT_REQUEST_PROSE, is_talk=True))
     cut: list[bytes] = []
     for event in reader.feed(json.dumps({"messages": messages, **fields}).encode()):
         if isinstance(event, ImageBytes):
@@ -171,7 +172,23 @@ def test_what_is_wrong_is_named(messages: list[Any], fields: dict[str, Any], par
     assert told in error.message
 
 
-@pytest.mark.parametrize("text", [f"![a]({DATA}<0>)", f"{DATA}", f"about {DATA}... urls", "![a](<0>)"])
+def test_an_image_in_a_text_may_have_parameters() -> None:
+    """As URLs of canvases and editors have them: it is an image, and no part of the prompt."""
+    view, cut = view_of(user(f"![a](data:image/png;name=a.png;charset=utf-8;base64,iVBORw0KGgo=) {PROMPT}"))
+    assert cut == [b"\x89PNG\r\n\x1a\n"]
+    assert (view.prompt, places(view)) == (PROMPT, ([], [0]))
+
+
+def test_a_text_of_brackets_is_read_once() -> None:
+    """From each of them to the end it would be hours, with every other caller waiting."""
+    text = "![" * 500_000
+    began = time.process_time()
+    view, _ = view_of(said(text), user(PROMPT))
+    assert time.process_time() - began < 10.0
+    assert view.prompt == PROMPT
+
+
+@pytest.mark.parametrize("text", [f"![a]({DATA}<0>)", f"{DATA}", f"about {DATA}... urls", "![a](<0>)", f"{DATA}\u0663"])
 def test_talk_about_images_is_talk(text: str) -> None:
     """What looks like our marks, and what begins an image without being one, stays what it is: words."""
     view, cut = view_of(user(f"{text} {PROMPT}"))
@@ -185,11 +202,12 @@ def test_talk_about_images_is_talk(text: str) -> None:
         '[{"type":"image_url","image_url":{"url":"0"}},{"type":"text","text":"a"}]',
         '[{"type":"image_url","image_url":"0"},{"type":"text","text":"a"}]',
         '"![a](d\\u0061ta:image/png;base64,0) a"',
+        '"![a](data:image/png\\u003bx=y;base64,0) a"',
     ],
 )
 def test_a_number_that_a_caller_wrote_is_no_image(content: str) -> None:
     """However it is spelled: nobody sent that image."""
-    reader = JsonReader(CHAT_REQUEST_IMAGE, links_stay=True, prose=Prose(CHAT_REQUEST_PROSE))
+    reader = JsonReader(CHAT_REQUEST_IMAGE, links_stay=True, prose=Prose(CHAT_REQUEST_PROSE, is_talk=True))
     reader.feed(f'{{"messages":[{{"role":"user","content":{content}}}]}}'.encode())
     with pytest.raises(RequestError, match="data: URL"):
         decode_chat_request(reader.finish(), 0)

@@ -47,11 +47,21 @@ def test_only_the_member_at_the_top_counts(cut: int, indent: int | None, ascii_o
         (b"", None),
         (b'{"model":"' + b"a" * 600 + b'"}', None),
         (b'{"x":"' + b"a" * 100_000 + b'","model":"b"}', "b"),
+        # A short one does not stand for a long one behind it, which is what counts where the body goes.
+        (b'{"model":"a","model":"' + b"\\u0062" * 100 + b'"}', None),
+        (b'{"model":"a","x":{"Model":"b"}}', "a"),
     ],
 )
 def test_what_is_no_name_is_none(body: bytes, value: str | None) -> None:
     """Whoever the body is for will say what is wrong with it."""
     assert found(body) == found(body, 1) == value
+
+
+@pytest.mark.parametrize("name", [b"Model", b"MODEL", b"\\u004dodel"])
+def test_a_name_in_other_letters_is_refused(name: bytes) -> None:
+    """Go's decoder takes it for the same, and the last one: a model that is not let through would be."""
+    with pytest.raises(WireError, match="write it model"):
+        found(b'{"model":"gpt-4o","' + name + b'":"dear"}')
 
 
 @pytest.mark.parametrize("body", [b"[}", b"{" * (DEPTH_MAX + 1), b'{"model":"\\x"}', b'{"model":"\xff"}'])

@@ -207,3 +207,20 @@ def test_a_large_picture_leaves_as_it_comes() -> None:
         assert len(reader.skeleton_so_far) < 200
     assert seen == len(raw)
     reader.finish()
+
+
+def test_talk_about_pictures_is_read_once() -> None:
+    """Where a picture would end is not looked for in all that follows, a hundred thousand times over."""
+
+    class Counted(bytes):
+        looks = 0
+
+        def find(self, *args: Any) -> int:
+            """Count."""
+            Counted.looks += 1
+            return super().find(*args)
+
+    prose = Prose(lambda path: True)
+    found = prose.feed(Counted(b"data:image/png;base64,\\n" * 1000), path=("text",), next_index=0)
+    assert (Counted.looks, found.events, found.next_index) == (0, [], 0)
+    assert b"".join(found.kept) == b"data:image/png;base64,\\n" * 1000

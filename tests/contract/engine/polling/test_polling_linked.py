@@ -207,6 +207,7 @@ async def test_a_link_that_stays_dead_is_told_as_paid(bench: Any, vendor: FakeVe
     vendor.fetches += [403] * 10
     id_, caller = await bench.ask()
     await caller.ended()
+    await bench.quiet()
     attempt = await attempt_of(bench, id_)
     assert (attempt.failed.kind, attempt.failed.charge) == (FailureKind.MALFORMED, Charge.YES)
     assert len(vendor.bought) == 1

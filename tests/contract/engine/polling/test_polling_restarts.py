@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
+from holdfast.engine.converter import FileFormat
 from holdfast.faults import InjectedFault
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
@@ -32,6 +34,84 @@ async def test_a_restart_goes_on_from_the_handle(bench: Any, queue: Any, held: s
     await queue.one_image(bench, id_)
     assert log("attempt.polling")[-1]["is_resumed"] is True
     assert (await bench.restart()).to_resume == ()
+
+
+async def test_a_restart_knows_what_was_asked_for(bench: Any, queue: Any, make: Any) -> None:
+    """The file format that its caller named is made by the next process too, and who waits for it is known."""
+    gate = queue.hold("status")
+    id_, _ = await bench.ask(make(output_format="webp", output_compression=40), only_awaited=True)
+    await bench.until(lambda: queue.is_asked("status"))
+    (resumed,) = (await bench.restart()).to_resume
+    assert resumed.live.file_format == FileFormat(name="webp", quality=40)
+    assert resumed.live.only_awaited
+    gate.set()
+    await queue.one_image(bench, id_)
+
+
+@dataclass
+class Strict:
+    """Keeps the requests of each key apart, as a queue does: another key's are unknown."""
+
+    queue: Any
+    says: int
+    keys: list[str] = field(default_factory=list)
+
+    async def exchange(self, request: Any, **how: Any) -> Any:
+        """Answer who made it."""
+        headers = dict(request.headers)
+        self.keys.append(headers["Authorization"].removeprefix("Key "))
+        if self.keys[-1] != "one-key":
+            self.queue.polls.appendleft(self.says)
+            request = replace(request, headers=tuple((headers | {"Authorization": "Key one-key"}).items()))
+        return await self.queue.exchange(request, **how)
+
+    @property
+    def threads(self) -> Any:
+        """The queue's own."""
+        return self.queue.threads
+
+    async def fetch(self, url: str, **how: Any) -> Any:
+        """A file is anybody's."""
+        return await self.queue.fetch(url, **how)
+
+
+@pytest.mark.parametrize("says", [401, 403, 404])
+async def test_keys_that_stand_in_another_order_lose_nothing(
+    bench: Any, queue: Any, settings_of: Any, says: int
+) -> None:
+    """Somebody has put a key before the one that bought it: it is found by asking, and nothing is bought again."""
+    gate = queue.hold("status")
+    id_, _ = await bench.ask()
+    await bench.until(lambda: queue.is_asked("status"))
+    bench.upstream = strict = Strict(queue, says)
+    queue.polls += [429, "IN_PROGRESS"]
+    gate.set()
+    keys = ["new-key", "newer-key", "one-key"]
+    upstream = {"name": "queue", "provider": "fal", "base_url": BASE, "keys": keys}
+    route = {"model": MODEL, "upstreams": [{"upstream": "queue", "model": "fal-ai/nano-banana-pro"}]}
+    await bench.restart(settings_of(upstreams=[upstream], routes=[route]))
+    await queue.one_image(bench, id_)
+    assert strict.keys[:3] == keys
+    assert set(strict.keys[3:]) == {"one-key"}
+
+
+async def test_a_key_that_is_gone_is_asked_for_no_other_way(bench: Any, queue: Any, settings_of: Any) -> None:
+    """Each key is tried once, then the first asks on until the attempt's time is over: its owner may put it right."""
+    gate = queue.hold("status")
+    id_, _ = await bench.ask()
+    await bench.until(lambda: queue.is_asked("status"))
+    bench.upstream = strict = Strict(queue, 401)
+    gate.set()
+    upstream = {"name": "queue", "provider": "fal", "base_url": BASE, "keys": ["new-key", "newer-key"]}
+    route = {"model": MODEL, "upstreams": [{"upstream": "queue", "model": "fal-ai/nano-banana-pro"}]}
+    await bench.restart(settings_of(upstreams=[upstream], routes=[route]))
+    await bench.until(lambda: len(strict.keys) >= 6)
+    bench.clock.jump(4000.0)
+    await bench.quiet()
+    assert strict.keys[:3] == ["new-key", "newer-key", "new-key"]
+    assert set(strict.keys[3:]) == {"new-key"}
+    assert (await queue.attempt_of(bench, id_)).state == "unknown"
+    await bench.is_clean(id_)
 
 
 async def test_however_many_restarts_buy_one_image(bench: Any, queue: Any) -> None:
