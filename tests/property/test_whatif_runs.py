@@ -77,7 +77,7 @@ def gateways(draw: st.DrawFn) -> GatewayPolicy:
         {
             **base,
             "name": name,
-            "keys": ["k"] * draw(st.integers(1, 3)),
+            "keys": [f"k{number}" for number in range(draw(st.integers(1, 3)))],
             "concurrency": draw(st.integers(0, 3)),
             "per_minute": draw(st.integers(0, 9)),
             "per_day": draw(st.sampled_from([0, 5])),

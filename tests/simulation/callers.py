@@ -315,6 +315,7 @@ class Caller:
                 asked_s=asked_s,
             )
         )
+        world.put_inputs(order.inputs)
         submission = submission_of(order, wire.number, key=key, says_retry=says_retry, asked_s=asked_s)
         submission = replace(submission, only_awaited=later_s is None)
         process.serve(wire, lambda process, wire: process.post(wire, submission, later_s=later_s))

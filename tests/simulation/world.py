@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 import shutil
 from collections import Counter
@@ -95,13 +96,15 @@ class World:
         self.upstreams = Upstreams(self, random.Random(rng.random()))
         self.receiver = Receiver(self, random.Random(rng.random()))
         self.secret = rng.randbytes(32)
+        self._sent_along: dict[str, bytes] = {}
+        """Reference images, by where they are put."""
         self.endpoints: dict[str, str] = {}
         """URL -> endpoint's id."""
         self.plan = plan_for(seed, random.Random(rng.random()))
         self.settings = self._settings()
         self.targets = targets(self.settings)
         if self.plan.wants & {"retry", "enter"}:
-            self.upstreams.busy_share = 0.5
+            self.upstreams.busy_share = 0.7 if "enter" in self.plan.wants else 0.5
         self.points = Points(self, self.plan.at_points)
         self.observer = Observer(self)
         self.observe = self.observer.committed
@@ -151,8 +154,15 @@ class World:
         many = 60 if "sweeper" in self.plan.wants else 3
         data = picture(random.Random(f"{self.seed}/{rng.randrange(many)}"))
         key = f"inputs/{digest(data)}"
-        (self.disk.root / key).write_bytes(data)
+        self._sent_along[key] = data
         return InputImage(sha256=digest(data), mime="image/png", bytes=len(data), store_key=key)
+
+    def put_inputs(self, inputs: tuple[InputImage, ...]) -> None:
+        """Store what comes along with a request, anew with each: so does whoever reads bodies."""
+        for each in inputs:
+            path = self.disk.root / each.store_key
+            path.write_bytes(self._sent_along[each.store_key])
+            os.utime(path, (self.clock.wall_s(), self.clock.wall_s()))
 
     async def near_end(self, id_: str, rng: random.Random) -> None:
         """Wait until the upstream's answer to a generation is about to arrive, or has just arrived."""
@@ -297,7 +307,7 @@ class World:
         kinds = [*KINDS, *(self.rng.choice(KINDS) for _ in range(CALLERS - len(KINDS)))]
         kinds += ["canceller"] * 10 if "cancel" in self.plan.wants else []
         kinds += ["leaver"] * 30 if "unwatched" in self.plan.wants else []
-        kinds += ["keyed"] * 10 if "enter" in self.plan.wants else []
+        kinds += ["keyed"] * 20 if "enter" in self.plan.wants else []
         kinds += ["budget"] * 10 if "ending" in self.plan.wants else []
         for number, kind in enumerate(kinds):
             self.come(f"{kind}-{number}", kind, self.rng.uniform(0.0, ARRIVALS_S))

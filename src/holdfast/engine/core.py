@@ -224,6 +224,13 @@ class Core:
         """The instant on the monotonic clock at which the wall clock will show `moment`."""
         return self.clock.monotonic() + (moment - self.clock.now()).total_seconds()
 
+    def monotonic_until(self, moment: datetime, *, since: datetime) -> float:
+        """The same of an end that was set at `since`: at most as far away as it was then.
+
+        A wall clock that is set back while nobody runs makes nothing last longer than was meant.
+        """
+        return min(self.monotonic_of(moment), self.clock.monotonic() + (moment - since).total_seconds())
+
     def now_text(self) -> str:
         """The wall clock, as records have it."""
         return rfc3339(self.clock.now())

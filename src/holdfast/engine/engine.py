@@ -13,6 +13,7 @@ from holdfast.engine import attempt, recover, settle
 from holdfast.engine.core import Core, InLine, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.followers import Follower
+from holdfast.engine.orphans import Orphans
 from holdfast.engine.part import Part
 from holdfast.engine.parts import Parts
 from holdfast.engine.patience import patiently
@@ -53,6 +54,7 @@ class Engine:
         self._starting = Starting(
             core, drive=self._drive_on, resume=self._resume, take_up=self._take_up, spawn=self.spawn
         )
+        self._orphans = Orphans(core, knows=self._knows, take_up=self._take_up, spawn=self.spawn)
         self._entering = 0
         self._reserved_bytes = 0
         self._received: list[Receipt] = []
@@ -89,6 +91,14 @@ class Engine:
                 used for something else.
             StorageError: The disk does not take it; it was not accepted.
         """
+        # Known here by the end of it: what it drives, or whom it lets wait.
+        with self._orphans.entering():
+            entered = await self._entered(submission, watcher, asks_twins=asks_twins, may_buy=may_buy)
+        if entered.generation_id is not None:
+            await faults.point("accept.after_commit")
+        return entered
+
+    async def _entered(self, submission: Submission, watcher: Watcher, *, asks_twins: bool, may_buy: bool) -> Entered:
         core = self._core
         with self._admitted(submission) as refusal:
             new = price(core, submission)
@@ -117,7 +127,6 @@ class Engine:
                 self.unwatch(entered.generation_id, watcher)
                 self.left(entered.generation_id)
                 raise
-        await faults.point("accept.after_commit")
         return entered
 
     @staticmethod
@@ -179,14 +188,19 @@ class Engine:
         if state.is_final and not may_still_come:
             self._core.watchers.remove(id_, watcher)
             watcher(Ended(record=record))
-        elif not state.is_final and id_ not in self._live and id_ not in self._starting.left:
+        elif not state.is_final and not self._knows(id_):
             # Nobody drives it: the disk did not take its end, or the answer of the commit that drove it again was lost.
             await self._take_up(record)
+
+    def _knows(self, id_: str) -> bool:
+        """Whether this process drives a generation, or will come to it."""
+        return id_ in self._live or id_ in self._starting.left
 
     async def _take_up(self, record: Record) -> None:
         row = record.generation
         if State(row.state) is State.QUEUED:
-            self.drive(live_of_row(self._core, row))
+            live = live_of_row(self._core, row)
+            self._drive_on(live, range(live.parts))
         else:
             await recover.give_up(self._core, row.id, row.drive)
 
@@ -254,6 +268,9 @@ class Engine:
             self._departed += departed
             if not isinstance(exc, StorageError | OSError):
                 raise
+            if entering.claim.may_join:
+                # It may have been made, and have driven what it joined.
+                self._orphans.seek()
             if await store.read(get_generation, entering.new.id) is None:
                 raise
             return Entered(generation_id=entering.new.id)

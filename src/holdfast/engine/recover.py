@@ -330,7 +330,9 @@ def _earlier_of(core: Core, record: Record) -> dict[int, Earlier]:
             tried = (tried_of(record, attempt) for attempt in of_drive if attempt.part == last.part)
             earlier[last.part] = Earlier(
                 tried=tuple(each for each in tried if each is not None),
-                again_at=core.monotonic_of(from_rfc3339(last.retry_at)),
+                again_at=core.monotonic_until(
+                    from_rfc3339(last.retry_at), since=from_rfc3339(last.ended_at or last.sent_at)
+                ),
                 to=_decided_on(last),
             )
     return earlier

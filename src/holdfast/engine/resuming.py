@@ -133,7 +133,7 @@ def _live_of(core: Core, row: GenerationRow, request: Request, target: Target) -
         list_micros=row.list_micros,
         purchases_max=request.purchases_max,
         accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
-        deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
+        deadline_at=core.monotonic_until(from_rfc3339(row.deadline_at), since=from_rfc3339(row.created_at)),
         hard_deadline=bool(row.hard_deadline),
         only_awaited=bool(row.only_awaited),
         file_format=FileFormat.of(request),

@@ -115,7 +115,7 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
         list_micros=row.list_micros,
         purchases_max=request.purchases_max,
         accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
-        deadline_at=core.monotonic_of(from_rfc3339(row.deadline_at)),
+        deadline_at=core.monotonic_until(from_rfc3339(row.deadline_at), since=from_rfc3339(row.created_at)),
         hard_deadline=bool(row.hard_deadline),
         only_awaited=bool(row.only_awaited),
         file_format=FileFormat.of(request),

@@ -33,7 +33,8 @@ _STOPS = (b")", b" ", b"<", b">", b"'", b"]", b"(", b"[", b"`", b",")
 _AROUND = re.compile(rb"[)\\\x80-\xff <>'\](\[`,]")
 """What stands around a picture, or begins an escape of it: there is none here."""
 _FOREIGN = re.compile(rb"[\x80-\xff]")
-_RUN = re.compile(rb"(?:[^\\]++|\\/|\\u00(?:2[bBfF]|3[dD]))*+")
+# Not possessive: Python 3.11.2 loses the second branch of a group that is. Nothing follows, so it never goes back.
+_RUN = re.compile(rb"(?:[^\\]+|\\/|\\u00(?:2[bBfF]|3[dD]))*")
 _CUT_ESCAPE = re.compile(rb"\\(?:u(?:0(?:0[23]?)?)?)?\Z")
 
 

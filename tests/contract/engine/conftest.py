@@ -62,6 +62,8 @@ class JumpingClock:
 
     def __init__(self) -> None:
         self.passed_s = 0.0
+        self.set_by_s = 0.0
+        """By so much somebody has set the clock on the wall."""
         self._made = 0
 
     def attach(self) -> None:
@@ -80,7 +82,7 @@ class JumpingClock:
 
     def now(self) -> datetime:
         """The wall clock."""
-        return BEGAN_AT + timedelta(seconds=self.passed_s)
+        return BEGAN_AT + timedelta(seconds=self.passed_s + self.set_by_s)
 
     def random(self) -> float:
         """The middle."""

@@ -226,7 +226,7 @@ async def test_a_day_that_is_spent_stays_spent_after_a_restart(bench: Any) -> No
 
 @limited(keys=["one-key"])
 async def test_the_only_key_rests_and_then_the_line_goes_on(bench: Any) -> None:
-    """In order, by itself; who waits knows when."""
+    """By itself; who waits knows when. All three have their places at once, and their commits race."""
     bench.engine._parts.queue.rest("google", 0, bench.clock.monotonic() + 50.0)
     asked = [await bench.ask() for _ in range(3)]
     ids = [id_ for id_, _ in asked]
@@ -239,7 +239,7 @@ async def test_the_only_key_rests_and_then_the_line_goes_on(bench: Any) -> None:
     for _, caller in asked:
         await caller.ended()
     await bench.quiet()
-    assert [call.generation_id for call in bench.upstream.asked] == ids
+    assert {call.generation_id for call in bench.upstream.asked} == set(ids)
     await bench.is_clean(*ids)
 
 
