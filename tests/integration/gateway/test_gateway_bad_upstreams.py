@@ -22,7 +22,7 @@ def openai_images(*coded: str) -> bytes:
 
 
 def cut_body(asked: Any, drawn: bytes) -> bytes:
-    """Write two thirds of a good answer."""
+    """Write two thirds of a good answer: of a picture that weighs more than what stands behind it."""
     body = json.dumps(asked.document(drawn)).encode()
     return body[: len(body) * 2 // 3]
 
@@ -134,10 +134,10 @@ async def test_a_body_that_is_cut_is_paid(gateway: Any, upstream: Any, journal: 
     """The document had begun: by its length, by its chunks, or by a reset, it broke inside."""
 
     async def short(asked: Any, reply: Any) -> None:
-        await reply.answer(cut_body(asked, a_png()), headers={"Content-Length": "5000"})
+        await reply.answer(cut_body(asked, a_png(noise_bytes=2_000)), headers={"Content-Length": "5000"})
 
     async def chunked(asked: Any, reply: Any) -> None:
-        body = cut_body(asked, a_png())
+        body = cut_body(asked, a_png(noise_bytes=2_000))
         await reply.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"%x\r\n%s\r\n" % (len(body), body))
 
     async def garbage(asked: Any, reply: Any) -> None:
