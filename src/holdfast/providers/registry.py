@@ -6,7 +6,7 @@ and one page of docs.
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import TypedDict, assert_never
 
 from holdfast.config import Flavor, Provider, Upstream, UpstreamApi, UpstreamStream
 from holdfast.policy.latency import prior
@@ -48,6 +48,18 @@ MAPPINGS: tuple[Mapping, ...] = (
 )
 """Every door, in the order of the page that is made of them."""
 _IN_BACKGROUND = (UpstreamApi.RESPONSES, UpstreamApi.INTERACTIONS)
+
+
+class _Asked(TypedDict):
+    """What every conversation is given."""
+
+    upstream: str
+    base_url: str
+    model: str
+    key: str
+    request: Request
+    idempotency_key: str
+    image_bytes_max: int
 
 
 def mapping_of(upstream: Upstream) -> Mapping:
@@ -149,63 +161,47 @@ def conversation_for(
     """
     assert handle is None or is_polled(upstream), "only a provider that is polled has handles"
     assert 1 <= n <= images_per_call(upstream, stream=request.stream)
-    stream = streams(upstream, stream=request.stream)
-    is_relay = upstream.flavor is Flavor.RELAY
+    asked: _Asked = {
+        "upstream": upstream.name,
+        "base_url": upstream.base_url,
+        "model": model,
+        "key": key,
+        "request": request,
+        "idempotency_key": idempotency_key,
+        "image_bytes_max": image_bytes_max,
+    }
     if upstream.api in _IN_BACKGROUND:
         return BackgroundConversation(
             upstream=upstream.name,
             base_url=upstream.base_url,
-            api=_background_api(upstream, request, model, key, idempotency_key, timeout_s, image_bytes_max),
+            api=_background_api(upstream, asked, timeout_s),
             idempotency_key=idempotency_key,
             expected_s=prior(request.geometry.tier).expected_s if expected_s is None else expected_s,
             handle=handle,
         )
+    is_relay = upstream.flavor is Flavor.RELAY
+    stream = streams(upstream, stream=request.stream)
     if upstream.provider is Provider.VERTEX or upstream.api is UpstreamApi.CHAT:
-        return _described(upstream, request, model, key, idempotency_key, timeout_s, stream, image_bytes_max)
+        return _described(upstream, asked, timeout_s, stream=stream)
     match upstream.provider:
         case Provider.GEMINI:
-            return GeminiConversation(
-                upstream=upstream.name,
-                base_url=upstream.base_url,
-                model=model,
-                key=key,
-                request=request,
-                idempotency_key=idempotency_key,
-                timeout_s=timeout_s,
-                stream=stream,
-                is_relay=is_relay,
-                image_bytes_max=image_bytes_max,
-            )
+            return GeminiConversation(**asked, timeout_s=timeout_s, stream=stream, is_relay=is_relay)
         case Provider.OPENAI:
-            return OpenAIConversation(
-                upstream=upstream.name,
-                base_url=upstream.base_url,
-                model=model,
-                key=key,
-                request=request,
-                idempotency_key=idempotency_key,
-                n=n,
-                stream=stream,
-                is_relay=is_relay,
-                image_bytes_max=image_bytes_max,
-            )
-        case Provider.FAL | Provider.ARK | Provider.REPLICATE:
-            return _linked(upstream, request, model, key, idempotency_key, timeout_s, n, image_bytes_max, handle)
+            return OpenAIConversation(**asked, n=n, stream=stream, is_relay=is_relay)
+        case Provider.FAL:
+            return FalConversation(**asked, timeout_s=timeout_s, n=n, handle=handle)
+        case Provider.ARK:
+            return ArkConversation(**asked, is_relay=is_relay, handle=handle)
+        case Provider.REPLICATE:
+            return ReplicateConversation(**asked, timeout_s=timeout_s, handle=handle)
         case _:
             assert_never(upstream.provider)
 
 
-def _described(
-    upstream: Upstream,
-    request: Request,
-    model: str,
-    key: str,
-    idempotency_key: str,
-    timeout_s: float,
-    stream: bool,
-    image_bytes_max: int,
-) -> Conversation:
+def _described(upstream: Upstream, asked: _Asked, timeout_s: float, *, stream: bool) -> Conversation:
     """Make one that has settings of its own."""
+    request, model, key = asked["request"], asked["model"], asked["key"]
+    idempotency_key, image_bytes_max = asked["idempotency_key"], asked["image_bytes_max"]
     if upstream.provider is Provider.VERTEX:
         return VertexConversation.at(
             upstream,
@@ -228,87 +224,9 @@ def _described(
     )
 
 
-def _background_api(
-    upstream: Upstream,
-    request: Request,
-    model: str,
-    key: str,
-    idempotency_key: str,
-    timeout_s: float,
-    image_bytes_max: int,
-) -> BackgroundApi:
+def _background_api(upstream: Upstream, asked: _Asked, timeout_s: float) -> BackgroundApi:
     """Make what a background conversation speaks."""
     is_relay = upstream.flavor is Flavor.RELAY
     if upstream.api is UpstreamApi.RESPONSES:
-        return OpenAIResponses(
-            upstream=upstream.name,
-            base_url=upstream.base_url,
-            outer_model=upstream.outer_model,
-            model=model,
-            key=key,
-            request=request,
-            idempotency_key=idempotency_key,
-            is_relay=is_relay,
-            image_bytes_max=image_bytes_max,
-        )
-    return GeminiInteractions(
-        upstream=upstream.name,
-        base_url=upstream.base_url,
-        model=model,
-        key=key,
-        request=request,
-        idempotency_key=idempotency_key,
-        timeout_s=timeout_s,
-        is_relay=is_relay,
-        image_bytes_max=image_bytes_max,
-    )
-
-
-def _linked(
-    upstream: Upstream,
-    request: Request,
-    model: str,
-    key: str,
-    idempotency_key: str,
-    timeout_s: float,
-    n: int,
-    image_bytes_max: int,
-    handle: str | None,
-) -> Conversation:
-    """Make the conversation of a provider that answers with links, or may."""
-    if upstream.provider is Provider.FAL:
-        return FalConversation(
-            upstream=upstream.name,
-            base_url=upstream.base_url,
-            model=model,
-            key=key,
-            request=request,
-            idempotency_key=idempotency_key,
-            timeout_s=timeout_s,
-            n=n,
-            image_bytes_max=image_bytes_max,
-            handle=handle,
-        )
-    if upstream.provider is Provider.ARK:
-        return ArkConversation(
-            upstream=upstream.name,
-            base_url=upstream.base_url,
-            model=model,
-            key=key,
-            request=request,
-            idempotency_key=idempotency_key,
-            is_relay=upstream.flavor is Flavor.RELAY,
-            image_bytes_max=image_bytes_max,
-            handle=handle,
-        )
-    return ReplicateConversation(
-        upstream=upstream.name,
-        base_url=upstream.base_url,
-        model=model,
-        key=key,
-        request=request,
-        idempotency_key=idempotency_key,
-        timeout_s=timeout_s,
-        image_bytes_max=image_bytes_max,
-        handle=handle,
-    )
+        return OpenAIResponses(**asked, outer_model=upstream.outer_model, is_relay=is_relay)
+    return GeminiInteractions(**asked, timeout_s=timeout_s, is_relay=is_relay)
