@@ -50,7 +50,11 @@ def charges_of(turn: dict[str, Any]) -> dict[str, float]:
 def draw(record: dict[str, Any], out: Path) -> None:
     """Draw both charts into one picture."""
     plt.rcParams.update({"font.size": 9, "svg.hashsalt": "holdfast", "font.family": "sans-serif"})
-    turns = [record["subjects"][name] for name in ("direct", "litellm", "holdfast") if name in record["subjects"]]
+    turns = [
+        record["subjects"][name]
+        for name in ("direct", "litellm", "holdfast", "holdfast-buys")
+        if name in record["subjects"]
+    ]
     names = [turn["title"] for turn in turns]
     figure, (above, below) = plt.subplots(2, 1, figsize=(10, 5.2))
     for axes, title, parts, split in (

@@ -1,6 +1,6 @@
 """Survival: the same load through holdfast, through LiteLLM and through nothing, while everything goes wrong.
 
-    python lab/survival/run.py [--count 1000] [--speed 10] [--kills 10] [--only holdfast,litellm,direct] [--out FILE]
+    python lab/survival/run.py [--count 1000] [--kills 10] [--only direct,litellm,holdfast,holdfast-buys]
 
 Prints a table for each subject and the bars, and writes all of it as JSON. See README.md.
 """

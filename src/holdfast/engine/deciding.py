@@ -59,6 +59,13 @@ def policies_of(settings: Settings) -> dict[str, RetryPolicy]:
     }
 
 
+def limited(policy: RetryPolicy, purchases_max: int | None) -> RetryPolicy:
+    """Heed a caller who wants fewer purchases than the operator would make."""
+    if purchases_max is None or purchases_max >= policy.purchases_max:
+        return policy
+    return replace(policy, purchases_max=purchases_max)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Next:
     """Another entry that a part may go to."""
@@ -147,10 +154,7 @@ class Decider:
             self._upstreams.standings.take_back(upstream)
 
     def _policy(self, live: Live) -> RetryPolicy:
-        policy = self._policies.get(live.model, self._usual)
-        if live.purchases_max is None or live.purchases_max >= policy.purchases_max:
-            return policy
-        return replace(policy, purchases_max=live.purchases_max)
+        return limited(self._policies.get(live.model, self._usual), live.purchases_max)
 
     def _next(self, part: Part, failure: Failure, *, remaining_s: float, pause: float) -> _Next | None:
         """Find the entry that comes next: the first that would be in time; if none would, the first."""

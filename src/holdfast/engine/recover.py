@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,8 +19,10 @@ from holdfast.config import Provider
 from holdfast.engine.attempt import Resumed
 from holdfast.engine.core import Core, Earlier, Live
 from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
+from holdfast.engine.lost import Lost
 from holdfast.engine.patience import patiently
 from holdfast.engine.resuming import is_resumable, lacks_images, request_of, resumed, tried_of
+from holdfast.engine.sequel import Sequel
 from holdfast.engine.settle import About, Judged, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
@@ -108,12 +111,16 @@ async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | N
         take_up: Told of each generation that is to be driven on, as soon as that is known.
     """
 
+    lost = Lost(core)
+
     async def end(record: Record) -> tuple[int, Taken]:
-        ended = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
+        ended, _ = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
         return ended, Taken(resumed=resumed(core, record, None))
 
     async def go_on(record: Record) -> tuple[int, Taken]:
-        ended = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
+        ended, goes_on = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True, lost=lost)
+        if goes_on:
+            record = await patiently(partial(core.store.read, _get_record, record.generation.id), record.generation.id)
         live, parts = await _take_up(core, record) or (None, ())
         return ended, Taken(live=live, parts=parts, resumed=await _resumed(core, record, live))
 
@@ -279,20 +286,38 @@ def _draws_drafts(core: Core, attempt: AttemptRow) -> bool:
 # What was in flight, and what was never sent
 
 
-async def _end_open(core: Core, record: Record, failure: Failure, *, but_resumable: bool = False) -> int:
-    """End the attempts that are still open, all or but those that can be gone on with; return how many."""
-    ended = 0
-    for lost in record.attempts:
-        if AttemptState(lost.state) not in OPEN_ATTEMPT_STATES:
+def _get_record(conn: sqlite3.Connection, id_: str) -> Record:
+    record = get_record(conn, id_)
+    assert record is not None, "what has not ended is not swept"
+    return record
+
+
+async def _end_open(
+    core: Core, record: Record, failure: Failure, *, but_resumable: bool = False, lost: Lost | None = None
+) -> tuple[int, bool]:
+    """End the attempts that are still open, all or but those that can be gone on with.
+
+    Returns how many, and whether the part of any goes on, as `lost` decides; without it, none does.
+    """
+    ended, goes_on = 0, False
+    for attempt in record.attempts:
+        if AttemptState(attempt.state) not in OPEN_ATTEMPT_STATES:
             continue
-        if but_resumable and is_resumable(core, record.generation, lost):
+        if but_resumable and is_resumable(core, record.generation, attempt):
             continue
         await faults.point("recovery.before_unknown")
-        about = About.of_rows(core, record.generation, lost)
-        await commit(core, about, Judged(results=(), drafts=(), failure=failure), None, http_status=lost.http_status)
+        follows = await commit(
+            core,
+            About.of_rows(core, record.generation, attempt),
+            Judged(results=(), drafts=(), failure=failure),
+            None,
+            http_status=attempt.http_status,
+            decide=None if lost is None else lost.decide(record, attempt),
+            cap=None if lost is None else lost.cap(record),
+        )
         await faults.point("recovery.after_unknown")
-        ended += 1
-    return ended
+        ended, goes_on = ended + 1, goes_on or isinstance(follows, Sequel)
+    return ended, goes_on
 
 
 async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] | None:
