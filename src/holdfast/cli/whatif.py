@@ -45,15 +45,16 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Play, and print."""
+    from holdfast.whatif.beside import play_all
     from holdfast.whatif.files import load_policy, load_scenario
-    from holdfast.whatif.play import play
 
     if not 1 <= args.n <= COUNT_MAX:
         raise Stop(Exit.USAGE, f"--n must be from 1 to {COUNT_MAX:,}, not {args.n:,}.")
     incident = load_scenario(args.scenario)
-    policies = _told_apart([load_policy(named) for named in args.policy or POLICIES])
+    named = args.policy or POLICIES
+    policies = _told_apart([load_policy(each) for each in named])
     currency = _currency(policies)
-    figures = [play(incident, policy, count=args.n, seed=args.seed) for policy in policies]
+    figures = play_all(incident, policies, scenario=args.scenario, named=named, count=args.n, seed=args.seed)
     if args.plot is not None:
         _draw(args.plot, incident, figures, args.seed, currency)
     _print(incident, figures, args, currency)

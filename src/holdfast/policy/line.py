@@ -140,6 +140,17 @@ class Line:
             self._look(key)
         return self.leave(number)
 
+    def take(self, number: int, *, now: float, expected_s: float) -> int | None:
+        """Take a place at once where nobody waits and one is free: as to stand in line and be next; else None.
+
+        The flow must not be barred. Whoever meets no line takes nothing from anybody, so fairness has no say in it.
+        """
+        if self._order or (key := self._key_for(now)) is None:
+            return None
+        self.hold(number, key, now=now, expected_s=expected_s)
+        self._count(self._keys[key], now)
+        return key
+
     def advance(self, now: float) -> Iterator[int]:
         """Give places to those whose turn it is, and name them in their order. What is barred meanwhile gets none."""
         while self._order and (key := self._key_for(now)) is not None:
@@ -263,8 +274,14 @@ class Line:
 
     def _key_for(self, now: float) -> int | None:
         """Choose the credential for the next call: the least busy of those that may be used, the first of equals."""
-        usable = (at for at, key in enumerate(self._keys) if key.from_at <= now and self._slots(key) != 0)
-        return min(usable, key=lambda at: (self._keys[at].in_flight, self._keys[at].sent_today), default=None)
+        least: _Key | None = None
+        chosen: int | None = None
+        for at, key in enumerate(self._keys):
+            if key.from_at > now or self._slots(key) == 0:
+                continue
+            if least is None or (key.in_flight, key.sent_today) < (least.in_flight, least.sent_today):
+                least, chosen = key, at
+        return chosen
 
     # Estimating
 

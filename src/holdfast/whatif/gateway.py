@@ -31,7 +31,7 @@ from holdfast.policy.standings import Change
 from holdfast.types import Charge, Failure, FailureKind, Phase, Tier
 from holdfast.whatif.agenda import Agenda
 from holdfast.whatif.book import Book, Order
-from holdfast.whatif.chance import luck_of
+from holdfast.whatif.chance import Luck, luck_of
 from holdfast.whatif.lines import Lines, Ticket
 from holdfast.whatif.policies import GatewayPolicy, prices_of
 from holdfast.whatif.rules import LOOK_S, PATIENCE_SHARE, entries_of, limits_of, retry_policy_of, standings_of
@@ -56,6 +56,7 @@ class _Part:
         "failures",
         "goes_to",
         "has_ended",
+        "luck",
         "order",
         "places",
         "ticket",
@@ -63,8 +64,10 @@ class _Part:
         "waits_since",
     )
 
-    def __init__(self, order: Order, deadline_at: float) -> None:
+    def __init__(self, order: Order, deadline_at: float, luck: Luck) -> None:
         self.order = order
+        self.luck = luck
+        """Of its next call, or of the one in flight."""
         self.deadline_at = deadline_at
         self.failures: tuple[Failure, ...] = ()
         self.places: tuple[int, ...] = ()
@@ -166,7 +169,7 @@ class Gateway:
 
     def arrive(self, order: Order) -> None:
         """Accept an order, and ask for a place for it; where lines are full it is told so."""
-        part = _Part(order, order.at + self._generation_s[order.tier])
+        part = _Part(order, order.at + self._generation_s[order.tier], luck_of(self._seed, order.number, 0))
         if not any(self._lines.has_room(entry.upstream, self._waiting_max) for entry in self._entries):
             self._tell(part, QUEUE_FULL)
             return
@@ -179,12 +182,11 @@ class Gateway:
     # A place
 
     def _choose(self, part: _Part, avoided: dict[int, float], *, patience_s: float = 0.0) -> Choice:
-        order = part.order
         return choose(
             self._entries,
             self._standings.ready,
             now=self._agenda.now,
-            sample=luck_of(self._seed, order.number, len(part.failures)).jitter,
+            sample=part.luck.jitter,
             avoided=avoided,
             full=self._full,
             patience_s=patience_s,
@@ -256,8 +258,7 @@ class Gateway:
         assert isinstance(part, _Part)
         self._waits_no_longer(part)
         upstream, order = ticket.upstream, part.order
-        luck = luck_of(self._seed, order.number, len(part.failures))
-        fate = self._world.call(self._index[upstream], key, order.tier, luck, now)
+        fate = self._world.call(self._index[upstream], key, order.tier, part.luck, now)
         self._book.sent(self._prices[part.at][order.tier], is_charged=fate.is_charged)
         self._standings.sent(upstream, now=now, is_repeat=self._was_at(part, upstream))
         if self._standings.of(upstream).health.is_open:
@@ -287,8 +288,9 @@ class Gateway:
         if failure is TIMED_OUT:
             self._learning.was_cut(upstream, model, tier, now - sent_at)
         self._book.failed(failure, price)
-        jitter = luck_of(self._seed, part.order.number, len(part.failures)).jitter
+        jitter = part.luck.jitter
         part.failures, part.places = (*part.failures, failure), (*part.places, part.at)
+        part.luck = luck_of(self._seed, part.order.number, len(part.failures))
         changes = self._standings.failed(upstream, key, failure, sent_at=sent_at, now=now, jitter=jitter)
         self._heed(upstream, changes)
         self._follow(part, failure, key, jitter, price)

@@ -91,6 +91,13 @@ class Lines:
 
     def enter(self, ticket: Ticket) -> None:
         """Ask for a place: it is sent at once, or waits."""
+        if not self._flow_places or self._in_flight < self._flow_places:
+            self._look_at_the_day()
+            line = self._lines[ticket.upstream]
+            key = line.take(ticket.number, now=self._agenda.now, expected_s=ticket.expected_s)
+            if key is not None:
+                self._sent(ticket, key)
+                return
         self._waiting[ticket.number] = ticket
         self._lines[ticket.upstream].enter(
             ticket.number, flow=FLOW, weight=ticket.weight, expected_s=ticket.expected_s, again=ticket.had_place
@@ -132,22 +139,26 @@ class Lines:
 
     def _move(self, upstream: str) -> None:
         """Give places to those whose turn it is, and come back when time alone makes it somebody's turn."""
-        self._look_at_the_day()
         line, now = self._lines[upstream], self._agenda.now
+        if not line.waiting:
+            return
+        self._look_at_the_day()
         for number in line.advance(now):
-            ticket = self._waiting.pop(number)
-            ticket.had_place = True
-            self._in_flight += 1
-            if self._in_flight == self._flow_places:
-                for each in self._lines.values():
-                    each.bar(FLOW)
             key = line.key_of(number)
             assert key is not None
-            self._send(ticket, key)
+            self._sent(self._waiting.pop(number), key)
         at = line.wakes_at(now)
         if at is not None and self._wakes_at.get(upstream) != at:
             self._wakes_at[upstream] = at
             self._agenda.at(at, self._ring, upstream, at)
+
+    def _sent(self, ticket: Ticket, key: int) -> None:
+        ticket.had_place = True
+        self._in_flight += 1
+        if self._in_flight == self._flow_places:
+            for each in self._lines.values():
+                each.bar(FLOW)
+        self._send(ticket, key)
 
     def _ring(self, upstream: str, at: float) -> None:
         if self._wakes_at.get(upstream) == at:

@@ -213,3 +213,42 @@ def test_credentials_an_interval_apart_are_counted_in_all_the_same() -> None:
     line.rest(2, 100.0 + 20.4 + 20.4)
     told = [line.estimate_s(at, now=100.0, expected_s=40.0) for at in range(1, 8)]
     assert told == pytest.approx([0.0, 20.4, 20.4, 40.8, 40.8, 40.8, 61.2])
+
+
+# A place at once
+
+
+@pytest.mark.parametrize("limits", [Limits(keys=2), Limits(keys=2, concurrency=2, per_minute=60, per_day=5)])
+def test_a_place_at_once_is_the_one_that_standing_in_line_would_have_given(limits: Limits) -> None:
+    """The same credential, and the same is free afterwards."""
+    taken, stood = Line(limits), Line(limits)
+    for number in range(4):
+        now = 10.0 * number
+        key = taken.take(number, now=now, expected_s=9.0)
+        stood.enter(number, flow="a", weight=1, expected_s=9.0)
+        assert list(stood.advance(now)) == [number]
+        assert key == stood.key_of(number) == taken.key_of(number)
+        assert taken.free(now) == stood.free(now)
+        assert taken.wakes_at(now) == stood.wakes_at(now)
+        assert repr(taken) == repr(stood)
+
+
+def test_nobody_is_passed_over_by_a_place_at_once() -> None:
+    """While somebody waits, or nothing is free, there is none, and nothing has changed."""
+    line = Line(Limits(keys=1, concurrency=1))
+    assert line.take(1, now=0.0, expected_s=9.0) == 0
+    assert line.take(2, now=0.0, expected_s=9.0) is None
+    line.enter(3, flow="a", weight=1, expected_s=9.0)
+    assert line.leave(1)
+    assert line.take(4, now=0.0, expected_s=9.0) is None
+    assert list(line.advance(0.0)) == [3]
+    assert line.key_of(2) is None
+    assert line.waiting == 0
+
+
+def test_a_credential_that_rests_gives_no_place_at_once() -> None:
+    """Until it has rested."""
+    line = Line(Limits(keys=1))
+    line.rest(0, 5.0)
+    assert line.take(1, now=4.9, expected_s=9.0) is None
+    assert line.take(1, now=5.0, expected_s=9.0) == 0
