@@ -16,7 +16,7 @@ from holdfast.cli.fetch import Fetch, Fetched, of_broken
 from holdfast.cli.files import Destination, ErrorText, Received, misnamed
 from holdfast.cli.progress import Progress, label_of, megabytes
 from holdfast.config import Deadlines
-from holdfast.policy.deadlines import attempt_timeout_s_max, generation_s, write_timeout_s
+from holdfast.policy.deadlines import attempt_timeout_s_max, generation_s_max, write_timeout_s
 from holdfast.policy.latency import prior
 from holdfast.transport.aio import AioTransport
 from holdfast.transport.exchange import Timeouts
@@ -99,7 +99,7 @@ def timeouts_of(job: Job, tier: Tier) -> Timeouts:
     """Give as much time as the gateway may take: until its deadline, and for an attempt begun just before it, however
     slow it has learnt that its upstream is.
     """
-    total_s = generation_s(tier, job.deadlines) + attempt_timeout_s_max(tier, job.deadlines) + ANSWER_S
+    total_s = generation_s_max(tier, job.deadlines) + attempt_timeout_s_max(tier, job.deadlines) + ANSWER_S
     body_bytes = sum(image.bytes for image in job.asked.inputs) * 4 // 3
     return Timeouts(
         connect_s=job.deadlines.connect_s,

@@ -133,6 +133,11 @@ class Latencies:
         found = [deadline_p99_s(self.expect(upstream=name, model=model, tier=tier), published, tier) for name in names]
         return max((p99_s for p99_s in found if p99_s is not None), default=None)
 
+    def slowness(self, *, model: str, tier: Tier) -> float:
+        """Say how many times as long as is usual a model takes now, by its median; 1 while nothing is known."""
+        usual_s = prior(tier, scale=self._scale).expected_s
+        return self.expect(model=model, tier=tier).expected_s / usual_s
+
     def _renewed(self, upstream: str | None, model: str, tier: Tier) -> Latency | Learned:
         now, key = self._clock.monotonic(), (upstream, model, tier)
         sources = self._sources(upstream, model, tier)

@@ -183,4 +183,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
 
 
 def _deadline_s(core: Core, submission: Submission) -> float:
-    return generation_s(submission.request.geometry.tier, core.settings.deadlines, asked_s=submission.asked_s)
+    request = submission.request
+    tier = request.geometry.tier
+    slowness = core.latencies.slowness(model=request.model, tier=tier)
+    return generation_s(tier, core.settings.deadlines, asked_s=submission.asked_s, slowness=slowness)

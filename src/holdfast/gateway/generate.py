@@ -194,7 +194,8 @@ class Generator:
         if asked_s is not None:
             return generation_s(tier, deadlines, asked_s=asked_s)
         p99_s = self._latencies.attempt_p99_s(model=model, tier=tier)
-        return generation_s(tier, deadlines) + attempt_timeout_s(tier, deadlines, p99_s=p99_s)
+        slowness = self._latencies.slowness(model=model, tier=tier)
+        return generation_s(tier, deadlines, slowness=slowness) + attempt_timeout_s(tier, deadlines, p99_s=p99_s)
 
     def resumed(self, call: Call, record: Record, onward: Onward) -> Held:
         """Prepare to go on holding a caller who was sent on, until its generation has ended or it is sent on again.

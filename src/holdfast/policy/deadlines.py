@@ -16,6 +16,8 @@ from holdfast.types import Tier, Timeouts
 
 P99_FACTOR = 1.2
 """An attempt gets this much more than the slowest of a hundred took."""
+SLOW_FROM = 1.5
+"""A model that takes so many times as long as is usual is slow; less is an ordinary hour of a day."""
 UPLINK_BYTES_PER_S_MIN = 128 * 1024
 """1 Mbit/s: the uplink of a slow line, for requests that carry images."""
 CALLER_S_MAX = 3600.0
@@ -48,19 +50,32 @@ NETWORKS: Mapping[Network, NetworkProfile] = MappingProxyType(
 """Source: figures published by a relay platform, January 2026."""
 
 
-def generation_s(tier: Tier, deadlines: Deadlines, *, asked_s: float | None = None) -> float:
+def generation_s(tier: Tier, deadlines: Deadlines, *, asked_s: float | None = None, slowness: float = 1.0) -> float:
     """Give the time from acceptance to the deadline, seconds.
+
+    A caller who is held loses nothing by a later deadline, and what takes four times as long cannot be tried again
+    within the time of one.
 
     Args:
         tier: Size class of the image.
         deadlines: The operator's settings.
         asked_s: The caller's own budget (`Holdfast-Timeout`), which wins.
+        slowness: How many times as long as is usual the model takes now, as measured.
     """
     if asked_s is not None:
         assert 0.0 < asked_s <= CALLER_S_MAX
         return asked_s
     usual_s = deadlines.generation_s[tier]
-    return usual_s if deadlines.network is Network.INTRANET else max(usual_s, deadlines.slow_network_s)
+    if deadlines.network is not Network.INTRANET:
+        return max(usual_s, deadlines.slow_network_s)
+    if not deadlines.grows_when_slow or slowness < SLOW_FROM:
+        return usual_s
+    return max(usual_s, min(usual_s * slowness, deadlines.slow_network_s))
+
+
+def generation_s_max(tier: Tier, deadlines: Deadlines) -> float:
+    """Give the longest that a generation without a budget of its caller's is ever granted, seconds."""
+    return generation_s(tier, deadlines, slowness=float("inf"))
 
 
 def attempt_timeout_s(tier: Tier, deadlines: Deadlines, *, p99_s: float | None = None) -> float:
@@ -122,7 +137,12 @@ def explain(tier: Tier, deadlines: Deadlines) -> list[TimeoutRow]:
         TimeoutRow(
             name="generation",
             seconds=generation_s(tier, deadlines),
-            reason="no attempt begins after it; one in flight is awaited while its caller is connected",
+            reason="no attempt begins after it; one in flight is awaited while its caller is connected"
+            + (
+                f"; up to {generation_s_max(tier, deadlines):g} s while the model is measured to be slow"
+                if generation_s_max(tier, deadlines) > generation_s(tier, deadlines)
+                else ""
+            ),
             source=f"{_PUBLISHED}: 300 s, 600 s for 4K and outside a data centre",
         ),
         TimeoutRow(

@@ -10,7 +10,6 @@ ends, and repeat nothing.
 from __future__ import annotations
 
 from holdfast.policy.credentials import EJECTING
-from holdfast.policy.deadlines import generation_s
 from holdfast.policy.exposure import CAP_AGE_S, allows, cap_micros
 from holdfast.policy.failures import verdict_of
 from holdfast.policy.fairness import weight_of
@@ -162,14 +161,14 @@ class Gateway:
         )
         self._full = _Full(self._lines)
         self._waiting_max = settings.queue.waiting_max
-        self._generation_s = {tier: generation_s(tier, settings.deadlines) for tier in Tier}
         self._usual_s = {tier: prior(tier, scale=settings.latency.scale).expected_s for tier in Tier}
         self._learning = Learning(settings, agenda, start_s=start_s)
         self._exposure = _Exposure(settings.retry.exposure_share, settings.retry.exposure_images_min)
 
     def arrive(self, order: Order) -> None:
         """Accept an order, and ask for a place for it; where lines are full it is told so."""
-        part = _Part(order, order.at + self._generation_s[order.tier], luck_of(self._seed, order.number, 0))
+        granted_s = self._learning.generation_s(self._models[0], order.tier)
+        part = _Part(order, order.at + granted_s, luck_of(self._seed, order.number, 0))
         if not any(self._lines.has_room(entry.upstream, self._waiting_max) for entry in self._entries):
             self._tell(part, QUEUE_FULL)
             return

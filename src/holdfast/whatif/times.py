@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from holdfast.config import Settings
 from holdfast.engine.latencies import Latencies
-from holdfast.policy.deadlines import attempt_timeout_s
+from holdfast.policy.deadlines import attempt_timeout_s, generation_s
 from holdfast.types import Tier
 from holdfast.whatif.agenda import Agenda
 
@@ -69,6 +69,7 @@ class Learning:
         self._deadlines = settings.deadlines
         self._latencies = Latencies(settings.latency, _Clock(agenda, start_s))
         self._known: dict[tuple[str, str, Tier], tuple[float, Times]] = {}
+        self._granted: dict[tuple[str, Tier], tuple[float, float]] = {}
 
     def of(self, upstream: str, model: str, tier: Tier) -> Times:
         """Say what holds for a call now.
@@ -89,6 +90,21 @@ class Learning:
         )
         self._known[key] = self._agenda.now + LOOK_S, times
         return times
+
+    def generation_s(self, model: str, tier: Tier) -> float:
+        """Say how long a generation that is accepted now is given.
+
+        Args:
+            model: The public one.
+            tier: Size asked for.
+        """
+        known = self._granted.get((model, tier))
+        if known is not None and self._agenda.now < known[0]:
+            return known[1]
+        slowness = self._latencies.slowness(model=model, tier=tier)
+        granted_s = generation_s(tier, self._deadlines, slowness=slowness)
+        self._granted[model, tier] = self._agenda.now + LOOK_S, granted_s
+        return granted_s
 
     def came(self, upstream: str, model: str, tier: Tier, seconds: float) -> None:
         """Note that an image took so long."""

@@ -215,6 +215,23 @@ async def test_an_upstream_that_slows_down_is_followed_within_the_hour(patient: 
     assert bench.upstream.asked[-1].timeouts.total_s > 1.15 * slow.p99_s > 300.0
 
 
+async def test_what_is_accepted_while_the_model_is_slow_is_given_more_time(bench: Any, patient: Patient) -> None:
+    """As much more as it is slower, up to what is published for such a day; a caller's own budget stays."""
+
+    async def granted_s(**options: Any) -> float:
+        new, _ = await bench.accepted(**options)
+        return (from_rfc3339(new.deadline_at) - from_rfc3339(new.created_at)).total_seconds()
+
+    assert await granted_s() == pytest.approx(300.0)
+    patient.teach(75.0, 5000)
+    bench.clock.jump(2.0)
+    assert await granted_s() == pytest.approx(500.0, rel=0.02)
+    patient.teach(280.0, 50_000)
+    bench.clock.jump(2.0)
+    assert await granted_s() == pytest.approx(600.0)
+    assert await granted_s(asked_s=90.0) == pytest.approx(90.0)
+
+
 async def test_a_repeat_that_would_come_too_late_is_not_made(patient: Patient, log: Callable[..., Any]) -> None:
     """Whether there is time for another attempt is judged by what is known of this upstream."""
     bench = patient.bench
@@ -224,8 +241,8 @@ async def test_a_repeat_that_would_come_too_late_is_not_made(patient: Patient, l
     bench.upstream.usual = replace(bench.upstream.usual, status=503, body=b"{}")
     _, caller = await bench.ask()
     await bench.in_flight()
-    # By what was published 45 s were enough, and four minutes are left.
-    bench.clock.jump(60.0)
+    # By what was published 45 s were enough, and four of the ten minutes that a slow model is given are left.
+    bench.clock.jump(360.0)
     gate.set()
     await caller.ended()
     await bench.quiet()

@@ -143,6 +143,17 @@ def test_a_deadline_for_a_model_is_that_of_its_slowest_upstream(latencies: Laten
     assert latencies.attempt_p99_s(**RELAY) is None
 
 
+def test_slowness_is_what_all_upstreams_of_a_model_take_beside_what_is_usual(
+    latencies: Latencies, clock: Clock
+) -> None:
+    """1 while nothing is known; of another size nothing is said."""
+    assert latencies.slowness(**MODEL) == pytest.approx(1.0)
+    teach(latencies, 360.0, 5000, upstream="relay")
+    again(clock)
+    assert latencies.slowness(**MODEL) == pytest.approx(3.0, rel=0.05)
+    assert latencies.slowness(**MODEL | {"tier": Tier.K1}) == pytest.approx(1.0)
+
+
 def test_a_call_that_was_given_up_counts_as_twice_as_long(latencies: Latencies, clock: Clock) -> None:
     """One in fifty is enough: the next attempts are given the time that these lacked."""
     teach(latencies, 120.0, 98)

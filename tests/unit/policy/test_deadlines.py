@@ -12,6 +12,7 @@ from holdfast.policy.deadlines import (
     attempt_timeouts,
     explain,
     generation_s,
+    generation_s_max,
     write_timeout_s,
 )
 from holdfast.types import Tier
@@ -32,6 +33,32 @@ def test_a_slow_network_gives_every_size_ten_minutes(network: Network) -> None:
 def test_a_slow_network_never_shortens_a_deadline() -> None:
     """An operator's longer figure stays."""
     assert generation_s(Tier.K4, Deadlines(network=Network.HOME, slow_network_s=60.0)) == 600.0
+
+
+@pytest.mark.parametrize(
+    ("slowness", "seconds"), [(0.5, 300.0), (1.0, 300.0), (1.49, 300.0), (1.5, 450.0), (1.8, 540.0), (4.5, 600.0)]
+)
+def test_a_model_that_is_measured_to_be_slow_gets_as_much_more(slowness: float, seconds: float) -> None:
+    """From half as long again on, up to what is published for a slow day."""
+    assert generation_s(Tier.K1, Deadlines(), slowness=slowness) == pytest.approx(seconds)
+    assert generation_s(Tier.K4, Deadlines(), slowness=slowness) == 600.0
+
+
+def test_slowness_shortens_nothing_and_can_be_left_out_of_account() -> None:
+    """An operator's longer figure stays; so does the shorter one where he says so, and a caller's own."""
+    long = Deadlines(generation_s=ByTier(k1=900.0, k2=900.0, k4=900.0))
+    assert generation_s(Tier.K1, long, slowness=3.0) == 900.0
+    assert generation_s(Tier.K1, Deadlines(grows_when_slow=False), slowness=3.0) == 300.0
+    assert generation_s(Tier.K1, Deadlines(), asked_s=42.0, slowness=3.0) == 42.0
+    assert generation_s(Tier.K1, Deadlines(network=Network.PEAK), slowness=1.0) == 600.0
+
+
+def test_the_longest_is_known_beforehand() -> None:
+    """By whoever waits for it without asking the gateway."""
+    assert generation_s_max(Tier.K1, Deadlines()) == 600.0
+    assert generation_s_max(Tier.K1, Deadlines(grows_when_slow=False)) == 300.0
+    assert "up to 600 s while the model is measured to be slow" in explain(Tier.K1, Deadlines())[0].reason
+    assert "slow" not in explain(Tier.K4, Deadlines())[0].reason
 
 
 def test_the_callers_own_budget_wins() -> None:

@@ -46,6 +46,19 @@ def test_slow_images_make_it_wait_for_longer(learning: tuple[Learning, Agenda]) 
     assert times.of("other", "nano-banana-pro", Tier.K1) == before
 
 
+def test_generations_of_a_slow_model_are_given_more(learning: tuple[Learning, Agenda]) -> None:
+    """What is accepted from then on; by size."""
+    times, agenda = learning
+    model = "nano-banana-pro"
+    assert times.generation_s(model, Tier.K1) == 300.0
+    for _ in range(500):
+        times.came(*WHO, 180.0)
+    assert times.generation_s(model, Tier.K1) == 300.0
+    agenda.run(LOOK_S)
+    assert times.generation_s(model, Tier.K1) == 600.0
+    assert times.generation_s(model, Tier.K2) == 300.0
+
+
 def test_what_was_cut_counts_as_longer(learning: tuple[Learning, Agenda]) -> None:
     """Or nothing beyond the timeout would ever be seen; up to the slowest hour that was published."""
     times, agenda = learning
