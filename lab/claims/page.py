@@ -15,7 +15,7 @@ HEAD = """# What is said of slow image calls, and what is so
 Written by `lab/claims/run.py` from the results beside each experiment; a test keeps it true to them.
 
 Much advice about image APIs that answer after minutes goes round unmeasured. Here each piece is a claim with an
-experiment: what was run, what came out, and one word for it. `make claims` runs them all again, in about six minutes.
+experiment: what was run, what came out, and one word for it. `make claims` runs them all again, in about an hour.
 """
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 
 from holdfast.engine.core import Core, Live
-from holdfast.engine.deciding import limited, policies_of
+from holdfast.engine.deciding import limited, policies_of, policy_of
 from holdfast.engine.exposure import Exposure
 from holdfast.engine.resuming import tried_before
 from holdfast.engine.sequel import Decide, Sequel
@@ -30,6 +30,7 @@ class Lost:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._usual = policy_of(core.settings.retry)
         self._policies = policies_of(core.settings)
         self._exposure = Exposure(core)
 
@@ -72,7 +73,7 @@ class Lost:
             now=Circumstances(
                 remaining_s=remaining_s, expected_s=expect.expected_s, jitter=core.clock.random(), rest_s=None
             ),
-            policy=limited(self._policies[live.model], live.purchases_max),
+            policy=limited(self._policies.get(live.model, self._usual), live.purchases_max),
         )
         is_end = isinstance(decision, GiveUp)
         return Sequel(
