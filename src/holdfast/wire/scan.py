@@ -34,6 +34,8 @@ _STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 _ESCAPES = re.compile(
     rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
+_DATA = b"data:"
+"""How an image begins where an address may stand."""
 _BOM = b"\xef\xbb\xbf"
 _KEY_BYTES_MAX = 256
 """Longer keys name no image (escaped, `inlineData` is 60 bytes) and are not remembered."""
@@ -174,6 +176,8 @@ class JsonReader:
         self._key = bytearray()
         self._is_escaped = False
         self._index = first_index
+        self._held = b""
+        """The beginning of what may be a link, or an image behind `data:`."""
         self._decoder = Base64Decoder()
         self._image_bytes = 0
 
@@ -327,20 +331,32 @@ class JsonReader:
         self._index = found.next_index
 
     def _begin_image(self, data: bytes | bytearray, at: int, events: list[Event]) -> int:
-        if data[at] == _QUOTE:
+        if data[at] == _QUOTE and not self._held:
             self._state = _STRUCTURE
             return at + 1
         links_stay = self._links_stay if isinstance(self._links_stay, bool) else self._links_stay(self._nesting.path)
-        if links_stay and data[at] not in b"dD":
-            # No other link begins like `data:`. A number that somebody writes here is his: see whoever reads them.
-            self._state = _TEXT
-            return at
+        if links_stay:
+            beginning = self._held + bytes(data[at : at + len(_DATA) - len(self._held)])
+            if not _DATA.startswith(beginning.lower()):
+                # A number that somebody writes here is his: see whoever reads them.
+                self._keep(self._held, 0, len(self._held))
+                self._held = b""
+                self._state = _TEXT
+                return at
+            if len(beginning) < len(_DATA):
+                # It says in the next piece whether it is a link.
+                self._keep(data, self._unkept, at)
+                self._held, self._unkept = beginning, len(data)
+                return len(data)
         if self._index >= self._images_max:
             raise WireError("too_large", f"the document holds more than {self._images_max} images")
         if self._prose is not None:
             # One at a time: a text that was to go on does not.
             events += self._prose.close()
         self._decoder = Base64Decoder()
+        # All of it is what the decoder passes over.
+        self._decoder.feed(self._held)
+        self._held = b""
         self._image_bytes = 0
         self._keep(data, self._unkept, at)
         number = b"%d" % self._index

@@ -385,3 +385,29 @@ def test_links_may_stay_at_some_paths_only(step: int) -> None:
                 images[event.index] = images.get(event.index, b"") + event.data
     assert images == {0: b"ABC", 1: b"DEF"}
     assert json.loads(reader.finish()) == {"url": "https://x.test/1.png", "b64": "0", "more": {"url": "1"}}
+
+
+@pytest.mark.parametrize("link", ["d", "D", "dat", "data", "data;", "d2x.cdn.example/a.png", "D\\u0800", "d\\\\", ""])
+def test_a_link_that_begins_like_data_is_a_link(link: str) -> None:
+    """However it is split: what is no `data:` stays where it is, to the last character."""
+    body = json.dumps({"a": [{"url": "https://a/b"}], "z": 1}).replace("https://a/b", link).encode()
+    for at in range(len(body) + 1):
+        reader = JsonReader(lambda path: path[-1] == "url", links_stay=True)
+        assert reader.feed(body[:at]) + reader.feed(body[at:]) == []
+        assert reader.finish() == body
+    whole = JsonReader(lambda path: path[-1] == "url", links_stay=True)
+    for byte in body:
+        assert whole.feed(bytes([byte])) == []
+    assert whole.finish() == body
+
+
+@pytest.mark.parametrize("prefix", ["data:image/png;base64,", "DATA:;base64,"])
+def test_an_image_behind_data_is_found_however_it_is_split(prefix: str) -> None:
+    """Its bytes, and a number in its place."""
+    picture = bytes(range(40))
+    body = json.dumps({"url": prefix + base64.b64encode(picture).decode(), "z": 1}).encode()
+    for at in range(len(body) + 1):
+        reader = JsonReader(lambda path: path[-1] == "url", links_stay=True)
+        events = reader.feed(body[:at]) + reader.feed(body[at:])
+        assert b"".join(event.data for event in events if isinstance(event, ImageBytes)) == picture
+        assert json.loads(reader.finish()) == {"url": "0", "z": 1}
