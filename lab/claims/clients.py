@@ -135,9 +135,9 @@ def _command(client: str, more: str, folder: Path, url: str) -> list[str]:
         script = folder / "ask.mjs"
         script.write_text(NODE_FETCH if client == "node" else AXIOS)
         if client == "axios":
-            modules = os.environ.get("HOLDFAST_NODE_MODULES")
+            modules = os.environ.get("CLAIMS_NODE_MODULES")
             if not modules or not (Path(modules) / "axios").is_dir():
-                raise Missing("axios: set HOLDFAST_NODE_MODULES to a node_modules folder that has it")
+                raise Missing("axios: set CLAIMS_NODE_MODULES to a node_modules folder that has it")
             (folder / "node_modules").symlink_to(modules)
         return [_program("node"), str(script), url]
     if client == "java":
