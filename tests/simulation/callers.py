@@ -91,10 +91,12 @@ class Caller:
         """Draw what to ask for; with `is_own`, something that nobody else does."""
         rng, world = self.rng, self.world
         inputs = (world.an_input(rng),) if rng.random() < world.inputs_share else ()
+        # What loses is an extra of an open generation where other parts are in flight.
+        has_pairs = "second" in world.plan.wants
         return Order(
             key_id=rng.choice(("key_A", "key_B")),
-            model=rng.choice(MODELS),
-            n=rng.choice((1, 1, 1, 1, 1, 2, 3)),
+            model=rng.choice(MODELS[:1] if has_pairs else MODELS),
+            n=rng.choice((3, 4) if has_pairs else (1, 1, 1, 1, 1, 2, 3)),
             # A few words are everybody's: some people ask for the same.
             words=f"{self.name} alone" if is_own else rng.choice((f"{self.name} alone", "in fog", "at dawn")),
             inputs=inputs,

@@ -135,7 +135,7 @@ TURNS = 4
 """Points that a seed aims at."""
 ARRIVALS_S = 2000.0
 """Callers come in this time."""
-_RARE = re.compile(r"sweeper|cancel|webhook|ending|enter\.after|settle\.after|receive\.after_f")
+_RARE = re.compile(r"sweeper|cancel|webhook|ending|second|enter\.after|settle\.after|receive\.after_f")
 SETUPS: Mapping[str, str] = MappingProxyType(
     {
         "recovery.after_deadline": "send.before_commit",

@@ -35,10 +35,11 @@ def lone(concurrency: int = 0, sends_max: int = 12, unwatched_s: float = 120.0) 
 
 
 @cache
-def routed(concurrency: int = 0, sends_max: int = 12, unwatched_s: float = 120.0) -> Settings:
+def routed(concurrency: int = 0, sends_max: int = 12, unwatched_s: float = 120.0, *, hedges: bool = False) -> Settings:
     """Four upstreams with two keys each, two for each model, and one model that stands in for the other.
 
-    What may have been charged is bought once more, and hardly any cap is put to that.
+    What may have been charged is bought once more, and hardly any cap is put to that. With `hedges` every slow call
+    may have a second one beside it.
     """
     each = {"keys": [f"{UPSTREAM_KEY}-1", f"{UPSTREAM_KEY}-2"], "concurrency": concurrency}
     return parse(
@@ -50,11 +51,12 @@ def routed(concurrency: int = 0, sends_max: int = 12, unwatched_s: float = 120.0
                 _openai("openai", each),
                 _openai("relay", each),
             ],
+            "hedge": {"enabled": hedges, "budget_share": 1.0},
             "retry": {
                 "sends_max": sends_max,
                 "on_unknown": "buy_once_more",
                 "purchases_max": PURCHASES_MAX,
-                "exposure_images_min": 12,
+                "exposure_images_min": 100 if hedges else 12,
             },
             "routes": [
                 {

@@ -34,8 +34,9 @@ FAULT_SHARE = 0.38
 OPEN_ATTEMPT = """
 SELECT attempt.id, attempt.state, attempt.model, generation.n, generation.parts, generation.deadline_at
 FROM attempt JOIN generation ON generation.id = attempt.generation_id
-WHERE attempt.idempotency_key = :key AND attempt.state IN ('sent', 'polling')
+WHERE attempt.idempotency_key = :key AND attempt.upstream = :upstream AND attempt.state IN ('sent', 'polling')
 """
+"""Two of a part may be in flight, each at an upstream of its own."""
 
 
 @dataclass(slots=True)
@@ -66,13 +67,17 @@ class Upstreams:
         self.fault_share = FAULT_SHARE
         self.busy_share = 0.0
         """Of calls that are turned away for nothing, besides."""
+        self.slow_share = 0.0
+        """Of calls that take longer than most, besides."""
 
     def take(self, life: int, request: HttpRequest) -> Call:
         """Take a request in."""
         world = self._world
         headers = dict(request.headers)
         generation_id, part, drive = headers["Idempotency-Key"].split(".")
-        row = world.disk.conn.execute(OPEN_ATTEMPT, {"key": headers["Idempotency-Key"]}).fetchone()
+        row = world.disk.conn.execute(
+            OPEN_ATTEMPT, {"key": headers["Idempotency-Key"], "upstream": _upstream(request)}
+        ).fetchone()
         late_s = 0.0 if row is None else world.clock.wall_s() - world.unix_s(row["deadline_at"])
         wanted = 1
         if row is not None and not _is_gemini(request):
@@ -117,6 +122,8 @@ class Upstreams:
         rng = self._rng
         if script.is_late:
             return timeouts.total_s * rng.uniform(1.01, 1.5)
+        if rng.random() < self.slow_share:
+            return timeouts.total_s * rng.uniform(0.5, 0.95)
         return min(timeouts.total_s * 0.95, rng.lognormvariate(3.3, 0.8))
 
     def charge(self, call: Call) -> None:
@@ -145,6 +152,11 @@ class Upstreams:
 
 def _is_gemini(request: HttpRequest) -> bool:
     return "GenerateContent" in request.url or "generateContent" in request.url
+
+
+def _upstream(request: HttpRequest) -> str:
+    """Its name, which its host begins with: `routes`."""
+    return request.url.split("/")[2].partition(".")[0]
 
 
 def _credential(request: HttpRequest) -> str:

@@ -53,6 +53,8 @@ KINDS = ("plain", "plain", "keyed", "keyed", "sdk", "leaver", "leaver", "cancell
 RECONFIGURED_S = 30.0
 ROUTED_SHARE = 0.4
 """Of seeds whose models have several upstreams, each with two keys, and a second purchase after an unknown outcome."""
+HEDGED_SHARE = 0.5
+"""Of those, seeds in which a slow call may have a second one beside it."""
 WAIT_S = 1200.0
 """For callers to be done, after the last has come."""
 REST_S = 700.0
@@ -105,6 +107,8 @@ class World:
         self.targets = targets(self.settings)
         if self.plan.wants & {"retry", "enter"}:
             self.upstreams.busy_share = 0.7 if "enter" in self.plan.wants else 0.5
+        if "second" in self.plan.wants:
+            self.upstreams.slow_share = 0.6
         self.points = Points(self, self.plan.at_points)
         self.observer = Observer(self)
         self.observe = self.observer.committed
@@ -218,10 +222,16 @@ class World:
         sends_max = 1 if "enter" in wants or self.rng.random() < 0.2 else 12
         # What has failed for nothing is driven again by a repeat; where others stand by, little fails so, and no line
         # grows long.
-        make = lone if wants & {"enter", "unwatched"} or self.rng.random() >= ROUTED_SHARE else routed
+        is_routed = self.rng.random() < ROUTED_SHARE or "second" in wants
+        make = routed if is_routed and not wants & {"enter", "unwatched"} else lone
         if "unwatched" in wants:
             return make(concurrency=1, sends_max=sends_max, unwatched_s=20.0)
-        return make(concurrency=self.rng.choice((0, 0, 0, 1, 2)), sends_max=sends_max)
+        concurrency = self.rng.choice((0, 0, 0, 1, 2))
+        if make is lone:
+            return lone(concurrency=concurrency, sends_max=sends_max)
+        if "second" in wants:
+            return routed(hedges=True)
+        return routed(concurrency=concurrency, sends_max=sends_max, hedges=self.rng.random() < HEDGED_SHARE)
 
     def _models(self) -> tuple[str, ...]:
         # A route that is gone after a restart leaves generations that nobody can drive.
@@ -307,6 +317,7 @@ class World:
         kinds = [*KINDS, *(self.rng.choice(KINDS) for _ in range(CALLERS - len(KINDS)))]
         kinds += ["canceller"] * 10 if "cancel" in self.plan.wants else []
         kinds += ["leaver"] * 30 if "unwatched" in self.plan.wants else []
+        kinds += ["plain"] * 20 if "second" in self.plan.wants else []
         kinds += ["keyed"] * 20 if "enter" in self.plan.wants else []
         kinds += ["budget"] * 10 if "ending" in self.plan.wants else []
         for number, kind in enumerate(kinds):

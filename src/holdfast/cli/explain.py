@@ -15,7 +15,7 @@ from holdfast.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
     from holdfast.store.audit import Line
-    from holdfast.store.records import BlobRow
+    from holdfast.store.records import AttemptRow, BlobRow
     from holdfast.store.story import AttemptStory, Story
     from holdfast.store.webhooks import DeliveryRow
     from holdfast.types import Failure
@@ -40,8 +40,12 @@ REASONS = {
     "deadline_too_close": "another attempt could not end before the deadline",
     "no_other_upstream": "the route has no other upstream for it",
     "cancelled": "its owner wants it no longer",
+    "other_in_flight": "the attempt beside it is still in flight, and goes on",
+    "outrun": "another attempt had brought the image before",
 }
 """Why nothing more is tried: the members of `policy.retry.GiveUpReason`, and a cancel."""
+WITH_ANOTHER = frozenset({"other_in_flight", "outrun"})
+"""Reasons of one of two attempts that were in flight together: they end nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +160,16 @@ def _accepted(story: Story) -> Iterator[Step]:
 def _of_attempt(story: Story, attempt: AttemptStory) -> Iterator[Step]:
     row, number = attempt.row, attempt.row.number
     earlier = [each.row for each in story.attempts if each.row.number < number and each.row.part == row.part]
-    since = story.generation.created_at if not earlier else earlier[-1].retry_at or earlier[-1].ended_at
-    waited_s = _seconds(since, row.sent_at)
+    ends = [each.retry_at or each.ended_at for each in earlier]
+    since = max(filter(None, ends), default=None) if earlier else story.generation.created_at
+    # A second attempt beside a slow one never stands in line.
+    waited_s = None if row.hedge else _seconds(since, row.sent_at)
     waited = f", after {waited_s:.1f} s in line" if waited_s is not None and waited_s >= 1.0 else ""
     part = f" for part {row.part}" if story.generation.parts > 1 else ""
     key = "" if attempt.key_number is None else f" with key {attempt.key_number}"
+    because = _because(story, row) if row.hedge else None
+    if because is not None:
+        yield Step(at=row.sent_at, what="decided", text=f"a second attempt{part}: {_hedged(because)}", attempt=number)
     text = f"attempt {number}{part}: sent to {row.upstream}{key} (model {row.model}){waited}"
     yield Step(at=row.sent_at, what="sent", text=text, attempt=number)
     if row.ended_at is None:
@@ -175,11 +184,34 @@ def _of_attempt(story: Story, attempt: AttemptStory) -> Iterator[Step]:
     yield Step(at=row.ended_at, what="decided", text=_of_decision(attempt), attempt=number)
 
 
+def _because(story: Story, row: AttemptRow) -> Mapping[str, Any] | None:
+    """Find the figures by which a second attempt was decided; None: they are not on record."""
+    for event in story.events:
+        data: Mapping[str, Any] = json.loads(event.data) if event.data else {}
+        if "because" in data and (event.at, data.get("part")) == (row.sent_at, row.part):
+            return data["because"]
+    return None
+
+
+def _hedged(because: Mapping[str, Any]) -> str:
+    """Say why a second attempt is made beside one that is in flight."""
+
+    def figure(name: str) -> float:
+        return float(because.get(name) or 0.0)
+
+    return (
+        f"the first one is at work for {figure('elapsed_s'):.1f} s, and slow from {figure('slow_s'):.1f} s on; the second "
+        f"one is first in {100 * figure('chance'):.0f} of 100 cases, {figure('expected_s'):.1f} s expected, "
+        f"{figure('remaining_s'):.1f} s left before the deadline, budget for {figure('budget_left'):.1f} of them"
+    )
+
+
 def _stored(blobs: Sequence[BlobRow], attempt: AttemptStory, took_s: float) -> Iterator[Step]:
     row = attempt.row
     assert row.ended_at is not None
     for blob in (each for each in blobs if each.attempt_id == row.id):
-        what = {"draft": "a draft on its way", "late": "an image too late"}.get(blob.kind, "its image")
+        late = "an extra: another attempt had brought the image before" if row.outrun else "an image too late"
+        what = {"draft": "a draft on its way", "late": late}.get(blob.kind, "its image")
         size = f"{blob.width_px}x{blob.height_px} {blob.mime}, {blob.bytes / 1e6:.1f} MB"
         text = f"attempt {row.number}: brought {what} after {took_s:.1f} s: {size}; {PAID[row.charge]}"
         yield Step(at=row.ended_at, what="stored", text=text, attempt=row.number)
@@ -226,6 +258,8 @@ def _followed(attempt: AttemptStory, decision: Mapping[str, Any]) -> str:
             return f"fallback to {upstream}{model} {when}{why}; {_left(decision)}"
         case "give_up":
             reason = str(decision.get("reason"))
+            if reason in WITH_ANOTHER:
+                return REASONS[reason]
             return f"nothing more is tried: {REASONS.get(reason, reason)}; {_left(decision)}"
         case other:
             return f"what follows is {other}, which this version does not know"

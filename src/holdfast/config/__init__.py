@@ -9,6 +9,7 @@ from __future__ import annotations
 from holdfast.config.chat import Chat, ChatImages, PassThrough
 from holdfast.config.describe import SettingDoc, describe
 from holdfast.config.environment import from_environment, slips, upstream_keys, with_provider_keys
+from holdfast.config.hedging import HedgeAfter, HedgeSettings
 from holdfast.config.keys import ByTier
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
 from holdfast.config.load import load
@@ -63,6 +64,8 @@ __all__ = [
     "Drain",
     "Flavor",
     "Heartbeat",
+    "HedgeAfter",
+    "HedgeSettings",
     "HoldBy",
     "Inputs",
     "Join",

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from holdfast.config.chains import check_fallbacks, check_retry, check_steps
 from holdfast.config.google_keys import check_vertex
+from holdfast.config.hedging import check_hedge
 from holdfast.config.keys import ByTier, Key
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
 from holdfast.config.serving import (
@@ -242,6 +243,7 @@ def check(settings: Settings) -> None:
             key="store.image_bytes_max",
         )
     check_retry(settings.retry)
+    check_hedge(settings.hedge, settings.retry, settings.routes)
     currency = settings.money.currency
     if len(currency) != 3 or not (currency.isascii() and currency.isalpha() and currency.isupper()):
         raise ConfigError('money.currency must be a three-letter code such as "USD".', key="money.currency")

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from holdfast.config.chat import Chat, PassThrough
+from holdfast.config.hedging import HedgeSettings
 from holdfast.config.keys import ByTier, key, required
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import Join, Price, Route, Upstream
@@ -462,6 +463,7 @@ class Settings:
     deadlines: Deadlines = field(default_factory=Deadlines)
     retry: RetrySettings = field(default_factory=RetrySettings)
     queue: QueueSettings = field(default_factory=QueueSettings)
+    hedge: HedgeSettings = field(default_factory=HedgeSettings)
     drain: Drain = field(default_factory=Drain)
     latency: LatencySettings = field(default_factory=LatencySettings)
     money: Money = field(default_factory=Money)

@@ -136,8 +136,8 @@ class SpoolSink(Sink):
         return isinstance(self.outcome, Spooled)
 
 
-async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAttempt | None:
-    """Make the send commit; None when the generation is no longer to be sent for.
+def new_attempt(core: Core, live: Live, part: int, at: int, key: int) -> NewAttempt:
+    """Make what the send commit writes.
 
     Args:
         core: The engine's dependencies.
@@ -149,7 +149,7 @@ async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAtte
     candidate, offer = live.course.candidates[at], live.course.offers.get(at)
     target = candidate.target
     list_micros = live.list_micros if offer is None else offer.list_micros
-    new = NewAttempt(
+    return NewAttempt(
         id=core.clock.new_id("att"),
         generation_id=live.id,
         part=part,
@@ -167,6 +167,11 @@ async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAtte
         list_micros=None if offer is None else offer.list_micros,
         unit_micros=None if offer is None else offer.unit_micros,
     )
+
+
+async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAttempt | None:
+    """Make the send commit; None when the generation is no longer to be sent for. See `new_attempt`."""
+    new = new_attempt(core, live, part, at, key)
     await faults.point("send.before_commit")
     epoch = await core.store.write(begin_attempt, new)
     if epoch is None:
@@ -182,10 +187,13 @@ async def run(core: Core, live: Live, part: int, at: int, key: int) -> Attempted
     does: that is a `Failure`.
     """
     new = await begin(core, live, part, at, key)
-    if new is None:
-        return None
-    emit("attempt.sent", **_fields(core, live, new))
-    talk = _Talk(core, live, new, live.course.candidates[at].target, key)
+    return None if new is None else await carry_out(core, live, new, live.course.candidates[at].target, key)
+
+
+async def carry_out(core: Core, live: Live, new: NewAttempt, target: Target, key: int) -> Attempted:
+    """Send what is committed, and see it to its end; as `run`, it raises for nothing that comes of it."""
+    emit("attempt.sent", is_second=bool(new.hedge) or None, **_fields(core, live, new))
+    talk = _Talk(core, live, new, target, key)
     try:
         await faults.point("send.after_commit")
         refused = await talk.authorise()
@@ -452,7 +460,7 @@ class _Talk:
             name, within_s = self._target.upstream.name, self._timeouts.total_s
             return Failed(failure=never_ended(name, within_s=within_s, why=wait.why))
         if self._pauses is None:
-            self._pauses = Pauses(self._core, self._new.generation_id)
+            self._pauses = Pauses(self._core, self._new.generation_id, self._new.id)
         is_cancelled = await self._pauses.rest(min(wait.delay_s, left_s))
         if is_cancelled and isinstance(conversation, Cancellable):
             conversation.cancel()

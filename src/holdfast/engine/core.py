@@ -86,6 +86,8 @@ class Earlier:
     """Monotonic seconds at which it goes on."""
     to: tuple[str, str, Tier] | None = None
     """Where it was to go on: upstream, model there, size; None: that was not written down."""
+    had_second: bool = False
+    """Whether a second attempt was made beside a slow one."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from holdfast.policy.retry import (
     Circumstances,
     Fallback,
     GiveUp,
+    GiveUpReason,
     Retry,
     RetryPolicy,
     Tally,
@@ -109,7 +110,7 @@ class Decider:
         part.note(failure)
         self._upstreams.failed(upstream, key, failure, sent_at=sent_at)
         standings = self._upstreams.standings
-        now_s, jitter, policy = core.clock.monotonic(), core.clock.random(), self._policy(live)
+        now_s, jitter, policy = core.clock.monotonic(), core.clock.random(), self.policy(live.model, live.purchases_max)
         remaining_s = live.deadline_at - now_s
         tally = Tally.of(part.failures, here=part.failures_here, no_images=part.no_images)
         pause = pause_s(failure, attempt=max(1, tally.counted), jitter=jitter, policy=policy)
@@ -148,13 +149,37 @@ class Decider:
             skipped=tuple(live.course.skipped()),
         )
 
+    def leave_to_other(self, part: Part, failure: Failure, *, at: int, key: int, sent_at: float) -> Sequel:
+        """Note that one of two attempts of a part has failed: how the other one ends decides what follows.
+
+        Args:
+            part: Which; the failure is noted in it.
+            failure: How the attempt ended.
+            at: The entry that it was sent to, by its place.
+            key: The upstream's key that it was sent with, by its place.
+            sent_at: When it was sent, monotonic seconds.
+        """
+        live, upstream, now_s = part.live, part.live.course.entries[at].upstream, self._core.clock.monotonic()
+        part.note(failure, at)
+        self._upstreams.failed(upstream, key, failure, sent_at=sent_at)
+        policy = self.policy(live.model, live.purchases_max)
+        part.avoid(at, now_s + pause_s(failure, attempt=1, jitter=self._core.clock.random(), policy=policy))
+        return Sequel(
+            decision=GiveUp(reason=GiveUpReason.OTHER_IN_FLIGHT),
+            kind=failure.kind,
+            decided_at=now_s,
+            remaining_s=live.deadline_at - now_s,
+            budget_left=self._upstreams.standings.of(upstream).budget.tokens,
+        )
+
     def take_back(self, sequel: Sequel, upstream: str) -> None:
         """Undo what a decision has taken that was not carried out: a cancel came first."""
         if isinstance(sequel.decision, Retry):
             self._upstreams.standings.take_back(upstream)
 
-    def _policy(self, live: Live) -> RetryPolicy:
-        return limited(self._policies.get(live.model, self._usual), live.purchases_max)
+    def policy(self, model: str, purchases_max: int | None) -> RetryPolicy:
+        """Say within which limits a part is bought: those of its route, or fewer purchases where its caller says so."""
+        return limited(self._policies.get(model, self._usual), purchases_max)
 
     def _next(self, part: Part, failure: Failure, *, remaining_s: float, pause: float) -> _Next | None:
         """Find the entry that comes next: the first that would be in time; if none would, the first."""

@@ -19,6 +19,7 @@ from holdfast.engine.resuming import tried_before
 from holdfast.engine.sequel import Decide, Sequel
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
+from holdfast.generation import OPEN_ATTEMPT_STATES, AttemptState
 from holdfast.policy.retry import Circumstances, GiveUp, Tally, decide_after_failure
 from holdfast.store.exposure import Cap
 from holdfast.store.records import AttemptRow, Record
@@ -47,7 +48,7 @@ class Lost:
             attempt: In flight as the process died.
         """
         row = record.generation
-        if row.cancel_requested or attempt.drive != row.drive:
+        if row.cancel_requested or attempt.drive != row.drive or attempt.outrun:
             return None
         try:
             live = live_of_row(self._core, row)
@@ -62,7 +63,8 @@ class Lost:
     def _decide(self, record: Record, attempt: AttemptRow, live: Live, at: int, failure: Failure) -> Sequel:
         core, candidate = self._core, live.course.candidates[at]
         tried = tried_before(record, attempt)
-        failures = (*(each.failure for each in tried), failure)
+        beside = [each for each in record.attempts if _is_beside(each, attempt)]
+        failures = (*(each.failure for each in tried), *(failure for _ in beside), failure)
         here = (*(each.failure for each in tried if each.upstream == attempt.upstream), failure)
         expect = core.latencies.expect(upstream=attempt.upstream, model=candidate.target.route, tier=candidate.tier)
         now_s = core.clock.monotonic()
@@ -86,3 +88,12 @@ class Lost:
             to=None if is_end else candidate,
             expected_s=expect.expected_s,
         )
+
+
+def _is_beside(other: AttemptRow, attempt: AttemptRow) -> bool:
+    """Whether another attempt of the same part was in flight too, and so may have been charged as well.
+
+    The record is as the start has found it: one of the two that was ended meanwhile stands in it as it was.
+    """
+    is_of_part = (other.part, other.drive) == (attempt.part, attempt.drive)
+    return is_of_part and other.id != attempt.id and AttemptState(other.state) in OPEN_ATTEMPT_STATES

@@ -30,6 +30,8 @@ class Part:
     """The entry that was decided on after its last failure; None: it is chosen when it is asked for a place."""
     avoided: dict[int, float] | None = None
     """Entries that it passes over, by place: until which monotonic second."""
+    had_second: bool = False
+    """Whether a second attempt was made beside a slow one: there is one for each part."""
 
     @property
     def candidate(self) -> Candidate:
@@ -69,14 +71,16 @@ class Part:
             self.avoided = {}
         self.avoided[at] = max(until, self.avoided.get(at, until))
 
-    def note(self, failure: Failure) -> None:
-        """Note that the attempt at its present entry has failed."""
-        target, tier = self.candidate.target, self.candidate.tier
+    def note(self, failure: Failure, at: int | None = None) -> None:
+        """Note that the attempt at an entry has failed; None: at its present one."""
+        candidate = self.candidate if at is None else self.live.course.candidates[at]
+        target, tier = candidate.target, candidate.tier
         self.tried.append(Tried(upstream=target.upstream.name, model=target.model, tier=tier, failure=failure))
 
     def take_up(self, earlier: Earlier) -> None:
         """Go on where an earlier process was to."""
         self.tried += earlier.tried
+        self.had_second = earlier.had_second
         at = None if earlier.to is None else self.live.course.find(*earlier.to)
         if at is not None and at not in self.live.course.barred:
             self.goes_to = at

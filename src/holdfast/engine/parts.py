@@ -22,6 +22,7 @@ from holdfast.engine.course import Course, Target
 from holdfast.engine.deciding import Decider
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.exposure import Exposure
+from holdfast.engine.hedging import Flight, Hedging
 from holdfast.engine.part import Part
 from holdfast.engine.patience import patiently
 from holdfast.engine.queue import Queue, Ticket
@@ -69,6 +70,9 @@ class Parts:
         self.upstreams = Upstreams(core.targets, core.settings.retry, self.queue, core.clock)
         self._decider = Decider(core, self.upstreams)
         self._exposure = Exposure(core)
+        self._hedging: Hedging | None = None
+        if core.settings.hedge.enabled:
+            self._hedging = Hedging(core, self.queue, self.upstreams, self._decider, self._exposure)
         self._pausing = 0
 
     def __repr__(self) -> str:
@@ -195,18 +199,41 @@ class Parts:
         assert key is not None, "whoever sends a part has a place"
         self.upstreams.sent(part.upstream, is_repeat=bool(part.failures_here))
         sent_at = core.clock.monotonic()
+        work = attempt.run(core, live, part.number, part.at, key)
+        if self._hedging is not None and self._hedging.may_follow(part):
+            task = asyncio.get_running_loop().create_task(work, name=f"first:{live.id}:{part.number}")
+            first = Flight(at=part.at, key=key, ticket=part.ticket, sent_at=sent_at, task=task)
+            return await self._hedging.see_to_end(
+                part, first, on_end, settle=self._settle_flight, read=self._read_request
+            )
         try:
-            attempted = await attempt.run(core, live, part.number, part.at, key)
+            attempted = await work
         finally:
             # While its answer is settled, the next one may be asked for.
             part.ticket.leave()
             live.let_go(part.number)
         if attempted is not None:
             return await self._settle(part, attempted, on_end, key=key, sent_at=sent_at)
-        # Nothing is to be sent: it may have ended while this part was on its way here.
+        await self._nothing_sent(live, on_end)
+        return None
+
+    async def _settle_flight(
+        self, part: Part, flight: Flight, on_end: Callable[[], None], *, is_alone: bool
+    ) -> float | None:
+        """Settle what came of one of two attempts; as `_attempt`."""
+        attempted = flight.task.result()
+        if attempted is None:
+            await self._nothing_sent(part.live, on_end)
+            return None
+        return await self._settle(
+            part, attempted, on_end, key=flight.key, sent_at=flight.sent_at, at=flight.at, is_alone=is_alone
+        )
+
+    async def _nothing_sent(self, live: Live, on_end: Callable[[], None]) -> None:
+        """Nothing is to be sent: it may have ended while this part was on its way here."""
+        core = self._core
         if await patiently(lambda: settle.tell_if_ended(core, live.id), live.id) is not None:
             on_end()
-        return None
 
     async def _resume(self, resumed: Resumed, part: Part, on_end: Callable[[], None]) -> float | None:
         """Go on with an attempt that was begun; as `_attempt`."""
@@ -220,16 +247,34 @@ class Parts:
         return await self._settle(part, attempted, on_end, key=resumed.key if is_ours else None, sent_at=sent_at)
 
     async def _settle(
-        self, part: Part, attempted: Attempted, on_end: Callable[[], None], *, key: int | None, sent_at: float
+        self,
+        part: Part,
+        attempted: Attempted,
+        on_end: Callable[[], None],
+        *,
+        key: int | None,
+        sent_at: float,
+        at: int | None = None,
+        is_alone: bool = True,
     ) -> float | None:
-        """Write down what came of an attempt, and what follows; `key` is None where nothing may."""
-        core, live, upstream = self._core, part.live, part.upstream
+        """Write down what came of an attempt, and what follows; `key` is None where nothing may.
+
+        `at` is the entry that it was sent to, where that is not the part's own; without `is_alone` another attempt of
+        the part is in flight.
+        """
+        core, live = self._core, part.live
+        place = part.at if at is None else at
+        upstream = live.course.entries[place].upstream
         sequels: list[Sequel] = []
 
         def decide(failure: Failure) -> Sequel:
             assert key is not None
-            sequels.append(self._decider.decide(part, failure, key=key, sent_at=sent_at))
-            return sequels[-1]
+            if is_alone:
+                sequel = self._decider.decide(part, failure, key=key, sent_at=sent_at)
+            else:
+                sequel = self._decider.leave_to_other(part, failure, at=place, key=key, sent_at=sent_at)
+            sequels.append(sequel)
+            return sequel
 
         if key is not None and attempted.failure is None:
             self.upstreams.succeeded(upstream, key, sent_at=sent_at)

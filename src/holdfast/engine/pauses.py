@@ -1,4 +1,7 @@
-"""Pauses of an attempt whose upstream is polled: as long as they are, or until its generation is to be cancelled."""
+"""Pauses of an attempt whose upstream is polled: as long as they are, or until nobody wants its image any more.
+
+That is so when its generation is to be cancelled, and when another attempt at its part was first.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,20 @@ import asyncio
 from holdfast.engine.core import Core
 from holdfast.errors import StorageError
 from holdfast.log import emit
-from holdfast.store.cancelling import is_cancel_asked
+from holdfast.store.cancelling import is_unwanted
 
 
 class Pauses:
     """Follows one generation while its attempt rests; `close` is its end."""
 
-    __slots__ = ("_core", "_generation_id", "_has_changed", "_is_unwanted")
+    __slots__ = ("_attempt_id", "_core", "_generation_id", "_has_changed", "_is_unwanted")
 
-    def __init__(self, core: Core, generation_id: str) -> None:
+    def __init__(self, core: Core, generation_id: str, attempt_id: str) -> None:
         self._core = core
         self._generation_id = generation_id
+        self._attempt_id = attempt_id
         self._has_changed = asyncio.Event()
-        # A cancel may have come before anybody followed.
+        # That may have come before anybody followed.
         self._has_changed.set()
         self._is_unwanted = False
         core.followers.add(generation_id, self._has_changed.set)
@@ -37,12 +41,12 @@ class Pauses:
             await asyncio.sleep(delay_s)
             return True
         # What has changed already is looked at first, however short the pause.
-        if self._has_changed.is_set() and await self._cancel_asked():
+        if self._has_changed.is_set() and await self._asked():
             self._is_unwanted = True
             return True
         try:
             async with asyncio.timeout(delay_s) as scope:
-                while not await self._cancel_asked():
+                while not await self._asked():
                     pass
         except TimeoutError:
             if not scope.expired():
@@ -51,12 +55,12 @@ class Pauses:
         self._is_unwanted = True
         return True
 
-    async def _cancel_asked(self) -> bool:
-        """Look whether a cancel has come, once something has."""
+    async def _asked(self) -> bool:
+        """Look whether it is still wanted, once something has changed."""
         await self._has_changed.wait()
         self._has_changed.clear()
         try:
-            return await self._core.store.read(is_cancel_asked, self._generation_id)
+            return await self._core.store.read(is_unwanted, self._generation_id, self._attempt_id)
         except asyncio.CancelledError:
             # The pause is over before the answer came: it is asked for in the next one.
             self._has_changed.set()

@@ -350,8 +350,14 @@ def _earlier_of(core: Core, record: Record) -> dict[int, Earlier]:
     """What was tried of the parts whose latest attempt was to be followed by another."""
     earlier: dict[int, Earlier] = {}
     of_drive = [attempt for attempt in record.attempts if attempt.drive == record.generation.drive]
-    for last in {attempt.part: attempt for attempt in of_drive}.values():
-        if last.retry_at is not None:
+    latest: dict[int, list[AttemptRow]] = {}
+    for attempt in of_drive:
+        # A second attempt stands beside the one before it: whichever ended last says what follows.
+        latest[attempt.part] = [*latest[attempt.part], attempt] if attempt.hedge else [attempt]
+    for pair in latest.values():
+        for last in pair:
+            if last.retry_at is None:
+                continue
             tried = (tried_of(record, attempt) for attempt in of_drive if attempt.part == last.part)
             earlier[last.part] = Earlier(
                 tried=tuple(each for each in tried if each is not None),
@@ -359,6 +365,7 @@ def _earlier_of(core: Core, record: Record) -> dict[int, Earlier]:
                     from_rfc3339(last.retry_at), since=from_rfc3339(last.ended_at or last.sent_at)
                 ),
                 to=_decided_on(last),
+                had_second=len(pair) > 1,
             )
     return earlier
 

@@ -169,4 +169,5 @@ def _new_of(core: Core, live: Live, attempt: AttemptRow) -> NewAttempt:
         tier=attempt.tier,
         list_micros=attempt.list_micros,
         unit_micros=attempt.unit_micros,
+        hedge=attempt.hedge,
     )

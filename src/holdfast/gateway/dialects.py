@@ -368,7 +368,7 @@ def _unix(record: Record) -> int:
 
 
 def _usage(attempts: Sequence[AttemptRow]) -> Usage | None:
-    """Tokens of every attempt that brought images, together."""
-    counted = [attempt.used for attempt in attempts if attempt.charge == Charge.YES]
+    """Tokens of every attempt that brought images, together; what was outrun brought an extra."""
+    counted = [attempt.used for attempt in attempts if attempt.charge == Charge.YES and not attempt.outrun]
     used = [each for each in counted if each is not None]
     return used[0] if len(used) == 1 else total_usage(used)

@@ -24,6 +24,12 @@ LOST_WITH_ITS_GENERATION = Failure(
     charge=Charge.UNKNOWN,
     detail="the gateway failed while this call was in flight; the upstream may have made and charged the image",
 )
+NEVER_LEFT = Failure(
+    kind=FailureKind.UNREACHABLE,
+    phase=Phase.SEND,
+    charge=Charge.NO,
+    detail="the gateway's own disk failed before this call was sent",
+)
 NO_WHOLE_IMAGE = Failure(
     kind=FailureKind.MALFORMED,
     phase=Phase.DECODE,

@@ -36,6 +36,10 @@ class GiveUpReason(StrEnum):
     NO_OTHER_UPSTREAM = "no_other_upstream"
     CANCELLED = "cancelled"
     """Its owner wanted it no longer, or it had ended otherwise."""
+    OTHER_IN_FLIGHT = "other_in_flight"
+    """Another attempt at the same part is in flight: how that ends decides."""
+    OUTRUN = "outrun"
+    """Another attempt had brought the image of its part first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +109,11 @@ class Tally:
     """Those that were or may have been charged."""
     no_images: int = 0
     """Answers without an image from the upstream that just failed."""
+    is_charged: bool = False
+    """Whether one of them certainly was charged. Nothing follows such a failure, so it is the newest, or one of an
+    attempt that ran beside the newest."""
+    is_definite: bool = False
+    """The same of one after which the request would end the same way again."""
 
     def __post_init__(self) -> None:
         assert self.sends >= 1
@@ -125,6 +134,8 @@ class Tally:
             counted=sum(REACTIONS[failure.kind].is_counted for failure in (failures if here is None else here)),
             purchases=sum(failure.charge is not Charge.NO for failure in failures),
             no_images=no_images,
+            is_charged=any(failure.charge is Charge.YES for failure in failures),
+            is_definite=any(_is_definite(failure) for failure in failures),
         )
 
 
@@ -184,6 +195,11 @@ def is_unknown_there(failure: Failure) -> bool:
     in this way.
     """
     return failure.kind is FailureKind.BAD_REQUEST and failure.status == 404
+
+
+def _is_definite(failure: Failure) -> bool:
+    """Whether it would end the same way again, wherever it is sent."""
+    return REACTIONS[failure.kind].reaction is Reaction.GIVE_UP and not is_unknown_there(failure)
 
 
 def pause_s(failure: Failure, *, attempt: int, jitter: float, policy: RetryPolicy) -> float:
@@ -247,7 +263,7 @@ def decide_after_failure(failure: Failure, *, tally: Tally, now: Circumstances, 
         policy: The limits chosen by the operator.
     """
     reaction = REACTIONS[failure.kind].reaction
-    if reaction is Reaction.GIVE_UP and not is_unknown_there(failure):
+    if tally.is_definite or _is_definite(failure):
         return GiveUp(reason=GiveUpReason.NOT_RETRYABLE)
     if (spent := _cannot_buy(failure, tally, now, policy)) is not None:
         return GiveUp(reason=spent)
@@ -268,7 +284,7 @@ def decide_after_failure(failure: Failure, *, tally: Tally, now: Circumstances, 
 
 def _cannot_buy(failure: Failure, tally: Tally, now: Circumstances, policy: RetryPolicy) -> GiveUpReason | None:
     """Look at the money before anything else. What earlier attempts may have cost counts too."""
-    if failure.charge is Charge.YES:
+    if failure.charge is Charge.YES or tally.is_charged:
         return GiveUpReason.CHARGED
     possibly_charged = failure.charge is Charge.UNKNOWN or tally.purchases > 0
     if not possibly_charged:

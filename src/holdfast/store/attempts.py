@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from typing import Any
 
 from holdfast import faults, generation
 from holdfast.generation import AttemptState, Effect, PartEnd, State
@@ -13,7 +14,7 @@ from holdfast.policy.failures import Verdict, verdict_of
 from holdfast.policy.retry import GiveUpReason
 from holdfast.store.bookkeeping import Booking, post
 from holdfast.store.cancelling import cancelled_told
-from holdfast.store.exposure import expose
+from holdfast.store.exposure import Cap, expose
 from holdfast.store.generations import (
     attempts_of,
     blobs_of,
@@ -50,20 +51,30 @@ NEVER_SENT = Told(
 """Told of a part that waited in line until its deadline."""
 
 
-def begin_attempt(conn: sqlite3.Connection, new: NewAttempt) -> int | None:
+def begin_attempt(conn: sqlite3.Connection, new: NewAttempt, cap: Cap | None = None) -> int | None:
     """Write the second of the three commits, after which the first byte may leave; return the epoch.
 
     None: the generation has ended, is to be cancelled or was driven again since; or this part was given up, or another
     attempt of it is in flight. Then nothing was written, and nothing may be sent.
+
+    A second attempt beside one that is slow (`new.hedge`) needs that one in flight, and room under `cap`: it is bought
+    for nothing, or the first one is.
     """
     faults.point_sync("send.before_rows")
     part = {"generation_id": new.generation_id, "part": new.part}
     row = conn.execute(_Q["before_sending"], part).fetchone()
     if row is None or State(row["state"]).is_final or row["drive"] != new.drive:
         return None
-    if row["in_flight"] or not row["is_open"]:
+    if new.hedge:
+        may_begin = row["in_flight"] == 1 and not row["outrun"] and not row["cancel_requested"]
+    else:
+        may_begin = not row["in_flight"] and row["is_open"]
+    if not may_begin:
         return None
     transition = generation.apply(State(row["state"]), generation.AttemptSent())
+    assert bool(new.hedge) is (cap is not None), "whoever buys a second time says within which cap"
+    if cap is not None and not expose(conn, cap, at=new.sent_at, micros=new.estimated_micros):
+        return None
     assert Effect.BUMP_EPOCH in transition.effects
     epoch, number = row["epoch"] + 1, row["sequence_number"] + 1
     claim = {
@@ -79,7 +90,9 @@ def begin_attempt(conn: sqlite3.Connection, new: NewAttempt) -> int | None:
     faults.point_sync("send.after_claim_row")
     conn.execute(_Q["insert_attempt"], {**values_of(new), "epoch": epoch, "state": AttemptState.SENT.value})
     faults.point_sync("send.after_attempt_row")
-    sent_to = {"upstream": new.upstream, "part": new.part}
+    sent_to: dict[str, Any] = {"upstream": new.upstream, "part": new.part}
+    if new.because is not None:
+        sent_to["because"] = new.because
     insert_event(conn, new.generation_id, number, "running", at=new.sent_at, data=sent_to)
     faults.point_sync("send.after_rows")
     return int(epoch)
@@ -112,6 +125,9 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
 
     Where another attempt is to follow (`end.retry_at`), the part goes on, unless its generation does not, or what may
     have been paid twice would exceed its cap (`end.cap`).
+
+    Where two attempts of a part are in flight, one that fails ends nothing, and one that brings images ends the part:
+    the other is outrun, and what it still brings is an extra that nobody is charged for.
     """
     faults.point_sync("settle.before_rows")
     found = conn.execute(_Q["before_settling"], {"id": end.attempt_id}).fetchone()
@@ -126,10 +142,18 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
         return Ended(was_open=False)
     generation.move_attempt(before, after)
     row, part = GenerationRow.of(found), int(found["attempt_part"])
-    is_due = not State(row.state).is_final and before is not AttemptState.UNKNOWN
-    why_not = (
-        _why_not(conn, row, end, charge, micros=int(found["attempt_micros"])) if is_due else GiveUpReason.CANCELLED
-    )
+    is_outrun = bool(found["attempt_outrun"])
+    is_accompanied = bool(found["is_accompanied"])
+    # One that was given up on ends its part after all where the next one, or the one beside it, is in flight.
+    is_due = not State(row.state).is_final and not is_outrun and (before is not AttemptState.UNKNOWN or is_accompanied)
+    if is_outrun:
+        why_not: GiveUpReason | None = GiveUpReason.OUTRUN
+    elif not is_due:
+        why_not = GiveUpReason.CANCELLED
+    elif is_accompanied:
+        why_not = GiveUpReason.OTHER_IN_FLIGHT
+    else:
+        why_not = _why_not(conn, row, end, charge, micros=int(found["attempt_micros"]))
     goes_on = end.retry_at is not None and why_not is None
     _write_end(conn, end, after, charge, why_not=why_not)
     faults.point_sync("settle.after_attempt_row")
@@ -139,7 +163,10 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
         post(conn, generation_id=row.id, drive=found["attempt_drive"], at=end.at, booking=booking)
     if State(row.state).is_final:
         finished = _late(conn, row, part, end)
-    elif before is AttemptState.UNKNOWN:
+    elif is_outrun:
+        _take_in_extra(conn, row, part, end)
+        finished = None
+    elif not is_due:
         # Its part was counted as ended when it was given up on; others of its generation are still in flight.
         _insert_blobs(conn, row, part, end, late=False)
         record_event(conn, row.id, "stored", at=end.at, data={"late": True})
@@ -149,8 +176,15 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
         _insert_blobs(conn, row, part, end, late=False)
         _go_on(conn, row, part, end, booking)
         finished = None
+    elif is_accompanied and end.failure is not None:
+        _insert_blobs(conn, row, part, end, late=False)
+        _leave_to_other(conn, row, part, end, booking)
+        finished = None
     else:
         _insert_blobs(conn, row, part, end, late=False)
+        if is_accompanied:
+            conn.execute(_Q["outrun"], {"generation_id": row.id, "part": part, "id": end.attempt_id})
+            faults.point_sync("second.after_outrun_row")
         faults.point_sync("settle.after_image_rows")
         finished = _end_part(conn, row, end, rules, booking)
     faults.point_sync("settle.after_rows")
@@ -188,11 +222,30 @@ def _go_on(conn: sqlite3.Connection, row: GenerationRow, part: int, end: Attempt
     faults.point_sync("retry.after_rows")
 
 
+def _leave_to_other(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
+    """Note that one of two attempts has failed: the part is the other's. What it may have cost is booked."""
+    if booking.transactions:
+        post(conn, generation_id=row.id, drive=row.drive, at=end.at, booking=booking)
+    assert end.failure is not None
+    data = {"part": part, "failed": end.failure.kind.value, "other_in_flight": True}
+    record_event(conn, row.id, "progress", at=end.at, data=data)
+    faults.point_sync("second.after_failure_rows")
+
+
+def _take_in_extra(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd) -> None:
+    """Keep what an attempt brings whose part has its image already, while other parts go on."""
+    _insert_blobs(conn, row, part, end, late=True)
+    if end.failure is None:
+        record_event(conn, row.id, "stored", at=end.at, data={"late": True})
+    faults.point_sync("second.after_extra_rows")
+
+
 def _write_end(
     conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, charge: Charge, *, why_not: GiveUpReason | None
 ) -> None:
     decision = end.decision
-    if decision is not None and end.retry_at is not None and why_not is not None:
+    is_withheld = end.retry_at is not None or why_not is GiveUpReason.OUTRUN
+    if decision is not None and is_withheld and why_not is not None:
         decision = withheld(decision, why_not)
     conn.execute(
         _Q["end_attempt"],
@@ -219,7 +272,7 @@ def _booking(found: sqlite3.Row, end: AttemptEnd, charge: Charge, *, was_exposed
         found["attempt_upstream"],
         charge,
         was_exposed=was_exposed,
-        is_late=State(found["state"]).is_final,
+        is_late=State(found["state"]).is_final or bool(found["attempt_outrun"]),
         estimated_micros=estimated,
         cost_micros=estimated if end.cost_micros is None else end.cost_micros,
     )

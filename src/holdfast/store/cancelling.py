@@ -12,7 +12,7 @@ from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.store.generations import attempts_of, blobs_of, end_generation, get_generation, insert_event
 from holdfast.store.joining import leave
 from holdfast.store.queries import queries
-from holdfast.store.records import AttemptRow, GenerationRow, Told
+from holdfast.store.records import AttemptRow, GenerationRow, Told, parts_in_flight
 from holdfast.types import Charge, worst_charge
 
 CANCELLED_CODE = "generation_cancelled"
@@ -52,7 +52,7 @@ def ask_cancel(
     if row is None:
         return None
     attempts = [each for each in attempts_of(conn, generation_id) if each.drive == row.drive]
-    in_flight = {each.part for each in attempts if each.state in generation.OPEN_ATTEMPT_STATES}
+    in_flight = parts_in_flight(attempts)
     delivered = sum(blob.kind == "result" for blob in blobs_of(conn, generation_id))
     charge = worst_charge(failure.charge for each in attempts if (failure := each.failed) is not None)
     event = generation.CancelAsked(delivered=delivered, open_attempts=len(in_flight), charge=charge)
@@ -95,10 +95,9 @@ def cancel_unwatched(
     return done.row
 
 
-def is_cancel_asked(conn: sqlite3.Connection, generation_id: str) -> bool:
-    """Whether its owner wants a generation no longer."""
-    row = get_generation(conn, generation_id)
-    return row is not None and bool(row.cancel_requested)
+def is_unwanted(conn: sqlite3.Connection, generation_id: str, attempt_id: str) -> bool:
+    """Whether nobody wants what an attempt may bring: its generation is cancelled, or its part has its image."""
+    return bool(conn.execute(_Q["is_unwanted"], {"id": generation_id, "attempt_id": attempt_id}).fetchone()[0])
 
 
 def _end(

@@ -22,6 +22,7 @@ from holdfast.store.records import (
     NewGeneration,
     Record,
     Told,
+    parts_in_flight,
     to_json,
     values_of,
 )
@@ -211,7 +212,7 @@ def pass_deadline(
     delivered = sum(blob.kind == "result" for blob in blobs)
     event = generation.DeadlinePassed(
         delivered=delivered,
-        open_attempts=sum(attempt.state in generation.OPEN_ATTEMPT_STATES for attempt in attempts),
+        open_attempts=len(parts_in_flight(attempts)),
         caller_waits=caller_waits,
         charge=worst_charge(failure.charge for attempt in attempts if (failure := attempt.failed) is not None),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter, itemgetter
 from typing import Any, Self
@@ -226,6 +226,10 @@ class NewAttempt:
     """What the upstream takes for an image; None: as for what the generation asks for."""
     unit_micros: int | None = None
     """Its price to the customer, if that is another one."""
+    hedge: int = 0
+    """1: a second attempt, beside one that is slow."""
+    because: Mapping[str, Any] | None = None
+    """Why it is made, as its event tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +265,10 @@ class AttemptRow(_FromRow):
     unit_micros: int | None = None
     decision: str | None = None
     """What was decided after it failed, as JSON."""
+    hedge: int = 0
+    """1: a second attempt, beside one that was slow."""
+    outrun: int = 0
+    """1: another attempt brought the image of its part while it was in flight."""
 
     @property
     def failed(self) -> Failure | None:
@@ -392,6 +400,11 @@ class Record:
 def to_json(value: Any) -> str:
     """Spell a value for a text column."""
     return msgspec.json.encode(value).decode()
+
+
+def parts_in_flight(attempts: Sequence[AttemptRow]) -> set[int]:
+    """Name the parts that an attempt in flight may still end; two of one part are one, and one that was outrun none."""
+    return {each.part for each in attempts if each.state in OPEN_ATTEMPT_STATES and not each.outrun}
 
 
 def withheld(decision: str, reason: str) -> str:

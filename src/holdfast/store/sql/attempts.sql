@@ -1,7 +1,7 @@
 -- name: insert_attempt
 INSERT INTO attempt (id, generation_id, part, hedge, drive, number, epoch, upstream, provider, model, idempotency_key,
   state, sent_at, estimated_micros, key_number, route, tier, list_micros, unit_micros)
-SELECT :id, :generation_id, :part, 0, :drive, 1 + coalesce(max(number), 0), :epoch, :upstream, :provider, :model,
+SELECT :id, :generation_id, :part, :hedge, :drive, 1 + coalesce(max(number), 0), :epoch, :upstream, :provider, :model,
   :idempotency_key, :state, :sent_at, :estimated_micros, :key_number, :route, :tier, :list_micros, :unit_micros
 FROM attempt WHERE generation_id = :generation_id;
 
@@ -9,19 +9,26 @@ FROM attempt WHERE generation_id = :generation_id;
 SELECT * FROM attempt WHERE id = :id;
 
 -- name: before_sending
--- Where the generation stands, whether an attempt of this part is in flight, and whether all parts that are still open
--- are: then this one was given up.
-SELECT state, drive, epoch, sequence_number, EXISTS (
-  SELECT 1 FROM attempt WHERE generation_id = :generation_id AND part = :part AND hedge = 0
+-- Where the generation stands, how many attempts of this part are in flight, and whether all parts that are still open
+-- are: then this one was given up. What was outrun is of a part that has ended.
+SELECT state, drive, epoch, sequence_number, cancel_requested, (
+  SELECT count(*) FROM attempt WHERE generation_id = :generation_id AND part = :part AND state IN ('sent', 'polling')
+) AS in_flight, EXISTS (
+  SELECT 1 FROM attempt WHERE generation_id = :generation_id AND part = :part AND state IN ('sent', 'polling')
+    AND outrun
+) AS outrun, parts_open > (
+  SELECT count(DISTINCT part) FROM attempt WHERE generation_id = :generation_id AND NOT outrun
     AND state IN ('sent', 'polling')
-) AS in_flight, parts_open > (
-  SELECT count(*) FROM attempt WHERE generation_id = :generation_id AND hedge = 0 AND state IN ('sent', 'polling')
 ) AS is_open FROM generation WHERE id = :generation_id;
 
 -- name: before_settling
 -- The generation as it stands, with what must be known of its attempt.
 SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_state, attempt.drive AS attempt_drive,
-  attempt.upstream AS attempt_upstream, attempt.estimated_micros AS attempt_micros
+  attempt.upstream AS attempt_upstream, attempt.estimated_micros AS attempt_micros, attempt.outrun AS attempt_outrun,
+  EXISTS (
+    SELECT 1 FROM attempt AS beside WHERE beside.generation_id = attempt.generation_id AND beside.part = attempt.part
+      AND beside.id <> attempt.id AND beside.state IN ('sent', 'polling') AND NOT beside.outrun
+  ) AS is_accompanied
 FROM attempt JOIN generation ON generation.id = attempt.generation_id WHERE attempt.id = :id;
 
 -- name: attempts_of
@@ -33,6 +40,11 @@ UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at,
   http_status = :http_status, failure = :failure, usage = :usage, answer = :answer,
   retry_at = :retry_at, decision = :decision
 WHERE id = :id AND state IN ('sent', 'polling', 'unknown');
+
+-- name: outrun
+-- Its part has its image: those that are still in flight bring extras.
+UPDATE attempt SET outrun = 1
+WHERE generation_id = :generation_id AND part = :part AND id <> :id AND state IN ('sent', 'polling');
 
 -- name: keep_handle
 -- The upstream has taken it: whoever has the handle goes on with it. Written again, it changes nothing.

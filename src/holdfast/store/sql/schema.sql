@@ -107,9 +107,10 @@ CREATE TABLE attempt (
   list_micros      INTEGER,              -- prices of an image that it makes; NULL: those of the generation
   unit_micros      INTEGER,
   decision         TEXT,                 -- what was decided after it failed: {"follows","reason","after_s","to",…}
+  outrun           INTEGER NOT NULL DEFAULT 0, -- another attempt brought the image of its part while it was in flight
   UNIQUE (generation_id, number)
 );
--- One payer at a time.
+-- One payer at a time, and one beside it that was sent because the first is slow (hedge 1).
 CREATE UNIQUE INDEX attempt_open ON attempt (generation_id, part, hedge) WHERE state IN ('sent', 'polling');
 
 CREATE TABLE blob (
