@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
     from holdfast.log import setup
 
     settings = settings_of(args)
-    check_pem(settings.server)
     setup(settings.log.level, settings.log.format)
 
     def ready(running: Running) -> None:
@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
 
     try:
         with told_of_drain() as drained:
-            code = run_on_loop(serve(settings, ready=ready, tell_first_key=tell_first_key))
+            serving = serve(settings, ready=ready, tell_first_key=tell_first_key, reread=partial(settings_of, args))
+            code = run_on_loop(serving)
     except PortRefused as error:
         raise refusal_of(error) from error
     if drained.left_held:
@@ -96,6 +97,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
     store = settings.store if args.data is None else replace(settings.store, data=args.data)
     settings = with_provider_keys(replace(settings, server=server, store=store), os.environ)
     check(settings)
+    check_pem(settings.server)
     return settings
 
 

@@ -1,7 +1,7 @@
 """Settings: a mapping parsed once into one frozen tree.
 
-`parse`, `from_environment`, `with_provider_keys` and `upstream_keys` are pure: they take mappings. `load` is the one
-function here that reads a file. An unknown key is an error that names the near one.
+`parse`, `from_environment` and `with_provider_keys` are pure: they take mappings. `load` reads the file of settings,
+`upstream_keys` files that hold keys. An unknown key is an error that names the near one.
 """
 
 from __future__ import annotations

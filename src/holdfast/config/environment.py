@@ -7,6 +7,8 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_origin, get_type_hints
 
 from holdfast.config.google_keys import check_google_key
+from holdfast.config.key_files import PREFIX as FILE
+from holdfast.config.key_files import read_key_file
 from holdfast.config.keys import ByTier
 from holdfast.config.parse import check
 from holdfast.config.serving import Provider, Route, RouteUpstream, Upstream
@@ -189,13 +191,13 @@ def _joined(before: Route | None, route: Route) -> Route:
 
 
 def upstream_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Resolve each upstream's credentials: `env:NAME` from the environment, anything else as it is.
+    """Resolve each upstream's credentials: `env:NAME` from the environment, `file:PATH` from a file, else as they are.
 
     Returns:
         Secrets by upstream name, at least one each. The caller keeps them out of logs.
 
     Raises:
-        ConfigError: A variable is not set, or holds what no header can carry.
+        ConfigError: A variable is not set, a file cannot be read, or it holds what no header can carry.
     """
     return {
         upstream.name: tuple(
@@ -207,6 +209,11 @@ def upstream_keys(settings: Settings, environ: Mapping[str, str]) -> dict[str, t
 
 
 def _secret(reference: str, environ: Mapping[str, str], path: str, upstream: Upstream) -> str:
+    if reference.startswith(FILE) and upstream.provider is not Provider.VERTEX:
+        secret = read_key_file(reference, path)
+        if not (secret.isprintable() and " " not in secret):
+            raise ConfigError(f"{path}: the file holds more than a key; put nothing else into it.", key=path)
+        return secret
     variable = reference.removeprefix("env:") if reference.startswith("env:") else None
     secret = (environ.get(variable, "") if variable is not None else reference).strip()
     if not secret:

@@ -45,7 +45,8 @@ class RetrySettings:
     )
     sends_max: int = key(
         12,
-        "Calls made for one image, whatever became of them; bounds the waiting out of 429 and 503",
+        "Calls made for one image to each upstream of its route, whatever became of them; bounds the waiting out of "
+        "429 and 503",
         source="at 45 % of refusals one image in 14,000 meets twelve in a row",
         at_least=1,
     )

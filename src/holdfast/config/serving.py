@@ -116,7 +116,7 @@ class Upstream:
     )
     keys: tuple[str, ...] = key(
         (),
-        "Credentials; `env:NAME` reads the environment, which keeps them out of the file. For vertex `adc`, "
+        "Credentials; `env:NAME` reads the environment, `file:PATH` a file that holds nothing else. For vertex `adc`, "
         "`file:/path.json` of a service account, or a variable that holds such a path, its text, or an API key",
         source="a secret does not belong in a file that is shared",
         secret=True,
@@ -169,7 +169,7 @@ class Upstream:
     per_day: int = key(
         0,
         "Most calls sent there in a UTC day with each of its keys; further ones wait for the next; 0: no limit",
-        source="vendors count by the day as well (RPD); a call that cannot be served today fails at its deadline",
+        source="vendors count by the day as well (RPD); a call for which the next day is too late is told so at once",
         at_least=0,
     )
 

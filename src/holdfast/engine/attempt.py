@@ -161,7 +161,7 @@ def new_attempt(core: Core, live: Live, part: int, at: int, key: int) -> NewAtte
         estimated_micros=times(list_micros, live.images_of(part)),
         owner=core.owner,
         sent_at=core.now_text(),
-        key_number=key + 1,
+        key_number=target.number_of(key),
         route=target.route,
         tier=candidate.tier.value,
         list_micros=None if offer is None else offer.list_micros,
@@ -186,8 +186,10 @@ async def run(core: Core, live: Live, part: int, at: int, key: int) -> Attempted
     Once the send commit is made, it never raises for what an upstream, the network, our own disk or a mistake of ours
     does: that is a `Failure`.
     """
+    # As it is now: it may be another one, or gone, when the commit is made.
+    target = live.course.candidates[at].target
     new = await begin(core, live, part, at, key)
-    return None if new is None else await carry_out(core, live, new, live.course.candidates[at].target, key)
+    return None if new is None else await carry_out(core, live, new, target, key)
 
 
 async def carry_out(core: Core, live: Live, new: NewAttempt, target: Target, key: int) -> Attempted:

@@ -16,6 +16,7 @@ from holdfast.engine.course import Course, Courses, Target
 from holdfast.engine.followers import Followers
 from holdfast.engine.latencies import Latencies
 from holdfast.engine.queue import Ticket
+from holdfast.engine.renewal import left_of
 from holdfast.engine.tokens import PlainKeys, Tokens
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
@@ -137,6 +138,8 @@ class Live:
     """What its parts wait for: a place, or the end of a pause."""
     is_stopped: bool = False
     """No attempt begins any more."""
+    is_behind: bool = False
+    """Settings were read anew, and its route has what its course has not."""
 
     def images_of(self, part: int) -> int:
         """How many images a part asks for."""
@@ -161,6 +164,13 @@ class Live:
             if not sleeper.done():
                 sleeper.set_result(None)
 
+    def look_up(self) -> None:
+        """Let whoever waits for a place see where he stands; if nothing is left of its course, who pauses too."""
+        sleepers = self.sleepers if self.course.is_gone else [ticket.sleeper for ticket in self.tickets]
+        for sleeper in sleepers:
+            if sleeper is not None and not sleeper.done():
+                sleeper.set_result(None)
+
     @property
     def is_in_line(self) -> bool:
         """Whether any of its parts waits for a place."""
@@ -178,9 +188,9 @@ class Live:
         return InLine(position, estimate_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Core:
-    """The engine's dependencies."""
+    """The engine's dependencies. What comes of the settings is replaced as one by `renew`, all else stays."""
 
     settings: Settings
     clock: Clock
@@ -212,11 +222,24 @@ class Core:
     """Empties the spool of what is settled."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rules", rules_of(self.settings.compensation))
-        object.__setattr__(self, "courses", Courses(self.settings, self.targets))
-        object.__setattr__(self, "latencies", Latencies(self.settings.latency, self.clock))
-        object.__setattr__(self, "puts", Batches(self.threads, lambda groups: self.blobs.put_files(groups)))
-        object.__setattr__(self, "clears", Batches(self.threads, clear_all))
+        self.renew(self.settings, self.targets)
+        self.latencies = Latencies(self.settings.latency, self.clock)
+        self.puts = Batches(self.threads, lambda groups: self.blobs.put_files(groups))
+        self.clears = Batches(self.threads, clear_all)
+
+    def renew(self, settings: Settings, targets: Mapping[str, tuple[Target, ...]]) -> None:
+        """Take over settings; for `Engine.renew`, which tells whoever has made something of those before."""
+        self.settings, self.targets = settings, targets
+        self.rules = rules_of(settings.compensation)
+        self.courses = Courses(settings, targets)
+
+    def lead(self, live: Live) -> None:
+        """Lead a generation by the settings as they are now; see `renewal`."""
+        may_degrade = any(each.tier is not live.tier for each in live.course.candidates)
+        route = self.courses.route(live.model, live.tier, may_degrade=may_degrade)
+        live.course, is_behind = left_of(live.course, route)
+        live.is_behind = live.is_behind or is_behind
+        live.look_up()
 
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Run file work off the loop."""

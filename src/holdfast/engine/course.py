@@ -33,6 +33,28 @@ class Target:
     """The public model whose entry it is."""
     weight: int = 0
     """Its share beside neighbours that have one."""
+    numbers: tuple[int | None, ...] = ()
+    """Of each key: its place in the settings, from 1; None: it is retired. Empty: all are there, in order."""
+
+    def number_of(self, key: int) -> int | None:
+        """Give a key's place in the settings, from 1; None: it is retired."""
+        return self.numbers[key] if self.numbers else key + 1
+
+    def key_of(self, number: int) -> int | None:
+        """Find the key that stands at a place of the settings, from 1; None: there are not so many."""
+        if self.numbers:
+            return self.numbers.index(number) if number in self.numbers else None
+        return number - 1 if number <= len(self.keys) else None
+
+    @property
+    def current(self) -> tuple[str, ...]:
+        """The keys that the settings have."""
+        return tuple(key for at, key in enumerate(self.keys) if at not in self.retired)
+
+    @property
+    def retired(self) -> frozenset[int]:
+        """Keys with which nothing begins any more."""
+        return frozenset(at for at, number in enumerate(self.numbers) if number is None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +86,13 @@ class Course:
     """Of those that are not quite what was asked for, by place."""
     barred: Mapping[int, str] = field(default_factory=dict)
     """Those that cannot serve it, by place: why."""
+    gone: frozenset[int] = frozenset()
+    """Those that the settings do not have any more, by place; barred too."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether there is nothing left of it."""
+        return len(self.gone) == len(self.entries)
 
     def images_per_call(self, *, stream: bool) -> int:
         """Say how many images every one of them makes in a call: wherever a part goes, it is whole there."""
@@ -181,6 +210,10 @@ class Courses:
         if not offers and not barred:
             return course
         return replace(course, offers=offers, barred=barred)
+
+    def route(self, model: str, tier: Tier, *, may_degrade: bool) -> Course | None:
+        """Say what requests for a model and size may be sent to, whatever else they ask for; None: it is not served."""
+        return self._course(model, tier, may_degrade) if self._targets.get(model) else None
 
     def _course(self, model: str, tier: Tier, may_degrade: bool) -> Course:
         known = self._known.get((model, tier, may_degrade))

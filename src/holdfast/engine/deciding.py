@@ -82,8 +82,12 @@ class Decider:
     def __init__(self, core: Core, upstreams: Upstreams) -> None:
         self._core = core
         self._upstreams = upstreams
-        self._usual = policy_of(core.settings.retry)
-        self._policies = policies_of(core.settings)
+        self.follow()
+
+    def follow(self) -> None:
+        """Decide by the settings as they are now."""
+        self._usual = policy_of(self._core.settings.retry)
+        self._policies = policies_of(self._core.settings)
 
     def expected_s(self, candidate: Candidate) -> float:
         """Say how long an attempt should take there."""
@@ -113,7 +117,7 @@ class Decider:
         now_s, jitter, policy = core.clock.monotonic(), core.clock.random(), self.policy(live.model, live.purchases_max)
         remaining_s = live.deadline_at - now_s
         tally = Tally.of(part.failures, here=part.failures_here, no_images=part.no_images)
-        pause = pause_s(failure, attempt=max(1, tally.counted), jitter=jitter, policy=policy)
+        pause = pause_s(failure, attempt=tally.pauses_after(failure), jitter=jitter, policy=policy)
         following = self._next(part, failure, remaining_s=remaining_s, pause=pause)
         expected_s = self.expected_s(part.candidate)
         now = Circumstances(
@@ -212,4 +216,5 @@ class Decider:
 def _is_for_good(failure: Failure, tally: Tally, policy: RetryPolicy) -> bool:
     """Whether an entry that a part leaves is not to be asked by it again."""
     is_empty = failure.kind is FailureKind.NO_IMAGE and tally.no_images > 1
-    return failure.kind in EJECTING or is_unknown_there(failure) or is_empty or tally.counted >= policy.attempts_max
+    is_spent = tally.counted >= policy.attempts_max or tally.sends_here >= policy.sends_max
+    return failure.kind in EJECTING or is_unknown_there(failure) or is_empty or is_spent

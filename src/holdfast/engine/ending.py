@@ -21,6 +21,16 @@ DEADLINE_EXCEEDED = Told(
 PASSED_WHILE_DOWN = Told(
     code="deadline_exceeded", message="The gateway was stopped until the time given was over.", charge=Charge.UNKNOWN
 )
+OUT_OF_ROUTE = Told(
+    code="upstream_failed",
+    message="Every upstream that it could be sent to was taken out of the settings before an image arrived.",
+    charge=Charge.UNKNOWN,
+)
+DAY_SPENT = Told(
+    code="overloaded",
+    message="All calls that the upstream takes in a day have been made (upstreams.per_day); the next day is too late.",
+    charge=Charge.NO,
+)
 GIVEN_UP = Told(
     code="internal_error",
     message="The gateway failed while driving this generation; see its log.",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from holdfast import faults
+from holdfast.config import Settings
 from holdfast.engine import attempt, recover, settle
 from holdfast.engine.core import Core, InLine, Live
+from holdfast.engine.course import Target
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.followers import Follower
 from holdfast.engine.orphans import Orphans
@@ -18,7 +20,7 @@ from holdfast.engine.part import Part
 from holdfast.engine.parts import Parts
 from holdfast.engine.patience import patiently
 from holdfast.engine.starting import Starting
-from holdfast.engine.submit import Submission, course_of, entering_of, live_of, live_of_row, price
+from holdfast.engine.submit import Submission, course_of, entering_of, live_of, price
 from holdfast.engine.watchers import Ended, Watcher
 from holdfast.errors import RequestError, StorageError
 from holdfast.generation import State, parts_for
@@ -32,7 +34,7 @@ from holdfast.store.eventlog import EventLog, get_event_log
 from holdfast.store.generations import get_generation, get_record, mark_received
 from holdfast.store.joining import Entered, Entering, come_back, enter, leave
 from holdfast.store.listing import Page, Wanted, list_generations
-from holdfast.store.records import Record
+from holdfast.store.records import GenerationRow, Record
 from holdfast.store.retention import Receipt
 
 NOTE_S = 0.1
@@ -101,7 +103,7 @@ class Engine:
     async def _entered(self, submission: Submission, watcher: Watcher, *, asks_twins: bool, may_buy: bool) -> Entered:
         core = self._core
         with self._admitted(submission) as refusal:
-            new = price(core, submission)
+            new, course, courses = price(core, submission), course_of(core, submission.request), core.courses
             entering = entering_of(core, new, submission, may_buy=may_buy and refusal is None, asks_twins=asks_twins)
             await faults.point("accept.before_commit")
             entered = await self._enter(entering)
@@ -111,8 +113,11 @@ class Engine:
                 return entered
             if entered.answer is None:
                 # From here on it exists, and goes on whatever becomes of this call: nothing may fail before `drive`.
-                live = live_of(core, new, submission)
+                live = live_of(core, new, submission, course)
                 core.watchers.add(live.id, watcher)
+                if core.courses is not courses:
+                    # Settings were read anew while it was written down.
+                    core.lead(live)
                 self.drive(live)
         if entered.answer is None:
             self._told_accepted(live)
@@ -149,7 +154,7 @@ class Engine:
             self._live[id_].only_awaited = False
         if answer is Answer.DRIVE_AGAIN:
             assert entered.row is not None
-            self.drive(live_of_row(core, entered.row))
+            await self._drive_row(entered.row, self.drive)
         record = await self.record(id_)
         assert record is not None
         row = record.generation
@@ -199,10 +204,15 @@ class Engine:
     async def _take_up(self, record: Record) -> None:
         row = record.generation
         if State(row.state) is State.QUEUED:
-            live = live_of_row(self._core, row)
-            self._drive_on(live, range(live.parts))
+            await self._drive_row(row, self._drive_on)
         else:
             await recover.give_up(self._core, row.id, row.drive)
+
+    async def _drive_row(self, row: GenerationRow, drive: Callable[[Live, Sequence[int]], None]) -> None:
+        """Drive what is written down as queued, or end it, if its model is served no longer."""
+        live = await recover.live_or_end(self._core, row)
+        if live is not None:
+            drive(live, range(live.parts))
 
     @contextlib.contextmanager
     def _admitted(self, submission: Submission) -> Iterator[RequestError | None]:
@@ -522,6 +532,24 @@ class Engine:
         if row is not None:
             self._forget(live)
             settle.announce(core, row)
+
+    # Settings read anew
+
+    async def recovered(self) -> None:
+        """Wait until what an earlier process left has been taken up."""
+        await self._starting.over.wait()
+
+    def renew(self, settings: Settings, targets: Mapping[str, tuple[Target, ...]]) -> None:
+        """Go on by other settings, in one step of the loop: nobody sees the half of them.
+
+        What is in flight ends where it was sent. Whoever waits for what is not there any more is routed anew; if
+        nothing is left for him, his generation ends, and says so. `targets`: as `renewal.renewed_targets` makes them.
+        """
+        before = self._core.targets
+        self._core.renew(settings, targets)
+        self._parts.follow(before)
+        for live in self._live.values():
+            self._core.lead(live)
 
     # Starting and stopping
 

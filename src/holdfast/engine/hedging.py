@@ -18,6 +18,7 @@ from holdfast import faults
 from holdfast.engine import attempt, settle
 from holdfast.engine.attempt import Attempted
 from holdfast.engine.core import Core, Live
+from holdfast.engine.course import Target
 from holdfast.engine.deciding import Decider
 from holdfast.engine.exposure import Exposure
 from holdfast.engine.part import Part
@@ -187,24 +188,26 @@ class Hedging:
         self.budget.spent(live.model)
         live.parts_to_send.add(part.number)
         because = _document(decided, budget_left=left)
-        new: NewAttempt | None = None
+        made: tuple[NewAttempt, Target] | None = None
         try:
-            new = await self._committed(part, at, key, because, read)
+            made = await self._committed(part, at, key, because, read)
         finally:
-            if new is None:
+            if made is None:
                 live.let_go(part.number)
                 self._queue.leave(ticket, was_sent=False)
                 self.budget.returned(live.model)
-        if new is None:
+        if made is None:
             return None
+        new, target = made
         part.had_second = True
-        target = live.course.candidates[at].target
         self._upstreams.sent(target.upstream.name, is_repeat=False)
         work = attempt.carry_out(core, live, new, target, key)
         task: asyncio.Task[Attempted | None] = asyncio.get_running_loop().create_task(work, name=f"second:{new.id}")
         return Flight(at=at, key=key, ticket=ticket, sent_at=core.clock.monotonic(), task=task)
 
-    async def _committed(self, part: Part, at: int, key: int, because: dict[str, Any], read: Read) -> NewAttempt | None:
+    async def _committed(
+        self, part: Part, at: int, key: int, because: dict[str, Any], read: Read
+    ) -> tuple[NewAttempt, Target] | None:
         core, live = self._core, part.live
         new: NewAttempt | None = None
         try:
@@ -213,6 +216,8 @@ class Hedging:
             if live.request is None:
                 return None
             cap = await self._exposure.cap(live.model, price_micros=live.list_micros)
+            # As it is now: settings that are read anew may make it another one while the commit is made.
+            target = live.course.candidates[at].target
             new = replace(attempt.new_attempt(core, live, part.number, at, key), hedge=1, because=because)
             await faults.point("second.before_commit")
             epoch = await core.store.write(begin_attempt, new, cap)
@@ -226,7 +231,7 @@ class Hedging:
             return None
         await faults.point("second.after_commit")
         core.followers.notify(live.id)
-        return new
+        return new, target
 
     async def _take_back(self, live: Live, new: NewAttempt) -> None:
         """End a second attempt whose commit may have been made though its answer was lost: nothing of it was sent."""

@@ -9,6 +9,7 @@ from holdfast.engine.core import Earlier, Live, Tried
 from holdfast.engine.course import Candidate
 from holdfast.engine.queue import Ticket
 from holdfast.policy.routing import NEVER
+from holdfast.store.records import Told
 from holdfast.types import Failure, FailureKind
 
 NOTHING: Mapping[int, float] = {}
@@ -28,6 +29,8 @@ class Part:
     """What has failed, oldest first."""
     goes_to: int | None = None
     """The entry that was decided on after its last failure; None: it is chosen when it is asked for a place."""
+    ends_as: Told | None = None
+    """Why nothing more is to be had for it, where that is known before its deadline."""
     avoided: dict[int, float] | None = None
     """Entries that it passes over, by place: until which monotonic second."""
     had_second: bool = False
@@ -42,6 +45,11 @@ class Part:
     def upstream(self) -> str:
         """Its name."""
         return self.live.course.entries[self.at].upstream
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether there is nothing to be had any more where it stands: the settings have changed."""
+        return self.at in self.live.course.gone or self.ticket.is_void
 
     @property
     def failures(self) -> tuple[Failure, ...]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
+from math import ceil
 
 import msgspec
 
@@ -20,22 +22,23 @@ from holdfast.engine.attempt import Attempted, Resumed
 from holdfast.engine.core import Core, Live
 from holdfast.engine.course import Course, Target
 from holdfast.engine.deciding import Decider
-from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
+from holdfast.engine.ending import DAY_SPENT, DEADLINE_EXCEEDED, OUT_OF_ROUTE, end_early
 from holdfast.engine.exposure import Exposure
 from holdfast.engine.hedging import Flight, Hedging
 from holdfast.engine.part import Part
 from holdfast.engine.patience import patiently
 from holdfast.engine.queue import Queue, Ticket
+from holdfast.engine.renewal import by_name, caught_up, limits_of
 from holdfast.engine.sent import remember
 from holdfast.engine.sequel import Sequel
 from holdfast.engine.submit import Submission, course_of
 from holdfast.engine.upstreams import Upstreams
-from holdfast.errors import StorageError
+from holdfast.errors import RequestError, StorageError
 from holdfast.log import emit
 from holdfast.policy.fairness import weight_of
-from holdfast.policy.line import Limits
 from holdfast.policy.routing import NEVER, Later, Nowhere, Pick
 from holdfast.store.generations import get_generation
+from holdfast.store.records import Told
 from holdfast.types import Failure, Request, Tier
 
 UNREAD_S = 2.0
@@ -44,20 +47,6 @@ UNREAD_S = 2.0
 LOOK_S = 5.0
 """How often a part that stands in line looks whether it could be sent elsewhere at once. It costs some microseconds: a
 thousand that wait take a thousandth of a core."""
-
-
-def limits_of(targets: Mapping[str, Sequence[Target]]) -> dict[str, Limits]:
-    """Say what each upstream takes; several routes may lead to one."""
-    return {
-        target.upstream.name: Limits(
-            keys=len(target.keys),
-            concurrency=target.upstream.concurrency,
-            per_minute=target.upstream.per_minute,
-            per_day=target.upstream.per_day,
-        )
-        for route in targets.values()
-        for target in route
-    }
 
 
 class Parts:
@@ -79,6 +68,15 @@ class Parts:
         counts = ((self.queue.waiting, "in line"), (self._pausing, "in a pause"))
         return ", ".join(f"{count} {where}" for count, where in counts if count)
 
+    def follow(self, before: Mapping[str, Sequence[Target]]) -> None:
+        """Take over what the core's settings and targets have become; `before`: the targets until now."""
+        core = self._core
+        retired = {name: target.retired for name, target in by_name(core.targets).items()}
+        flow_places = core.settings.queue.per_key_in_flight_max
+        self.queue.follow(limits_of(core.targets), retired, flow_places=flow_places)
+        self.upstreams.follow(core.targets, before, core.settings.retry)
+        self._decider.follow()
+
     def enter(self, live: Live, number: int) -> Part:
         """Ask for a place for a part, now: the order of asking is the order of sending."""
         barred = dict.fromkeys(live.course.barred, NEVER)
@@ -86,10 +84,10 @@ class Parts:
         part = Part(live=live, number=number, at=at, ticket=self._ticket(live, number, at))
         live.tickets.append(part.ticket)
         earlier = live.earlier.get(number)
-        if earlier is None:
-            self.queue.enter(part.ticket)
-        else:
+        if earlier is not None:
             part.take_up(earlier)
+        elif not part.is_astray:
+            self.queue.enter(part.ticket)
         return part
 
     def hold(self, resumed: Resumed) -> Part:
@@ -124,7 +122,7 @@ class Parts:
                 return at
             case Nowhere():
                 # All of them are barred: the first one tells its caller why.
-                return 0
+                return next((at for at in range(len(course.entries)) if at not in course.gone), 0)
 
     def room(self, asked: Submission) -> int | None:
         """Say how many calls of this kind still get a place, or one in line; None: as many as there are."""
@@ -152,9 +150,8 @@ class Parts:
 
     async def remember(self) -> None:
         """Count what an earlier process has sent, so that no upstream counts more of us than it grants."""
-        upstreams = [target.upstream for route in self._core.targets.values() for target in route]
-        if any(upstream.per_minute or upstream.per_day for upstream in upstreams):
-            await remember(self._core, self.queue)
+        # Where nothing is limited, too: a limit may be given to it while we run.
+        await remember(self._core, self.queue)
 
     def close(self) -> None:
         """Let no line move by itself any more."""
@@ -183,13 +180,17 @@ class Parts:
                 return
             await self._pause(part, again_at)
         # Also where a sibling has stopped them all: this part may have failed after that, to be tried again.
-        if self._core.clock.monotonic() >= live.deadline_at and await self._pass_deadline(live, on_end):
+        if self._core.clock.monotonic() >= live.deadline_at:
+            ended = await self._begin_no_more(live, DEADLINE_EXCEEDED, on_end, awaits=not live.hard_deadline)
+        else:
+            told = part.ends_as
+            ended = told is not None and await self._begin_no_more(live, told, on_end, awaits=True)
+        if ended:
             on_end()
 
-    async def _pass_deadline(self, live: Live, on_end: Callable[[], None]) -> bool:
+    async def _begin_no_more(self, live: Live, told: Told, on_end: Callable[[], None], *, awaits: bool) -> bool:
         """Begin nothing more; what is in flight is awaited unless its caller named his budget. True: it has ended."""
-        awaits = not live.hard_deadline
-        ended = await end_early(self._core, live.id, DEADLINE_EXCEEDED, drive=live.drive, awaits=awaits, on_end=on_end)
+        ended = await end_early(self._core, live.id, told, drive=live.drive, awaits=awaits, on_end=on_end)
         live.stop()
         return ended
 
@@ -278,6 +279,9 @@ class Parts:
 
         if key is not None and attempted.failure is None:
             self.upstreams.succeeded(upstream, key, sent_at=sent_at)
+        elif live.is_behind:
+            await self._caught_up(live)
+            live.let_go(part.number)
         ended = await settle.settle(
             core,
             live,
@@ -298,19 +302,34 @@ class Parts:
     async def _place(self, part: Part) -> bool:
         """Wait for a place at an upstream, and have the request at hand; False: nothing is to be sent any more."""
         clock, live, number = self._core.clock, part.live, part.number
-        may_go_elsewhere = len(live.course.entries) > 1
         while not live.is_stopped and clock.monotonic() < live.deadline_at:
-            insists = self._insists(part)
-            if part.ticket.is_waiting and not insists:
+            if live.is_behind and not await self._caught_up(live):
+                await _sleep(live, min(UNREAD_S, live.deadline_at - clock.monotonic()))
+                continue
+            may_go_elsewhere = len(live.course.entries) > 1
+            if part.is_astray:
+                # Settings were read anew: where it stood, nothing is to be had any more.
+                self.queue.leave(part.ticket, was_sent=False)
+                if live.course.is_gone:
+                    part.ends_as = OUT_OF_ROUTE
+                    break
+                self._enter(part)
+                continue
+            pressed = self._pressed(part)
+            if part.ticket.is_waiting and pressed is None:
+                if self._is_closed(part) and not self._leave_closed(part):
+                    break
                 live.let_go(number)
                 left_s = live.deadline_at - clock.monotonic()
-                await _sleep(live, min(left_s, LOOK_S) if may_go_elsewhere else left_s, part.ticket)
+                looks = may_go_elsewhere or part.ticket.line.counts_days or self._rests_beyond(part)
+                await _sleep(live, min(left_s, LOOK_S) if looks else left_s, part.ticket)
                 if part.ticket.is_waiting and may_go_elsewhere and not live.is_stopped:
                     self._look_elsewhere(part)
                 continue
             if part.ticket.is_waiting:
-                self.queue.press(part.ticket, self.upstreams.soonest_key(part.upstream))
-            elif not insists and not self.upstreams.is_ready(part.upstream):
+                assert pressed is not None
+                self.queue.press(part.ticket, pressed)
+            elif not self._insists(part) and not self.upstreams.is_ready(part.upstream):
                 # It has a place, and meanwhile somebody has found out that there is nothing to be had with it.
                 self.queue.leave(part.ticket, was_sent=False)
                 self._enter(part)
@@ -333,16 +352,40 @@ class Parts:
     def _insists(self, part: Part) -> bool:
         """Whether a part is sent though its upstream rests: it has not been sent yet, and waiting would end in nothing.
 
-        It costs nothing to be told so by the upstream, and its caller hears why, and when to come again, at once. What
-        the upstream takes at once and in a minute counts for it too.
+        It costs nothing to be told so by the upstream, and its caller hears why, and when to come again, at once.
         """
-        if part.tried or self.upstreams.is_ready(part.upstream):
+        return not part.tried and self._rests_beyond(part)
+
+    def _pressed(self, part: Part) -> int | None:
+        """With which key a part that waits is sent all the same; None: with none. What each takes counts for it too."""
+        return self.upstreams.pressed_key(part.ticket) if part.ticket.is_waiting and self._insists(part) else None
+
+    def _rests_beyond(self, part: Part) -> bool:
+        """Whether its upstream has no key in time that neither rests nor is spent for the day."""
+        rests_until = max(self.upstreams.standings.ready[part.upstream], self.queue.ready_at(part.upstream))
+        return rests_until > self._core.clock.monotonic() and self._is_late(part, rests_until)
+
+    def _is_late(self, part: Part, ready_at: float) -> bool:
+        return ready_at + self._decider.expected_s(part.candidate) > part.live.deadline_at
+
+    def _is_closed(self, part: Part, at: int | None = None) -> bool:
+        """Whether the day of an entry's upstream is spent, and the next one comes too late; without `at` of its own."""
+        upstream = part.upstream if at is None else part.live.course.entries[at].upstream
+        return self._is_late(part, self.queue.closed_until(upstream))
+
+    def _leave_closed(self, part: Part) -> bool:
+        """Leave the line of a spent day for an entry that is open, if there is one; else the part ends, and says so."""
+        live, closed_until = part.live, self.queue.closed_until(part.upstream)
+        for at in range(len(live.course.entries)):
+            if at not in live.course.gone and self._is_closed(part, at):
+                part.avoid(at, NEVER)
+        choice = self.upstreams.choose(live.course, part.passes_over())
+        if isinstance(choice, Nowhere):
+            after_s = closed_until - self._core.clock.monotonic()
+            part.ends_as = replace(DAY_SPENT, retry_after_s=float(ceil(after_s)))
             return False
-        ready_at = self.upstreams.standings.ready[part.upstream]
-        if ready_at + self._decider.expected_s(part.candidate) <= part.live.deadline_at:
-            return False
-        key = self.upstreams.soonest_key(part.upstream)
-        return not part.ticket.is_waiting or self.queue.may_press(part.ticket, key)
+        self._stand(part, choice.at)
+        return True
 
     def _look_elsewhere(self, part: Part) -> None:
         """Leave the line for an entry that has a place at once."""
@@ -355,21 +398,45 @@ class Parts:
         """Ask for a place: where it was decided, if that can be asked, else where it is chosen now."""
         course, decided = part.live.course, part.goes_to
         part.goes_to = None
-        if decided is not None and self.upstreams.is_ready(course.entries[decided].upstream):
+        if course.is_gone:
+            return
+        if decided is not None and decided not in course.gone and self._is_ready(course, decided):
             self._stand(part, decided)
             return
         avoided = part.passes_over()
         self._stand(part, self._choice(course, avoided, patience_s=self._decider.patience_s(part.live)))
 
+    def _is_ready(self, course: Course, at: int) -> bool:
+        return self.upstreams.is_ready(course.entries[at].upstream)
+
     def _stand(self, part: Part, at: int) -> None:
         """Stand in line at an entry; where that is its upstream already, in its old place."""
         live = part.live
-        if live.course.entries[at].upstream == part.upstream:
+        if live.course.entries[at].upstream == part.upstream and not part.ticket.is_void:
             part.ticket.leave()
             part.at = at
         else:
             part.move(self._ticket(live, part.number, at), at)
         self.queue.enter(part.ticket)
+
+    async def _caught_up(self, live: Live) -> bool:
+        """See what else the route of a generation has, now that settings were read anew; False: not yet."""
+        core = self._core
+        try:
+            if live.request is None:
+                await self._read_request(live)
+        except (StorageError, OSError) as exc:
+            emit("storage.failed", level="error", generation_id=live.id, message=str(exc), again_in_s=UNREAD_S)
+            return False
+        request = live.request
+        if request is not None and live.is_behind:
+            try:
+                now = course_of(core, request, model=live.model)
+            except RequestError:
+                now = None
+            live.course = caught_up(live.course, now, planned=live.images_per_call, stream=request.stream)
+        live.is_behind = False
+        return True
 
     async def _read_request(self, live: Live) -> None:
         row = await self._core.store.read(get_generation, live.id)

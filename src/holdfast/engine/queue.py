@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from holdfast.clock import Clock
@@ -23,11 +23,15 @@ DAY_CHECK_S = 600.0
 class Ticket:
     """One part's number in one line."""
 
-    __slots__ = ("_queue", "expected_s", "flow", "had_place", "number", "sleeper", "upstream", "weight")
+    __slots__ = ("_queue", "expected_s", "flow", "had_place", "line", "number", "sleeper", "upstream", "weight")
 
-    def __init__(self, queue: Queue, upstream: str, number: int, *, flow: str, weight: int, expected_s: float) -> None:
+    def __init__(
+        self, queue: Queue, upstream: str, line: Line, number: int, *, flow: str, weight: int, expected_s: float
+    ) -> None:
         self._queue = queue
         self.upstream = upstream
+        self.line = line
+        """Its own; the upstream's no longer where that has left the settings meanwhile."""
         self.number = number
         self.flow = flow
         """Whose it is: the API key."""
@@ -43,17 +47,23 @@ class Ticket:
     @property
     def key(self) -> int | None:
         """Which of the upstream's credentials it has a place with; None: it waits, or has left."""
-        return self._queue.line(self.upstream).key_of(self.number)
+        return self.line.key_of(self.number)
 
     @property
     def is_waiting(self) -> bool:
         """Whether it stands in line."""
-        return self._queue.line(self.upstream).is_waiting(self.number)
+        return self.line.is_waiting(self.number)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether it leads nowhere: its upstream, or the credential of its place, has left the settings."""
+        key = self.key
+        return not self._queue.has(self) or (key is not None and self.line.is_retired(key))
 
     @property
     def position(self) -> int | None:
         """Where it stands in line, from 1; None: it does not wait."""
-        return self._queue.line(self.upstream).position_of(self.number)
+        return self.line.position_of(self.number)
 
     @property
     def estimate_s(self) -> float | None:
@@ -84,6 +94,8 @@ class Queue:
         self._waiting: dict[int, Ticket] = {}
         self._in_flight: Counter[str] = Counter()
         """Parts with a place, by API key."""
+        self._barred: set[str] = set()
+        """API keys that have as many as they may."""
         self._arriving: Counter[str] = Counter()
         """Parts that will ask for a place once they are accepted, by upstream."""
         self._arriving_of: Counter[str] = Counter()
@@ -91,9 +103,44 @@ class Queue:
         self._numbers = 0
         self._day = -1
         self._day_until = float("-inf")
+        self._day_ends_at = float("inf")
 
     def __repr__(self) -> str:
         return f"<Queue {self.waiting} waiting at {sum(line.waiting > 0 for line in self._lines.values())} upstreams>"
+
+    def follow(self, limits: Mapping[str, Limits], retired: Mapping[str, Container[int]], *, flow_places: int) -> None:
+        """Take over other settings; who is in flight stays so, who waits goes on waiting, if there is his line still.
+
+        Args:
+            limits: What each upstream takes from now on.
+            retired: Of each: credentials that are not used any more.
+            flow_places: As at the beginning.
+        """
+        # What day it is, for lines that are new.
+        self._now()
+        for name in self._lines.keys() - limits.keys():
+            del self._lines[name]
+            if name in self._timers:
+                self._timers.pop(name)[1].cancel()
+        for name, each in limits.items():
+            line = self._lines.get(name)
+            if line is None:
+                line = self._lines[name] = Line(each)
+                line.begin_day(self._day_ends_at, is_new=True)
+                for flow in self._barred:
+                    line.bar(flow)
+            line.follow(each, retired.get(name, ()))
+        for ticket in [ticket for ticket in self._waiting.values() if not self.has(ticket)]:
+            ticket.leave()
+        self._flow_places = flow_places
+        for flow in self._barred | self._in_flight.keys():
+            self._mind(flow)
+        for name in self._lines:
+            self._move(name)
+
+    def has(self, ticket: Ticket) -> bool:
+        """Whether a ticket's line leads to an upstream of the settings."""
+        return self._lines.get(ticket.upstream) is ticket.line
 
     @property
     def waiting(self) -> int:
@@ -135,7 +182,7 @@ class Queue:
 
     def _beyond(self, upstream: str) -> int:
         """How many of those that arrive there will find no place."""
-        free = self.free(upstream)
+        free = self.free(upstream) if upstream in self._lines else None
         return 0 if free is None else max(0, self._arriving[upstream] - free)
 
     @contextmanager
@@ -164,7 +211,9 @@ class Queue:
             expected_s: How long it should keep its place, seconds.
         """
         self._numbers += 1
-        return Ticket(self, upstream, self._numbers, flow=flow, weight=weight, expected_s=expected_s)
+        # Of one that has just left the settings it is void from the beginning.
+        line = self._lines.get(upstream) or Line(Limits(keys=1))
+        return Ticket(self, upstream, line, self._numbers, flow=flow, weight=weight, expected_s=expected_s)
 
     def enter(self, ticket: Ticket) -> None:
         """Ask for a place: the ticket has it, or has a position in line.
@@ -172,7 +221,7 @@ class Queue:
         Asked for again after it had one, it stands where it stood: before whoever had none yet.
         """
         self._waiting[ticket.number] = ticket
-        self._lines[ticket.upstream].enter(
+        ticket.line.enter(
             ticket.number,
             flow=ticket.flow,
             weight=ticket.weight,
@@ -183,18 +232,17 @@ class Queue:
 
     def hold(self, ticket: Ticket, key: int) -> None:
         """Give it a place with a credential, also where there is none."""
-        self._lines[ticket.upstream].hold(ticket.number, key, now=self._now(), expected_s=ticket.expected_s)
+        ticket.line.hold(ticket.number, key, now=self._now(), expected_s=ticket.expected_s)
         self._took(ticket)
 
     def may_press(self, ticket: Ticket, key: int) -> bool:
         """Whether it could have a place with a credential at once, but for its rest."""
-        is_barred = self._flow_places and self._in_flight[ticket.flow] >= self._flow_places
-        return not is_barred and self._lines[ticket.upstream].has_room(key, self._now())
+        return ticket.flow not in self._barred and ticket.line.has_room(key, self._now())
 
     def press(self, ticket: Ticket, key: int) -> None:
         """Give a place to one that waits, though the credential rests."""
         self._waiting.pop(ticket.number, None)
-        line = self._lines[ticket.upstream]
+        line = ticket.line
         line.leave(ticket.number)
         line.press(ticket.number, key, now=self._now(), expected_s=ticket.expected_s)
         self._took(ticket)
@@ -207,11 +255,15 @@ class Queue:
             was_sent: Whether its call counts; where it was never sent it takes none of what the upstream grants a day.
         """
         self._waiting.pop(ticket.number, None)
-        line = self._lines[ticket.upstream]
+        line = ticket.line
         if not (line.leave(ticket.number) if was_sent else line.give_back(ticket.number)):
             return
-        may_again = self._gave(ticket)
-        self._move(ticket.upstream)
+        self._in_flight[ticket.flow] -= 1
+        may_again = self._mind(ticket.flow)
+        if not self._in_flight[ticket.flow]:
+            del self._in_flight[ticket.flow]
+        if self._lines.get(ticket.upstream) is line:
+            self._move(ticket.upstream)
         if may_again:
             # The next call of its API key may be in any line.
             for upstream in self._lines:
@@ -219,24 +271,22 @@ class Queue:
 
     def _took(self, ticket: Ticket) -> None:
         ticket.had_place = True
-        if self._flow_places:
-            self._in_flight[ticket.flow] += 1
-            if self._in_flight[ticket.flow] == self._flow_places:
-                for line in self._lines.values():
-                    line.bar(ticket.flow)
+        self._in_flight[ticket.flow] += 1
+        self._mind(ticket.flow)
 
-    def _gave(self, ticket: Ticket) -> bool:
-        """Count a place that was given up; True: its API key may have another one now, and could not before."""
-        if not self._flow_places:
-            return False
-        self._in_flight[ticket.flow] -= 1
-        may_again = self._in_flight[ticket.flow] == self._flow_places - 1
-        if may_again:
+    def _mind(self, flow: str) -> bool:
+        """Bar an API key that has all its places, let in one that has not; True: it was let in."""
+        is_full = bool(self._flow_places) and self._in_flight[flow] >= self._flow_places
+        was_full = flow in self._barred
+        if is_full and not was_full:
+            self._barred.add(flow)
             for line in self._lines.values():
-                line.let_in(ticket.flow)
-        if not self._in_flight[ticket.flow]:
-            del self._in_flight[ticket.flow]
-        return may_again
+                line.bar(flow)
+        if was_full and not is_full:
+            self._barred.discard(flow)
+            for line in self._lines.values():
+                line.let_in(flow)
+        return was_full and not is_full
 
     # Time
 
@@ -263,9 +313,14 @@ class Queue:
         """The monotonic second from which on it has a credential that does not rest; now, if it has one."""
         return self._lines[upstream].ready_at(self._now())
 
+    def closed_until(self, upstream: str) -> float:
+        """The monotonic second from which on one of its credentials has calls left for the day; past, if one has."""
+        self._now()
+        return self._lines[upstream].closed_until
+
     def estimate_s(self, ticket: Ticket) -> float | None:
         """Say in how many seconds it should have its place; None: it does not wait."""
-        line = self._lines[ticket.upstream]
+        line = ticket.line
         position = line.position_of(ticket.number)
         if position is None:
             return None
@@ -304,8 +359,9 @@ class Queue:
         """
         unix_s = self._clock.now().timestamp()
         day, left_s = day_of(unix_s), day_left_s(unix_s)
+        self._day_ends_at = now + left_s
         for line in self._lines.values():
-            line.begin_day(now + left_s, is_new=day > self._day)
+            line.begin_day(self._day_ends_at, is_new=day > self._day)
         self._day = day
         self._day_until = now + min(left_s, DAY_CHECK_S)
 

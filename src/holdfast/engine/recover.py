@@ -17,13 +17,14 @@ from holdfast import faults
 from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.config import Provider
 from holdfast.engine.attempt import Resumed
+from holdfast.engine.converter import FileFormat
 from holdfast.engine.core import Core, Earlier, Live
 from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
 from holdfast.engine.lost import Lost
 from holdfast.engine.patience import patiently
 from holdfast.engine.resuming import is_resumable, lacks_images, request_of, resumed, tried_of
 from holdfast.engine.sequel import Sequel
-from holdfast.engine.settle import About, Judged, commit, judge, judge_failed
+from holdfast.engine.settle import About, Judged, as_wished, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
 from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, images_of_part
@@ -42,6 +43,9 @@ from holdfast.wire.answers import Role
 
 T = TypeVar("T")
 FreeBytes = Callable[[], int]
+CONVERT_S = 10.0
+"""What a start spends on making images into the format that was asked for, of all answers together: callers wait.
+What is not made by then is delivered as it came, and said to be so."""
 AT_ONCE = 128
 """Generations that a start puts right at once."""
 
@@ -176,17 +180,18 @@ async def _together(core: Core, work: Callable[[Record], Awaitable[T]], ids: Seq
 
 async def _settle_spool(core: Core) -> int:
     """Settle every attempt that had been received whole; throw the torn rest away."""
-    settled = 0
+    settled, until = 0, core.clock.monotonic() + CONVERT_S
     for attempt_id in sorted(await core.in_thread(spool.attempts_in, core.spool)):
         try:
-            settled += await _settle_spooled(core, attempt_id)
+            settled += await _settle_spooled(core, attempt_id, until)
         except OSError as exc:
             # One unreadable file keeps nobody else from being served; what it holds is tried again at the next start.
             emit("fault.internal", level="error", exc=exc, attempt_id=attempt_id)
     return settled
 
 
-async def _settle_spooled(core: Core, attempt_id: str) -> bool:
+async def _settle_spooled(core: Core, attempt_id: str, until: float) -> bool:
+    """Settle one, if its answer is whole; `until`: monotonic second by which its images are in the format asked for."""
     attempt = await core.store.read(get_attempt, attempt_id)
     if attempt is not None and AttemptState(attempt.state) in SETTLEABLE_ATTEMPT_STATES:
         spooled = await core.in_thread(spool.recover, core.spool, attempt_id)
@@ -200,7 +205,10 @@ async def _settle_spooled(core: Core, attempt_id: str) -> bool:
             received_at = await core.in_thread(_received_at, spooled)
             about = About.of_rows(core, record.generation, attempt)
             judged = _judge_again(core, record.generation, attempt, spooled)
-            await commit(core, about, judged, spooled, http_status=attempt.http_status, received_at=received_at)
+            request, within_s = request_of(record.generation), max(0.0, until - core.clock.monotonic())
+            wanted = None if request is None else FileFormat.of(request)
+            async with as_wished(core, judged, wanted, attempt_id, within_s=within_s) as made:
+                await commit(core, about, made, spooled, http_status=attempt.http_status, received_at=received_at)
             await faults.point("recovery.after_settling")
             return True
     await core.in_thread(spool.remove, core.spool, attempt_id)
@@ -334,11 +342,8 @@ async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] |
         await end_early(core, row.id, PASSED_WHILE_DOWN, awaits=awaits)
         await faults.point("recovery.after_deadline")
         return None
-    try:
-        live = live_of_row(core, row)
-    except (RequestError, msgspec.MsgspecError) as exc:
-        emit("generation.unroutable", level="error", generation_id=row.id, message=str(exc))
-        await give_up(core, row.id)
+    live = await live_or_end(core, row)
+    if live is None:
         await faults.point("recovery.after_giving_up")
         return None
     live.earlier = earlier
@@ -375,6 +380,16 @@ def _decided_on(last: AttemptRow) -> tuple[str, str, Tier] | None:
     decision = {} if last.decision is None else msgspec.json.decode(last.decision)
     to = decision.get("to")
     return None if to is None else (to["upstream"], to["model"], Tier(to["size"]))
+
+
+async def live_or_end(core: Core, row: GenerationRow) -> Live | None:
+    """What the engine keeps of a generation that is on record; None: its model is not served any more, and it ended."""
+    try:
+        return live_of_row(core, row)
+    except (RequestError, msgspec.MsgspecError) as exc:
+        emit("generation.unroutable", level="error", generation_id=row.id, message=str(exc))
+        await give_up(core, row.id, row.drive)
+        return None
 
 
 async def give_up(core: Core, generation_id: str, drive: int | None = None) -> None:

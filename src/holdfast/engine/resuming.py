@@ -89,8 +89,7 @@ def tried_of(record: Record, attempt: AttemptRow) -> Tried | None:
 
 def _key_of(attempt: AttemptRow, target: Target) -> int:
     """Find the key that an attempt was sent with; if its upstream has fewer now, or nobody noted it, the first."""
-    at = (attempt.key_number or 1) - 1
-    return at if at < len(target.keys) else 0
+    return target.key_of(attempt.key_number or 1) or 0
 
 
 def _target_of(core: Core, attempt: AttemptRow) -> Target | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from holdfast import faults
 from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.config import Provider
 from holdfast.engine.attempt import Attempted
-from holdfast.engine.converter import WAIT_S
+from holdfast.engine.converter import WAIT_S, FileFormat
 from holdfast.engine.core import Core, Live
 from holdfast.engine.patience import patiently
 from holdfast.engine.sequel import Decide, Sequel
@@ -144,14 +145,31 @@ async def settle(
             cap=cap,
         )
 
-    wanted, converter = live.file_format, core.converter
-    if wanted is None or converter is None or not judged.results:
-        return await committed(judged)
     # Who named his budget is told at that instant: then better the image as it is.
     within_s = live.deadline_at - core.clock.monotonic() - COMMIT_S if live.hard_deadline else WAIT_S
-    async with converter.converted(judged.results, wanted, attempted.new.id, within_s=within_s) as made:
+    async with as_wished(core, judged, live.file_format, attempted.new.id, within_s=within_s) as made:
+        return await committed(made)
+
+
+@asynccontextmanager
+async def as_wished(
+    core: Core, judged: Judged, wanted: FileFormat | None, attempt_id: str, *, within_s: float
+) -> AsyncIterator[Judged]:
+    """Make results into the format that their caller named; the originals become drafts.
+
+    Args:
+        core: The engine's dependencies.
+        judged: What an attempt has brought.
+        wanted: The format; None: whatever came.
+        attempt_id: Which.
+        within_s: What is not made by then is delivered as it came.
+    """
+    if wanted is None or core.converter is None or not judged.results:
+        yield judged
+        return
+    async with core.converter.converted(judged.results, wanted, attempt_id, within_s=within_s) as made:
         originals = tuple(image for image in judged.results if image not in made)
-        return await committed(replace(judged, results=made, drafts=(*originals, *judged.drafts)))
+        yield replace(judged, results=made, drafts=(*originals, *judged.drafts))
 
 
 async def commit(

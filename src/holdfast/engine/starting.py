@@ -47,6 +47,8 @@ class Starting:
         self._spawn = spawn
         self.left: set[str] = set()
         """What an earlier process left open and this one has not come to yet."""
+        self.over = asyncio.Event()
+        """Set once all of it has been taken up, or cannot be."""
 
     def __repr__(self) -> str:
         return f"<Starting, {len(self.left)} generations left>"
@@ -56,6 +58,7 @@ class Starting:
         left = await recover.look(self._core)
         self.left.update(left.open)
         work = asyncio.get_running_loop().create_task(self._recover(left), name="recovery")
+        work.add_done_callback(lambda _: self.over.set())
         try:
             await asyncio.wait([work], timeout=within_s)
         except BaseException:

@@ -66,10 +66,10 @@ def entering_of(
     )
 
 
-def live_of(core: Core, new: NewGeneration, submission: Submission) -> Live:
-    """What the engine keeps of a generation that it has just accepted."""
+def live_of(core: Core, new: NewGeneration, submission: Submission, course: Course | None = None) -> Live:
+    """What the engine keeps of a generation that it has just accepted; `course`: where it may be sent, if known."""
     now, request = core.clock.monotonic(), submission.request
-    course = course_of(core, request)
+    course = course or course_of(core, request)
     return Live(
         id=new.id,
         key_id=new.key_id,

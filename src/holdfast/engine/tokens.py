@@ -6,6 +6,7 @@ to get it (Google's tokens, `transport.google_tokens`) stands behind this port.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from holdfast.config import Upstream
@@ -18,6 +19,9 @@ class Tokens(Protocol):
     async def fresh(self, upstream: Upstream, key: str) -> str | Failure:
         """Give what is sent for one of an upstream's `keys`; a failure says why there is nothing, and cost nothing."""
 
+    def add(self, keys: Iterable[tuple[Upstream, str]]) -> None:
+        """Be ready for these credentials too. Raises `ConfigError`, and then nothing has changed."""
+
     def forget(self, upstream: Upstream, key: str) -> None:
         """Note that the upstream has refused what was given: the next attempt is given another, if there is one."""
 
@@ -28,6 +32,9 @@ class PlainKeys:
     async def fresh(self, upstream: Upstream, key: str) -> str | Failure:
         """Give the key."""
         return key
+
+    def add(self, keys: Iterable[tuple[Upstream, str]]) -> None:
+        """Nothing is to be made ready."""
 
     def forget(self, upstream: Upstream, key: str) -> None:
         """Nothing else could be given."""

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from holdfast.clock import Clock
 from holdfast.config import RetrySettings
 from holdfast.engine.course import Course, Target
-from holdfast.engine.queue import Queue
+from holdfast.engine.queue import Queue, Ticket
+from holdfast.engine.renewal import by_name, kept_of
 from holdfast.log import emit
-from holdfast.policy.credentials import KeyPolicy
+from holdfast.policy.credentials import RETIRED, KeyPolicy
 from holdfast.policy.health import HealthPolicy
 from holdfast.policy.retry_budget import RetryBudget
 from holdfast.policy.routing import Choice, choose
@@ -37,7 +38,13 @@ class _Full:
 
 def standings_of(targets: Mapping[str, Sequence[Target]], settings: RetrySettings) -> Standings:
     """Begin with everything well; several routes may lead to one upstream."""
-    keys = {target.upstream.name: len(target.keys) for route in targets.values() for target in route}
+    keys = {name: len(target.keys) for name, target in by_name(targets).items()}
+    key_policy, health_policy, budget = rules_of(settings)
+    return Standings(keys, key_policy=key_policy, health_policy=health_policy, budget=budget)
+
+
+def rules_of(settings: RetrySettings) -> tuple[KeyPolicy, HealthPolicy, RetryBudget]:
+    """Say by which rules keys and upstreams rest, and what each upstream's repeats begin with."""
     key_policy = KeyPolicy(
         eject_after=settings.eject_after,
         eject_s=settings.eject_s,
@@ -46,9 +53,7 @@ def standings_of(targets: Mapping[str, Sequence[Target]], settings: RetrySetting
         cool_s_max=settings.backoff_s_max,
     )
     budget = RetryBudget.full(share=settings.budget_share, burst=settings.budget_burst)
-    return Standings(
-        keys, key_policy=key_policy, health_policy=HealthPolicy(fail_after=settings.eject_after), budget=budget
-    )
+    return key_policy, HealthPolicy(fail_after=settings.eject_after), budget
 
 
 class Upstreams:
@@ -58,6 +63,7 @@ class Upstreams:
         self, targets: Mapping[str, Sequence[Target]], settings: RetrySettings, queue: Queue, clock: Clock
     ) -> None:
         self.standings = standings_of(targets, settings)
+        self._targets = by_name(targets)
         self._queue = queue
         self._clock = clock
         self._full = _Full(queue)
@@ -66,6 +72,23 @@ class Upstreams:
 
     def __repr__(self) -> str:
         return repr(self.standings)
+
+    def follow(
+        self, targets: Mapping[str, Sequence[Target]], before: Mapping[str, Sequence[Target]], settings: RetrySettings
+    ) -> None:
+        """Take over other settings, after the queue has; what they still have stands as it stood."""
+        key_policy, health_policy, budget = rules_of(settings)
+        self.standings.follow(
+            kept_of(targets, before),
+            now=self._clock.monotonic(),
+            key_policy=key_policy,
+            health_policy=health_policy,
+            budget=budget,
+        )
+        self._targets = by_name(targets)
+        self._rests = {of: until for of, until in self._rests.items() if of[0] in self._targets}
+        for name in self._targets:
+            self._tell_line(name)
 
     def choose(self, course: Course, avoided: Mapping[int, float], *, patience_s: float = 0.0) -> Choice:
         """Choose where a part is sent, or when."""
@@ -108,16 +131,17 @@ class Upstreams:
                 f"upstream.{change.kind.value}",
                 level="info" if failure is None else "warning",
                 upstream=upstream,
-                key_number=None if change.key is None else change.key + 1,
+                key_number=None if change.key is None else self._targets[upstream].number_of(change.key),
                 for_s=round(max(0.0, change.until - now), 3),
                 kind=None if failure is None else failure.kind.value,
                 status=None if failure is None else failure.status,
             )
 
-    def soonest_key(self, upstream: str) -> int:
-        """Name the key that rests no longer than any other."""
-        keys = self.standings.of(upstream).keys
-        return min(range(len(keys)), key=lambda at: keys[at].until)
+    def pressed_key(self, ticket: Ticket) -> int | None:
+        """Name the key that a call may go with though it rests: of those that have room the one that rests least."""
+        keys = self.standings.of(ticket.upstream).keys
+        able = (at for at, key in enumerate(keys) if key is not RETIRED and self._queue.may_press(ticket, at))
+        return min(able, key=lambda at: keys[at].until, default=None)
 
     def _tell_line(self, upstream: str) -> None:
         of = self.standings.of(upstream)

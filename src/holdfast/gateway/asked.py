@@ -58,6 +58,10 @@ class Routes:
     def __init__(self, settings: Settings, *, converts: bool = False) -> None:
         self.converts = converts
         """Whether an upstream's images are made into the format that a caller names."""
+        self.renew(settings)
+
+    def renew(self, settings: Settings) -> None:
+        """Find by other settings from now on."""
         self.all = settings.routes
         self.chat = settings.chat
         self.passed = settings.passthrough.models

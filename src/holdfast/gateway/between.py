@@ -15,6 +15,9 @@ class Between:
     def __init__(self, on_left: Callable[[str], None]) -> None:
         self._on_left = on_left
         self._timers: dict[str, list[asyncio.TimerHandle]] = {}
+        self.idle = asyncio.Event()
+        """Set while nobody is on the way."""
+        self.idle.set()
 
     def __repr__(self) -> str:
         return f"<Between {sum(map(len, self._timers.values()))} callers of {len(self._timers)} generations>"
@@ -27,6 +30,7 @@ class Between:
         """Expect somebody back."""
         timer = asyncio.get_running_loop().call_later(GRACE_S, self._gone, generation_id)
         self._timers.setdefault(generation_id, []).append(timer)
+        self.idle.clear()
 
     def came(self, generation_id: str) -> bool:
         """Take whoever comes for the one who went first; False if nobody is expected any more."""
@@ -46,6 +50,8 @@ class Between:
         timer = timers.pop(0)
         if not timers:
             del self._timers[generation_id]
+        if not self._timers:
+            self.idle.set()
         return timer
 
     def close(self) -> None:
@@ -53,3 +59,4 @@ class Between:
         for timer in [each for several in self._timers.values() for each in several]:
             timer.cancel()
         self._timers.clear()
+        self.idle.set()

@@ -61,21 +61,28 @@ class Chats:
         self.passing: PassingOn | None = None
         """Serves the models that are passed through, if there are any."""
 
+    def pass_by(self, passing: PassingOn | None) -> None:
+        """Let models be passed through by another one from now on, or none any more."""
+        before, self.passing = self.passing, passing
+        if before is not None:
+            before.retire()
+
     def endpoints(self) -> list[Endpoint]:
         """Everything that is served here."""
         return [endpoint("POST", "/v1/chat/completions", Surface.CHAT, self._complete)]
 
     async def _complete(self, call: Call, _: dict[str, str]) -> None:
         key = await self._auth.authenticate(call)
-        if self.passing is None:
+        passing = self.passing
+        if passing is None:
             asked = await self._read(call, key)
         else:
             check_json(call)
-            async with self.passing.read(call) as raw:
-                if self.passing.serves(raw.model):
-                    await self.passing.serve(call, raw)
+            async with passing.read(call) as raw:
+                if passing.serves(raw.model):
+                    await passing.serve(call, raw)
                     return
-                asked = await self._read(call, key, self.passing.pieces(raw))
+                asked = await self._read(call, key, passing.pieces(raw))
         held = asked if isinstance(asked, Held) else await self._generator.accept(call, key, asked)
         await self._generator.hold(call, held)
 

@@ -26,6 +26,8 @@ def check_fits(request: Request, route: Route, settings: Settings) -> None:
         obstacle(upstreams[each.upstream], request_at(request, tier), model=each.model)
         for tier in (request.geometry.tier, *smaller)
         for each in entries
+        # Settings may have been read anew since the route was found.
+        if each.upstream in upstreams
     ]
     if obstacles and all(each is not None for each in obstacles):
         assert obstacles[0] is not None

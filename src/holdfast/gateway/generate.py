@@ -97,6 +97,10 @@ class Generator:
         """By generation: repeats that joined wait beside whom they repeat."""
         self._between = Between(engine.left)
 
+    def renew(self, settings: Settings) -> None:
+        """Serve by other settings from now on; whoever is held is held as it was said."""
+        self._settings = settings
+
     async def accept(self, call: Call, key: KeyRow, asked: Asked) -> Held:
         """Accept one POST durably, and begin.
 
@@ -298,14 +302,19 @@ class Generator:
     async def _welcome(self, held: Held) -> None:
         """Let a caller wait on who was sent on; it has not left, unless it took too long."""
         id_ = held.generation_id
+        # It is on its way until it is told: a drain that waits for nobody else would tell it of no end.
+        await self._engine.rejoin(id_, held.waiting, awaits_late=held.outlasts)
         if not self._between.came(id_):
             await self._engine.came_back(id_)
-        await self._engine.rejoin(id_, held.waiting, awaits_late=held.outlasts)
 
     @property
     def is_waited_for(self) -> bool:
         """Whether somebody is still to be told an end."""
         return any(not each.ended for several in self._held.values() for each in several)
+
+    async def all_back(self) -> None:
+        """Wait until nobody is on the way from one redirect to the next; who does not come back has left."""
+        await self._between.idle.wait()
 
     def release(self) -> None:
         """End every wait: each caller is told, in its own way, that nobody knows yet how its generation ends.

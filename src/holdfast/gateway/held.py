@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from holdfast.engine.converter import FileFormat
 from holdfast.engine.watchers import Ended, Notice, PartialImage
 from holdfast.gateway.call import Headers
 from holdfast.gateway.dialects import Dialect
@@ -121,13 +122,23 @@ class Held:
 
     def headers_with(self, record: Record) -> Headers:
         """The headers of an answer whose status is free: by now it is known who served it, and what is lost there."""
-        if not self.ignored_elsewhere or not record.results:
+        if not record.results:
             return self.headers
         served = record.attempt_of(record.results[0])
         names = self.ignored_elsewhere.get((served.upstream, served.model))
         if names is None:
-            return self.headers
-        return [header for header in self.headers if header[0] != IGNORED] + ignored_headers(names)
+            known = dict(self.headers).get(IGNORED, b"").decode("latin-1")
+            names = tuple(known.split(", ")) if known else ()
+        lost = tuple(name for name in self._not_made(record) if name not in names)
+        return [header for header in self.headers if header[0] != IGNORED] + ignored_headers((*names, *lost))
+
+    def _not_made(self, record: Record) -> tuple[str, ...]:
+        """The wishes that came to nothing: a format that the upstream has not, and into which nothing could be made."""
+        request = self.dialect.request
+        wanted = FileFormat.of(request)
+        if wanted is None or all(image.mime == wanted.mime for image in record.results):
+            return ()
+        return ("output_format",) if request.output_compression is None else ("output_format", "output_compression")
 
     def note_commit(self) -> None:
         """Record that the status is spent."""

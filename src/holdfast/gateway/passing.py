@@ -63,6 +63,14 @@ class PassingOn:
         self._spool = spool
         self._threads = threads
         self._at_once = 0
+        self._reading = 0
+        self._is_retired = False
+
+    def retire(self) -> None:
+        """Close when the last call that is here has ended: another one serves what comes from now on."""
+        self._is_retired = True
+        if not self._reading:
+            self.close()
 
     def close(self) -> None:
         """Let go of what it holds."""
@@ -92,6 +100,7 @@ class PassingOn:
         """
         finder, body = FieldFinder("model"), RawBody()
         file: BinaryIO | None = None
+        self._reading += 1
         try:
             async for piece in call.body():
                 finder.feed(piece)
@@ -113,6 +122,9 @@ class PassingOn:
                 raise
             raise storage_low() from exc
         finally:
+            self._reading -= 1
+            if self._is_retired and not self._reading:
+                self.close()
             if file is not None:
                 await asyncio.shield(self._threads.run(_remove, file, body.path))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from holdfast.clock import Clock, SystemClock, rfc3339
@@ -32,7 +32,7 @@ from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
 from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.links import LinkMaker
-from holdfast.gateway.passing import PassingOn
+from holdfast.gateway.renewal import Renewal, passing_on
 from holdfast.gateway.results import Results
 from holdfast.gateway.server import Listeners, Running, Signals, announce
 from holdfast.gateway.surfaces import Surfaces
@@ -50,7 +50,6 @@ from holdfast.threads import Threads
 from holdfast.transport.aio import AioTransport
 from holdfast.transport.google_tokens import google_tokens
 from holdfast.transport.guarded import GuardedTransport
-from holdfast.transport.through import Through
 
 FILE_THREADS = 3
 """Move and read files: three hide the disk's waiting from one another, more only switch."""
@@ -76,6 +75,7 @@ class Gateway:
     deliverer: Deliverer
     fetcher: InputFetcher
     chats: Chats
+    renewal: Renewal
 
 
 async def serve(
@@ -84,6 +84,7 @@ async def serve(
     environ: Mapping[str, str] | None = None,
     ready: Callable[[Running], None] | None = None,
     tell_first_key: Callable[[str], None] | None = None,
+    reread: Callable[[], Settings] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code of the process.
 
@@ -92,6 +93,7 @@ async def serve(
         environ: Where `env:NAME` credentials are; the process's own by default.
         ready: Told once callers are answered.
         tell_first_key: Shown the key that is made when the data folder has none; it is never shown again.
+        reread: Reads the settings anew, at SIGHUP, all checks included; raises `ConfigError`, which changes nothing.
 
     Raises:
         ConfigError: A credential or the certificate is missing, or there is nothing to serve.
@@ -102,14 +104,31 @@ async def serve(
     keys = upstream_keys(settings, environ)
     targets = targets_of(settings, keys)
     clock = SystemClock()
-    with Signals(asyncio.get_running_loop()) as signals:
-        async with running(settings, targets, clock, tell_first_key, keys) as gateway:
+    with Signals(asyncio.get_running_loop(), renews=reread is not None) as signals, suppress(_StoppedEarly):
+        async with running(settings, targets, clock, tell_first_key, keys, stop=signals.first) as gateway:
             if ready is not None:
                 ready(announce(gateway.listeners, settings, signals.received))
-            await signals.first.wait()
+            async with _renewed_by(signals.renewal, gateway, reread, environ):
+                await signals.first.wait()
             await _drain(gateway, settings, signals)
     emit("server.stopped")
     return 0
+
+
+@asynccontextmanager
+async def _renewed_by(
+    asked: asyncio.Event, gateway: Gateway, reread: Callable[[], Settings] | None, environ: Mapping[str, str]
+) -> AsyncIterator[None]:
+    """Read settings anew whenever it is asked for, until the drain begins."""
+    if reread is None:
+        yield
+        return
+    task = asyncio.create_task(gateway.renewal.run(asked, reread, environ), name="renewal")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager
@@ -119,8 +138,14 @@ async def running(
     clock: Clock,
     tell_first_key: Callable[[str], None] | None,
     keys: Mapping[str, tuple[str, ...]],
+    *,
+    stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Gateway]:
-    """Make everything in its order, and take it down in the reverse one."""
+    """Make everything in its order, and take it down in the reverse one.
+
+    Once `stop` is set, what an earlier process left is not put right to the end: the next start begins where this one
+    has stopped, as after a crash.
+    """
     with ExitStack() as stack:
         used = [(to.upstream, key) for route in targets.values() for to in route for key in to.keys]
         tokens = google_tokens(used, clock)
@@ -153,12 +178,11 @@ async def running(
             converter=Converter(folder.paths.spool, threads) if is_available() else None,
         )
         gateway = make(core, listeners, folder)
-        if settings.passthrough.models:
-            gateway.chats.passing = passing_on(core, keys)
-            stack.callback(gateway.chats.passing.close)
+        gateway.chats.passing = passing_on(core, settings, keys)
+        stack.callback(gateway.chats.pass_by, None)
         try:
             await gateway.keeper.start()
-            await gateway.engine.start(BEFORE_CALLERS_S)
+            await _start(gateway.engine, stop or asyncio.Event())
             gateway.sweeper.start()
             await gateway.deliverer.start()
             tune_malloc()
@@ -176,6 +200,25 @@ async def running(
             if cut:
                 emit("server.cut_short", level="warning", answers=cut)
             await transport.close()
+
+
+class _StoppedEarly(Exception):
+    """Told to end before anybody was served."""
+
+
+async def _start(engine: Engine, stop: asyncio.Event) -> None:
+    """Put right what must be before callers come, unless it is told to end: thousands of answers take a while."""
+    starting = asyncio.create_task(engine.start(BEFORE_CALLERS_S), name="start")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            raise _StoppedEarly
+        starting.result()
+    finally:
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.wait([starting, stopping])
 
 
 def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
@@ -235,10 +278,9 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         auth=auth, bodies=bodies, routes=routes, generator=generator, earlier=generations, fetcher=fetcher, links=links
     )
     latency = LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
-    served = [*surfaces.endpoints(), *chats.endpoints(), *webhooks.endpoints(), *latency.endpoints()]
-    app = App(served, clock=core.clock, body_bytes_max=settings.server.request_bytes_max)
+    served = [endpoint for each in (surfaces, chats, webhooks, latency) for endpoint in each.endpoints()]
     return Gateway(
-        app=app,
+        app=App(served, clock=core.clock, body_bytes_max=settings.server.request_bytes_max),
         engine=engine,
         sweeper=Sweeper(core, engine.storage_low),
         keeper=LatencyKeeper(core),
@@ -248,21 +290,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         deliverer=deliverer,
         fetcher=fetcher,
         chats=chats,
-    )
-
-
-def passing_on(core: Core, keys: Mapping[str, tuple[str, ...]]) -> PassingOn:
-    """Make what passes models through that are no images."""
-    settings = core.settings.passthrough
-    upstream = core.settings.upstream(settings.upstream)
-    through = Through(ca_file=upstream.ca_file, connect_s=settings.connect_s, silence_s=settings.silence_s)
-    return PassingOn(
-        settings=settings,
-        upstream=upstream,
-        key=keys[upstream.name][0],
-        through=through,
-        spool=core.spool,
-        threads=core.threads,
+        renewal=Renewal(core, engine=engine, routes=routes, generator=generator, chats=chats),
     )
 
 
@@ -299,6 +327,8 @@ async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None
 async def _wait_for_the_held(gateway: Gateway, grace_s: float) -> None:
     if not await gateway.engine.drain(grace_s):
         return
+    # Whoever was sent on before comes back for what is ready: within `GRACE_S`, or not at all.
+    await gateway.generator.all_back()
     # Whoever still waits for a generation that nothing drives would wait for ever.
     gateway.generator.release()
     gateway.generations.waits.release()

@@ -213,20 +213,27 @@ class Listeners:
 
 
 class Signals:
-    """SIGTERM and SIGINT: the first begins to drain, the second ends at once."""
+    """SIGTERM and SIGINT: the first begins to drain, the second ends at once. SIGHUP: settings are read anew.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Whoever serves without a way to read them anew ends at SIGHUP, as every program does whose terminal is closed.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, renews: bool = False) -> None:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
+        self.renewal = asyncio.Event()
         self._loop = loop
+        self._taken = {signal.SIGTERM: self.received, signal.SIGINT: self.received}
+        if renews:
+            self._taken[signal.SIGHUP] = self.renewal.set
 
     def __enter__(self) -> Signals:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self.received)
+        for number, received in self._taken.items():
+            self._loop.add_signal_handler(number, received)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self._taken:
             self._loop.remove_signal_handler(number)
 
     def received(self) -> None:

@@ -80,6 +80,8 @@ class Standing:
 
 
 FRESH = Standing()
+RETIRED = Standing(since=float("inf"), until=float("inf"), is_ejected=True)
+"""A key that is not in the settings any more; nothing that is still heard of it brings it back."""
 
 
 def ready_at(standing: Standing, *, now: float, policy: KeyPolicy) -> float:

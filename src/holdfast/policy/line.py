@@ -8,11 +8,13 @@ what becomes possible by the passing of time alone is told by `wakes_at`.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from holdfast.policy.fairness import FairOrder
 from holdfast.policy.rates import Pace
+
+NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class Held:
 class _Key:
     """What is kept of one credential."""
 
-    __slots__ = ("due_at", "from_at", "in_flight", "rests_until", "sent_today")
+    __slots__ = ("due_at", "from_at", "in_flight", "is_retired", "rests_until", "sent_today")
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -63,31 +65,62 @@ class _Key:
         self.sent_today = 0
         self.from_at = 0.0
         """The second from which on time stands in the way of no call: of rest, minute and day whichever is last."""
+        self.is_retired = False
+        """It is not in the settings any more: what it has in flight ends, and nothing begins with it."""
 
 
 class Line:
     """Who is in flight at one upstream, and who waits, by number: of one flow the lower number goes first."""
 
-    __slots__ = ("_day_ends_at", "_expected_s", "_held", "_keys", "_limits", "_order")
+    __slots__ = ("_day_ends_at", "_expected_s", "_held", "_keys", "_limits", "_order", "_usable")
 
     def __init__(self, limits: Limits) -> None:
         """Make a line with every place free."""
         self._limits = limits
         self._held: dict[int, Held] = {}
         self._keys = [_Key() for _ in range(limits.keys)]
+        self._usable = self._keys
+        """Those that are not retired; never empty."""
         self._order = FairOrder()
         self._expected_s: dict[int, float] = {}
         """Of those that wait."""
         self._day_ends_at = float("inf")
 
     def __repr__(self) -> str:
-        places = self._limits.keys * self._limits.concurrency or "any"
+        places = len(self._usable) * self._limits.concurrency or "any"
         return f"<Line {len(self._held)} of {places} in flight, {len(self._order)} waiting>"
 
     @property
     def waiting(self) -> int:
         """How many wait."""
         return len(self._order)
+
+    def follow(self, limits: Limits, retired: Container[int]) -> None:
+        """Take over other limits, and other credentials; who is in flight or waits stays where he is.
+
+        A credential keeps its place for good: one that is not used any more is retired, a new one comes behind all
+        others. What was sent counts on: under another pace the next call is due as if that had held for the last one.
+
+        Args:
+            limits: From now on; of as many credentials as before, or more.
+            retired: Places of those that are not used any more; at least one is left.
+        """
+        before = self._limits
+        assert limits.keys >= before.keys
+        self._limits = limits
+        self._keys += [_Key() for _ in range(limits.keys - before.keys)]
+        for at, key in enumerate(self._keys):
+            key.is_retired = at in retired
+            if before.pace is not None:
+                longer_s = 0.0 if limits.pace is None else limits.pace.interval_s - before.pace.interval_s
+                key.due_at = max(0.0, key.due_at + longer_s)
+            self._look(key)
+        self._usable = [key for key in self._keys if not key.is_retired]
+        assert self._usable
+
+    def is_retired(self, key: int) -> bool:
+        """Whether nothing begins with a credential any more."""
+        return self._keys[key].is_retired
 
     # Coming and going
 
@@ -204,13 +237,23 @@ class Line:
 
         The pace of a minute is no rest: the line goes on.
         """
-        return max(now, min(max(key.rests_until, self._spent_until(key)) for key in self._keys))
+        return max(now, min(max(key.rests_until, self._spent_until(key)) for key in self._usable))
+
+    @property
+    def closed_until(self) -> float:
+        """The second from which on some credential has calls left for its day; 0: one has. `inf` if no day is known."""
+        return min(self._spent_until(key) for key in self._usable)
+
+    @property
+    def counts_days(self) -> bool:
+        """Whether it may be closed before a day is over."""
+        return self._limits.per_day > 0
 
     def wakes_at(self, now: float) -> float | None:
         """Say when `advance` has to be asked though nobody has left; None: nobody waits for time to pass."""
         if not self._order:
             return None
-        return min((key.from_at for key in self._keys if key.from_at > now and self._slots(key) != 0), default=None)
+        return min((key.from_at for key in self._usable if key.from_at > now and self._slots(key) != 0), default=None)
 
     def _count(self, key: _Key, now: float) -> None:
         if self._limits.pace is not None:
@@ -221,7 +264,7 @@ class Line:
     def _look(self, key: _Key) -> None:
         """See from when on time stands in the way of no call."""
         paced_at = 0.0 if self._limits.pace is None else self._limits.pace.ready_at(key.due_at)
-        key.from_at = max(key.rests_until, paced_at, self._spent_until(key))
+        key.from_at = NEVER if key.is_retired else max(key.rests_until, paced_at, self._spent_until(key))
 
     def _spent_until(self, key: _Key) -> float:
         is_spent = self._limits.per_day and key.sent_today >= self._limits.per_day
@@ -249,7 +292,7 @@ class Line:
     def free(self, now: float) -> int | None:
         """Say how many get a place at once; None: all."""
         total = 0
-        for key in self._keys:
+        for key in self._usable:
             if key.from_at > now:
                 continue
             spare = self._spare(key, now)
@@ -298,7 +341,9 @@ class Line:
             expected_s: How long a call takes, where none is in flight.
         """
         at = max(now, self._slot_at(position, now, expected_s), self._paced_at(position, now))
-        if self._limits.per_day and position > sum(self._limits.per_day - key.sent_today for key in self._keys):
+        if self._limits.per_day and position > sum(
+            max(0, self._limits.per_day - key.sent_today) for key in self._usable
+        ):
             at = max(at, self._day_ends_at)
         return at - now
 
@@ -318,6 +363,8 @@ class Line:
             ends_at[held.key].append(max(now, held.ends_at))
         free_at: list[float] = []
         for key, its in zip(self._keys, ends_at, strict=True):
+            if key.is_retired:
+                continue
             # More may be in flight than there are places, after settings were narrowed: the first to end free none.
             its.sort()
             places = [now] * (each - len(its)) + its[max(0, len(its) - each) :]
@@ -328,7 +375,7 @@ class Line:
 
     def _paced_at(self, position: int, now: float) -> float:
         """When minute and rests let it through."""
-        froms = sorted(max(now, key.from_at) for key in self._keys)
+        froms = sorted(max(now, key.from_at) for key in self._usable)
         if self._limits.pace is None:
             return froms[0]
         interval_s, left = self._limits.pace.interval_s, position - 1

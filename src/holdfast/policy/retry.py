@@ -83,7 +83,9 @@ class RetryPolicy:
     backoff_s_first: float = 2.0
     backoff_s_max: float = 60.0
     sends_max: int = 12
-    """Requests sent for one part, whatever their end; bounds the waiting out of 429 and 503."""
+    """Requests sent for one part to one upstream, whatever their end; bounds the waiting out of 429 and 503. Of a long
+    route each upstream is given as many: four that all say 503 are walked in turn, and would spend twelve in half a
+    minute together, while one alone is waited for until the deadline."""
     accepts_double_charge: bool = False
     """Whether a failure that may have been charged is bought once more; the customer pays once whatever happens."""
     purchases_max: int = 2
@@ -104,9 +106,11 @@ class Tally:
     """Requests sent upstream, to whichever."""
     counted: int
     """Those at the upstream that just failed whose failure counts against `attempts_max`: see `FailureRow.is_counted`.
-    Each upstream is given its own attempts; what bounds the walk along a long route is `sends_max`."""
+    Each upstream is given its own attempts."""
     purchases: int
     """Those that were or may have been charged."""
+    sends_here: int
+    """Requests sent to the upstream that just failed; with `sends_max` of each, a walk ends however long the route."""
     no_images: int = 0
     """Answers without an image from the upstream that just failed."""
     is_charged: bool = False
@@ -117,8 +121,17 @@ class Tally:
 
     def __post_init__(self) -> None:
         assert self.sends >= 1
-        assert 0 <= self.counted <= self.sends
+        assert 1 <= self.sends_here <= self.sends
+        assert 0 <= self.counted <= self.sends_here
         assert 0 <= self.purchases <= self.sends
+
+    def pauses_after(self, failure: Failure) -> int:
+        """Say which pause follows a failure, 1-based: they double.
+
+        One that is overloaded is come back to more and more rarely by those whom it has turned away, also along a route
+        that is walked in circles.
+        """
+        return self.sends_here if failure.kind is FailureKind.OVERLOADED else max(1, self.counted)
 
     @classmethod
     def of(cls, failures: tuple[Failure, ...], *, here: tuple[Failure, ...] | None = None, no_images: int = 0) -> Tally:
@@ -131,6 +144,7 @@ class Tally:
         """
         return cls(
             sends=len(failures),
+            sends_here=len(failures if here is None else here),
             counted=sum(REACTIONS[failure.kind].is_counted for failure in (failures if here is None else here)),
             purchases=sum(failure.charge is not Charge.NO for failure in failures),
             no_images=no_images,
@@ -267,8 +281,8 @@ def decide_after_failure(failure: Failure, *, tally: Tally, now: Circumstances, 
         return GiveUp(reason=GiveUpReason.NOT_RETRYABLE)
     if (spent := _cannot_buy(failure, tally, now, policy)) is not None:
         return GiveUp(reason=spent)
-    if tally.sends >= policy.sends_max:
-        return GiveUp(reason=GiveUpReason.SENDS_SPENT)
+    if tally.sends_here >= policy.sends_max:
+        return _elsewhere(now, otherwise=GiveUpReason.SENDS_SPENT)
     match reaction:
         case Reaction.GIVE_UP:
             return _elsewhere(now, otherwise=GiveUpReason.NOT_RETRYABLE)
@@ -315,7 +329,7 @@ def _other_key(now: Circumstances, *, otherwise: GiveUpReason) -> Decision:
 
 
 def _rest(failure: Failure, tally: Tally, now: Circumstances, policy: RetryPolicy) -> Decision:
-    after_s = pause_s(failure, attempt=tally.sends, jitter=now.jitter, policy=policy)
+    after_s = pause_s(failure, attempt=tally.sends_here, jitter=now.jitter, policy=policy)
     if now.rest_s is not None:
         # A limit is one key's: what counts is when the first of them is ready. An overload is the upstream's.
         after_s = now.rest_s if failure.kind is FailureKind.RATE_LIMITED else max(after_s, now.rest_s)

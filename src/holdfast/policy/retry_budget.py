@@ -32,6 +32,10 @@ class RetryBudget:
         """Begin."""
         return cls(share=share, burst=burst, tokens=float(burst))
 
+    def following(self, other: RetryBudget) -> RetryBudget:
+        """Go on by the share and the burst of another one, with what is left of this."""
+        return replace(other, tokens=min(self.tokens, other.burst))
+
     @property
     def allows(self) -> bool:
         """Whether one more repeat may be made."""

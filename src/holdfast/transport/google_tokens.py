@@ -47,12 +47,22 @@ class _Load(Protocol):
 class GoogleTokens:
     """The tokens of every upstream that needs them; all other keys are sent as they are."""
 
-    def __init__(self, sources: dict[tuple[str, str], _Source], threads: Threads) -> None:
+    def __init__(self, sources: dict[tuple[str, str], _Source], threads: Threads, clock: Clock) -> None:
         self._sources = sources
         self._threads = threads
+        self._clock = clock
 
     def __repr__(self) -> str:
         return f"<GoogleTokens {list(self._sources.values())}>"
+
+    def add(self, keys: Iterable[tuple[Upstream, str]]) -> None:
+        """Give tokens for these too, as their files are now; what is in flight with others goes on with those.
+
+        Raises:
+            ConfigError: As `google_tokens`; then nothing has changed.
+        """
+        loads = _loaders_of(keys)
+        self._sources |= {of: _Source(of[0], load, self._clock, self._threads) for of, load in loads.items()}
 
     async def fresh(self, upstream: Upstream, key: str) -> str | Failure:
         """Give a token with some time left, or the key itself where it is one."""
@@ -82,14 +92,18 @@ def google_tokens(keys: Iterable[tuple[Upstream, str]], clock: Clock) -> GoogleT
     Raises:
         ConfigError: `google-auth` is not installed, or a file is no service account's key.
     """
+    loads = _loaders_of(keys)
+    threads = Threads(max(1, min(len(loads), THREADS_MAX)), "token")
+    return GoogleTokens({of: _Source(of[0], load, clock, threads) for of, load in loads.items()}, threads, clock)
+
+
+def _loaders_of(keys: Iterable[tuple[Upstream, str]]) -> dict[tuple[str, str], _Load]:
     loads: dict[tuple[str, str], _Load] = {}
     for upstream, key in keys:
         kind = GoogleKey.of(key)
         if upstream.provider is Provider.VERTEX and upstream.project and kind.gives_tokens:
             loads[upstream.name, key] = _loader_of(kind, key, upstream)
-    threads = Threads(max(1, min(len(loads), THREADS_MAX)), "token")
-    sources = {of: _Source(of[0], load, clock, threads) for of, load in loads.items()}
-    return GoogleTokens(sources, threads)
+    return loads
 
 
 def _loader_of(kind: GoogleKey, key: str, upstream: Upstream) -> _Load:

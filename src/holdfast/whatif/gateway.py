@@ -314,7 +314,7 @@ class Gateway:
         now, at, upstream = self._agenda.now, part.at, self._entries[part.at].upstream
         remaining_s = part.deadline_at - now
         tally = self._tally(part)
-        pause = pause_s(failure, attempt=max(1, tally.counted), jitter=jitter, policy=self._rules)
+        pause = pause_s(failure, attempt=tally.pauses_after(failure), jitter=jitter, policy=self._rules)
         following = self._next(part, failure, remaining_s=remaining_s, pause=pause)
         decision = decide_after_failure(
             failure,
@@ -383,7 +383,8 @@ class Gateway:
     def _is_for_good(self, failure: Failure, tally: Tally) -> bool:
         """Whether an entry that an order leaves is not to be asked by it again."""
         is_empty = failure.kind is FailureKind.NO_IMAGE and tally.no_images > 1
-        return failure.kind in EJECTING or is_empty or tally.counted >= self._rules.attempts_max
+        is_spent = tally.counted >= self._rules.attempts_max or tally.sends_here >= self._rules.sends_max
+        return failure.kind in EJECTING or is_empty or is_spent
 
     # The end
 

@@ -196,32 +196,69 @@ async def test_a_start_knows_which_key_has_sent_what(bench: Any) -> None:
     await bench.restart()
     fourth, caller = await bench.ask()
     await caller.ended()
-    fifth, _ = await bench.ask()
-    assert position(bench, fifth) == 1
+    fifth, caller = await bench.ask()
+    await caller.ended()
+    assert (await bench.record(fifth)).generation.told.code == "overloaded"
     keys = [dict(call.request.headers)["x-goog-api-key"] for call in bench.upstream.asked]
     assert keys == ["one-key", "other-key", "one-key", "other-key"]
-    await bench.engine.cancel(fifth)
     await bench.quiet()
     await bench.is_clean(fourth, fifth)
 
 
 @limited(per_day=2)
 async def test_a_day_that_is_spent_stays_spent_after_a_restart(bench: Any) -> None:
-    """A third call waits for midnight, UTC, or for its deadline; its caller is told how long that is."""
+    """A third call would wait for midnight, UTC, which is too late: it is told so at once, unpaid, with the hour."""
     for _ in range(2):
         await bench.made()
     await bench.restart()
     third, caller = await bench.ask()
-    assert position(bench, third) == 1
     now = bench.clock.now()
     left_s = 86_400.0 - (now.hour * 3600 + now.minute * 60 + now.second)
-    assert estimate(bench, third) == pytest.approx(left_s, abs=1.0)
-    bench.clock.jump(301.0)
     await caller.ended()
-    assert (await bench.record(third)).generation.told.code == "deadline_exceeded"
-    bench.clock.jump(left_s)
-    assert (await bench.made()).generation.state == "succeeded"
-    await bench.is_clean(third)
+    row = (await bench.record(third)).generation
+    assert (row.state, row.told.code, row.told.charge, row.charged_micros) == ("failed", "overloaded", "no", 0)
+    assert row.told.retry_after_s == pytest.approx(left_s, abs=1.0)
+    bench.clock.jump(left_s - 200.0)
+    # Two hundred seconds before the day is over it is worth the wait.
+    fourth, caller = await bench.ask()
+    await bench.turn()
+    assert estimate(bench, fourth) == pytest.approx(200.0, abs=1.0)
+    bench.clock.jump(201.0)
+    await caller.ended()
+    assert (await bench.record(fourth)).generation.state == "succeeded"
+    await bench.is_clean(third, fourth)
+
+
+@limited(per_day=1, concurrency=1)
+async def test_who_waits_while_the_day_is_spent_is_told_so(bench: Any) -> None:
+    """The one before takes the last call of the day: whoever stands behind it has nothing to wait for."""
+    gate = bench.hold_back()
+    asked = [await bench.ask() for _ in range(2)]
+    await asked[1][1].ended()
+    assert (await bench.record(asked[1][0])).generation.told.code == "overloaded"
+    gate.set()
+    await asked[0][1].ended()
+    await bench.quiet()
+    assert (await bench.record(asked[0][0])).generation.state == "succeeded"
+    await bench.is_clean(*(id_ for id_, _ in asked))
+
+
+@limited(keys=["one-key", "other-key"], per_day=1)
+async def test_a_key_that_rests_is_pressed_where_the_other_is_spent(bench: Any, shapes: Any) -> None:
+    """One has sent its call of the day, the other rests beyond the deadline: to be told by that one costs nothing."""
+    await bench.made()
+    bench.engine._parts.queue.rest("google", 1, bench.clock.monotonic() + 600.0)
+    body = b'{"error":{"message":"slow down","code":429,"status":"RESOURCE_EXHAUSTED"}}'
+    bench.upstream.usual = shapes.Reply(body=body, status=429, retry_after="600")
+    id_, caller = await bench.ask()
+    await caller.ended()
+    await bench.quiet()
+    keys = [dict(call.request.headers)["x-goog-api-key"] for call in bench.upstream.asked]
+    assert keys == ["one-key", "other-key"]
+    told = (await bench.record(id_)).generation.told
+    # Now its day is spent as well.
+    assert (told.code, told.retry_after_s) == ("overloaded", pytest.approx(43_200.0, abs=1.0))
+    await bench.is_clean(id_)
 
 
 @limited(keys=["one-key"])

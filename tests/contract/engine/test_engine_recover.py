@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from holdfast.clock import rfc3339
 from holdfast.engine import recover as recovering
 from holdfast.engine.attempt import Attempted
+from holdfast.engine.converter import Converter, FileFormat
 from holdfast.engine.recover import recover
 from holdfast.engine.settle import commit as settle_commit
 from holdfast.engine.settle import settle
@@ -71,6 +75,39 @@ async def test_sent_and_nothing_more_is_unknown(bench: Any) -> None:
     assert [(each.state, each.charge) for each in record.attempts] == [("unknown", "unknown")]
     assert await bench.verbs(new.id) == ["hold", "void"]
     assert sends(bench) == []
+
+
+@pytest.mark.parametrize("left_s", [recovering.CONVERT_S, 0.0])
+async def test_an_answer_in_the_spool_is_made_into_the_format_that_was_asked_for(
+    bench: Any, shapes: Any, make: Any, a_picture: bytes, monkeypatch: pytest.MonkeyPatch, left_s: float
+) -> None:
+    """As if nothing had happened, as long as there is time for it; else as it came. The original stays beside it."""
+    made = BytesIO()
+    Image.new("RGB", (64, 64)).save(made, "JPEG")
+
+    def draw(source: Path, target: Path) -> None:
+        assert source.read_bytes() == a_picture
+        target.write_bytes(made.getvalue())
+
+    async def convert(source: Path, target: Path, wanted: FileFormat) -> bool:
+        assert (wanted.name, wanted.quality) == ("jpeg", 70)
+        draw(source, target)
+        return True
+
+    monkeypatch.setattr(recovering, "CONVERT_S", left_s)
+    new, live = await bench.accepted(make(output_format="jpeg", output_compression=70))
+    attempt = await bench.sent(live)
+    bench.received(live, attempt, shapes.gemini(a_picture))
+    await bench.close()
+    bench.open()
+    bench.core.converter = Converter(bench.spool, bench.threads, convert=convert)
+    recovered = await bench.engine.start()
+    assert recovered.settled == 1
+    record = await bench.record(new.id)
+    kinds = {blob.kind: (bench.root / blob.store_key).read_bytes() for blob in record.blobs}
+    assert kinds == ({"result": made.getvalue(), "draft": a_picture} if left_s else {"result": a_picture})
+    assert (await bench.restart()).settled == 0
+    await bench.is_clean(new.id)
 
 
 async def test_an_answer_in_the_spool_is_settled(bench: Any, shapes: Any, a_picture: bytes) -> None:

@@ -131,6 +131,69 @@ async def test_a_503_is_waited_out_by_nobody_who_can_go_elsewhere(bench: Any, sh
     await bench.is_clean(*(record.generation.id for record in records))
 
 
+TWO_NARROW = {
+    "upstreams": [
+        {"name": "a", "provider": "gemini", "base_url": "http://a.test", "keys": ["a-1"], "per_day": 1},
+        {"name": "b", "provider": "gemini", "base_url": "http://b.test", "keys": ["b-1"], "concurrency": 1},
+    ],
+    "routes": [{"model": PRO, "upstreams": [{"upstream": each, "model": "pro"} for each in "ab"]}],
+    "prices": [a_price(PRO, USD)],
+}
+
+
+@pytest.mark.parametrize("sections", [TWO_NARROW])
+async def test_nobody_waits_at_an_upstream_whose_day_is_spent_while_another_is_merely_busy(
+    bench: Any,
+) -> None:
+    """A has made its call of the day, B is full: who comes third stands in line at B, and is served."""
+    gate = bench.hold_back()
+    asked = [await bench.ask() for _ in range(3)]
+    await bench.in_flight(2)
+    await bench.turn()
+    assert bench.engine.in_line(asked[2][0]) is not None
+    gate.set()
+    for id_, caller in asked:
+        await caller.ended()
+        assert (await bench.record(id_)).generation.state == "succeeded"
+    assert hosts(bench) == "abb"
+    await bench.is_clean(*(id_ for id_, _ in asked))
+
+
+FOUR = ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {
+            "upstreams": [
+                {"name": each, "provider": "gemini", "base_url": f"http://{each}.test", "keys": [f"{each}-1"]}
+                for each in FOUR
+            ],
+            "routes": [{"model": PRO, "upstreams": [{"upstream": each, "model": "pro"} for each in FOUR]}],
+            "prices": [a_price(PRO, USD)],
+        }
+    ],
+)
+async def test_a_long_route_that_is_overloaded_is_walked_as_long_as_one_upstream_is_waited_for(
+    bench: Any, shapes: Any
+) -> None:
+    """Four of them say 503, in turn: they are asked for more than a minute, each as often as one alone would be."""
+    bench.upstream.usual = shapes.Reply(body=BUSY, status=503)
+    id_, caller = await bench.ask()
+    while not caller.ends:
+        await bench.until(lambda: caller.ends or "1 in a pause, 1 tasks" in repr(bench.engine))
+        bench.clock.jump(4.0)
+        await bench.turn()
+    assert (await bench.record(id_)).generation.told.code == "overloaded"
+    calls = [hosts(bench).count(each) for each in FOUR]
+    assert sum(calls) > 12
+    assert max(calls) <= 12
+    assert bench.upstream.asked[-1].at > 60.0
+    await bench.quiet()
+    await bench.is_clean(id_)
+
+
 @routed()
 async def test_a_dead_key_is_taken_out_and_another_takes_over(
     bench: Any, shapes: Any, log: Callable[..., list[dict[str, Any]]]

@@ -68,7 +68,7 @@ async def test_what_has_the_format_or_names_none_is_untouched(
 async def test_what_cannot_be_converted_is_delivered_as_it_came(
     start: Any, upstream: Any, a_png: Callable[..., bytes], journal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is paid for: its true format is told, and the log says why."""
+    """It is paid for: its true format is told, the wish is named in a header, and the log says why."""
 
     async def fails(*_: object) -> bool:
         return False
@@ -78,6 +78,9 @@ async def test_what_cannot_be_converted_is_delivered_as_it_came(
     upstream.gives(drawn)
     answer = await gateway.images(output_format="jpeg")
     assert (answer.status, answer.picture(), answer.json["output_format"]) == (200, drawn, "png")
+    assert answer.headers["holdfast-ignored"] == "output_format"
+    both = await gateway.images(output_format="webp", output_compression=80)
+    assert both.headers["holdfast-ignored"] == "output_format, output_compression"
     await journal.has("image.not_converted")
     assert [blob.kind for blob in gateway.record(answer.generation_id).blobs] == ["result"]
 

@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 import pytest
 import tomli_w
+from yarl import URL
 
 from holdfast.cli.exits import Exit
 from holdfast.store.lock import DataFolder
@@ -28,9 +29,13 @@ WITHIN_S = 10.0
 class Process:
     """A gateway in a process of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, data: Path) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, data: Path, config: Path) -> None:
         self.process = process
         self.data = data
+        self.config = config
+        """Its settings file."""
+        self.log: list[dict[str, Any]] = []
+        """What `logged` has read of its log."""
         self.session = aiohttp.ClientSession()
         self.base_url = ""
 
@@ -88,6 +93,23 @@ class Process:
                         return
                 await asyncio.sleep(0.02)
 
+    async def renew(self, settings: Mapping[str, Any] | str) -> dict[str, Any]:
+        """Write other settings, send SIGHUP, and give the line in which it says what came of that."""
+        text = settings if isinstance(settings, str) else tomli_w.dumps(settings)
+        self.config.write_text(text, "utf-8")
+        self.process.send_signal(signal.SIGHUP)
+        return await self.logged("settings.taken_over", "settings.refused")
+
+    async def logged(self, *events: str) -> dict[str, Any]:
+        """Read its log until one of these events."""
+        assert self.process.stderr is not None
+        async with asyncio.timeout(WITHIN_S):
+            while line := await self.process.stderr.readline():
+                self.log.append(json.loads(line))
+                if self.log[-1]["event"] in events:
+                    return self.log[-1]
+        raise AssertionError(f"it ended without {events}")
+
     async def said(self) -> str:
         """What it wrote to standard error."""
         assert self.process.stderr is not None
@@ -118,7 +140,8 @@ async def launch(
         )
         command = [sys.executable, "-m", "holdfast.cli.main", "serve", "--config", str(file), *words]
         pipe = asyncio.subprocess.PIPE
-        made = Process(await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, cwd=tmp_path), data)
+        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, cwd=tmp_path)
+        made = Process(process, data, file)
         started.append(made)
         return made
 
@@ -224,6 +247,21 @@ async def test_on_a_terminal_the_first_key_is_shown_once(launch: Launch, upstrea
     assert files_with(key, tmp_path) == []
 
 
+async def test_sigterm_ends_a_start_that_takes_long(launch: Launch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of answers in the spool: whoever stops it meanwhile does not wait for them, nor does the next start."""
+    monkeypatch.setenv("HOLDFAST_FAULT", "recovery.after_take_over:sleep=600")
+    gateway = await launch("--json")
+    async with asyncio.timeout(3 * WITHIN_S):
+        while not (gateway.data / "first.key").exists():
+            await asyncio.sleep(0.01)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert await gateway.ended() == Exit.OK
+    assert events_of(await gateway.said()) == ["server.stopped"]
+    monkeypatch.delenv("HOLDFAST_FAULT")
+    again = await (await launch("--json")).ready()
+    assert (await again.ask("POST", "/images/generations", json={"prompt": "marker Qx7Zt"}))[0] == 200
+
+
 async def test_sigterm_lets_the_held_have_their_image(
     launch: Launch, upstream: Any, assert_nothing_is_left: Any
 ) -> None:
@@ -245,6 +283,32 @@ async def test_sigterm_lets_the_held_have_their_image(
     answer = await asyncio.wait_for(reader.readuntil(b"\r\n0\r\n\r\n"), WITHIN_S)
     assert b'"b64_json"' in answer
     writer.close()
+    assert await gateway.ended() == Exit.OK
+    assert_nothing_is_left(gateway.data)
+
+
+async def test_who_is_between_two_redirects_is_waited_for(
+    launch: Launch, upstream: Any, assert_nothing_is_left: Any
+) -> None:
+    """Its image is there, and it is on its way to it: the end comes when it has it."""
+    hops = {"redirect_hop_s": 0.1, "first_beat_s": 20.0}
+    gateway = await (await launch("--json", heartbeat=hops, drain={"grace_s": 20.0})).ready()
+    upstream.gate.clear()
+    headers, url = gateway.bearer | {"Prefer": "hold=redirects"}, f"{gateway.base_url}/images/generations"
+    async with gateway.session.post(
+        url, headers=headers, json={"prompt": "marker Qx7Zt"}, allow_redirects=False
+    ) as sent_on:
+        assert sent_on.status == 303
+        on = str(sent_on.url.join(URL(sent_on.headers["location"], encoded=True)))
+    gateway.process.send_signal(signal.SIGTERM)
+    await gateway.draining()
+    upstream.gate.set()
+    await gateway.logged("generation.finished")
+    # Long enough for a gateway that waits for nobody to have ended.
+    await asyncio.sleep(0.3)
+    async with gateway.session.get(URL(on, encoded=True), headers=gateway.bearer) as answer:
+        assert answer.status == 200
+        assert json.loads(await answer.read())["data"][0]["b64_json"]
     assert await gateway.ended() == Exit.OK
     assert_nothing_is_left(gateway.data)
 

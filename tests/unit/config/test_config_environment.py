@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -203,3 +204,35 @@ def test_lists_of_tables_are_for_the_file(section: str) -> None:
     """No variable can spell one; whoever tries is told where they belong."""
     with pytest.raises(ConfigError, match=f"{section.lower()} are lists of tables; write them in the settings file"):
         from_environment({f"HOLDFAST_{section}__SHARE": "1"})
+
+
+def test_a_key_may_stand_in_a_file(tmp_path: Path) -> None:
+    """As service managers hand it over: one line, whatever ends it; read each time that it is asked for."""
+    file = tmp_path / "key"
+    file.write_text("secret-1\n", "ascii")
+    settings = parse({"upstreams": [UPSTREAM | {"keys": [f"file:{file}"]}]})
+    assert upstream_keys(settings, {}) == {"u": ("secret-1",)}
+    file.write_text("secret-2", "ascii")
+    assert upstream_keys(settings, {}) == {"u": ("secret-2",)}
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (b"\n", "is empty"),
+        (b"Jw4Ru one\nJw4Ru two\n", "more than a key"),
+        (b"Jw4Ru \xff", "holds no key"),
+        (b"J" * 70_000, "holds no key"),
+        (None, "cannot be read: No such file or directory"),
+    ],
+)
+def test_a_file_that_is_no_key_is_refused_without_a_word_of_it(tmp_path: Path, held: bytes | None, told: str) -> None:
+    """The setting is named, and the file; never what it holds."""
+    file = tmp_path / "key"
+    if held is not None:
+        file.write_bytes(held)
+    settings = parse({"upstreams": [UPSTREAM | {"keys": [f"file:{file}"]}]})
+    with pytest.raises(ConfigError, match=told) as refused:
+        upstream_keys(settings, {})
+    assert refused.value.key == "upstreams[0].keys[0]"
+    assert "Jw4Ru" not in str(refused.value)

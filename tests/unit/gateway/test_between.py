@@ -54,3 +54,19 @@ async def test_after_the_end_nobody_is_told_of(gone: list[str], soon: None) -> N
     callers.close()
     await asyncio.sleep(0.01)
     assert gone == []
+
+
+async def test_it_is_idle_when_nobody_is_on_the_way(gone: list[str], soon: None) -> None:
+    """Come, left or given up: whoever waits for all of them is woken."""
+    callers = Between(gone.append)
+    assert callers.idle.is_set()
+    callers.went("gen_1")
+    callers.went("gen_2")
+    assert not callers.idle.is_set()
+    assert callers.came("gen_2")
+    assert not callers.idle.is_set()
+    await asyncio.wait_for(callers.idle.wait(), 1.0)
+    assert gone == ["gen_1"]
+    callers.went("gen_3")
+    callers.close()
+    assert callers.idle.is_set()

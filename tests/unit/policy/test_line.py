@@ -252,3 +252,16 @@ def test_a_credential_that_rests_gives_no_place_at_once() -> None:
     line.rest(0, 5.0)
     assert line.take(1, now=4.9, expected_s=9.0) is None
     assert line.take(1, now=5.0, expected_s=9.0) == 0
+
+
+def test_a_line_is_closed_while_the_day_of_every_credential_is_spent() -> None:
+    """Until midnight; the pace of a minute and a rest close nothing."""
+    line = a_line(1, keys=2, per_day=1, per_minute=6)
+    line.rest(1, 400.0)
+    assert (line.counts_days, line.closed_until) == (True, 0.0)
+    line.rest(1, 0.0)
+    ask(line, 2)
+    assert line.closed_until == MIDNIGHT
+    line.begin_day(MIDNIGHT + 86_400.0, is_new=True)
+    assert line.closed_until == 0.0
+    assert not a_line(1, concurrency=1).counts_days

@@ -61,7 +61,7 @@ def test_a_model_that_one_upstream_does_not_know_is_asked_for_elsewhere() -> Non
     unknown = replace(a_failure(FailureKind.BAD_REQUEST), status=404)
     assert decide(unknown, next_after_s=0.0) == Fallback(after_s=0.0)
     assert gave_up(decide(unknown)) is GiveUpReason.NOT_RETRYABLE
-    assert gave_up(decide(unknown, next_after_s=0.0, policy=RetryPolicy(sends_max=1))) is GiveUpReason.SENDS_SPENT
+    assert gave_up(decide(unknown, policy=RetryPolicy(sends_max=1))) is GiveUpReason.SENDS_SPENT
     refused = replace(a_failure(FailureKind.REFUSED_INPUT), status=404)
     assert gave_up(decide(refused, next_after_s=0.0)) is GiveUpReason.NOT_RETRYABLE
 
@@ -123,6 +123,21 @@ def test_waiting_out_limits_uses_no_retries_but_ends_after_twelve_sends() -> Non
     assert gave_up(decide(*[overloaded] * 12)) is GiveUpReason.SENDS_SPENT
 
 
+def test_each_upstream_of_a_route_is_given_its_own_sends() -> None:
+    """Four that say 503 in turn do not spend in half a minute what one alone has until the deadline."""
+    overloaded, now = a_failure(FailureKind.OVERLOADED), Circumstances(remaining_s=600.0, expected_s=120.0, jitter=0.5)
+
+    def after(sends: int, here: int, **circumstances: Any) -> Decision:
+        tally = Tally.of((overloaded,) * sends, here=(overloaded,) * here)
+        return decide_after_failure(overloaded, tally=tally, now=replace(now, **circumstances), policy=RetryPolicy())
+
+    assert after(40, 11, next_after_s=0.0) == Fallback()
+    assert isinstance(after(40, 11), Wait)
+    # Its own are spent: whoever is next, and nobody after the last.
+    assert after(40, 12, next_after_s=9.0) == Fallback(after_s=9.0)
+    assert gave_up(after(48, 12)) is GiveUpReason.SENDS_SPENT
+
+
 def test_a_hint_beyond_the_deadline_ends_it() -> None:
     """What cannot be there in time is told now, not at the deadline."""
     decision = decide(a_failure(FailureKind.RATE_LIMITED, retry_after_s=500.0))
@@ -151,7 +166,7 @@ def test_each_upstream_of_a_route_is_given_its_own_attempts() -> None:
     refused = a_failure(FailureKind.UNREACHABLE)
     tally = Tally.of((refused,) * 5, here=(refused,))
     now = Circumstances(remaining_s=600.0, expected_s=120.0, jitter=0.5)
-    assert tally == Tally(sends=5, counted=1, purchases=0)
+    assert tally == Tally(sends=5, counted=1, purchases=0, sends_here=1)
     assert isinstance(decide_after_failure(refused, tally=tally, now=now, policy=RetryPolicy()), Retry)
 
 
