@@ -3,13 +3,20 @@
     HoldfastError
     ├─ ConfigError          the operator's settings; raised at start, never later
     ├─ RequestError         the caller asked for something impossible; nothing was sent, nothing paid
+    │  └─ AuthenticationError the API key is missing, wrong, revoked, or may not do this
     ├─ GenerationError      no image; `failure` tells the story
     │  ├─ Refused           the upstream declined the content
     │  ├─ DeadlineExceeded  the time given was not enough
+    │  ├─ Overloaded        too much is asked of it at this moment; nothing was paid
     │  └─ UpstreamsExhausted every upstream of the route failed
     ├─ InsufficientFunds    the hold could not be placed
     ├─ StorageError         the data folder cannot be used: locked, full, read-only
-    └─ TransportError       the gateway itself could not be reached (client library)
+    └─ TransportError       the server's answer did not arrive (client library)
+       ├─ Unavailable       it could not be reached, or what answers there is no image API
+       └─ TimedOut          it said nothing for as long as it was given
+
+Every exception of the client library carries `idempotency_key`, `generation_id` and `paid`: what was asked for is
+collected with them, and never bought twice.
 
 Inside the system a failure is data (`holdfast.types.Failure`), never one of these.
 """
@@ -19,11 +26,24 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
-from holdfast.types import Failure
+from holdfast.types import Charge, Failure
 
 
 class HoldfastError(Exception):
     """The root of every exception that holdfast raises on purpose."""
+
+    idempotency_key: str | None = None
+    """Client library: the key of the logical call. The same call made with it joins what was asked for."""
+    generation_id: str | None = None
+    """The generation that it is about, where there is one of this caller's."""
+    paid: Charge | None = None
+    """Client library: what an upstream may have charged; None for an error that is about no call."""
+    code: str | None = None
+    """A code of `wire.failures.CODES`, where one fits."""
+    status: int | None = None
+    """HTTP status of the answer that told it."""
+    retry_after_s: float | None = None
+    """When to come back, seconds from the moment it was raised, where the server said so."""
 
 
 class ConfigError(HoldfastError):
@@ -37,6 +57,9 @@ class ConfigError(HoldfastError):
 
 class RequestError(HoldfastError):
     """The caller asked for something impossible; nothing was sent upstream and nothing is held."""
+
+    code: str
+    status: int
 
     def __init__(
         self,
@@ -61,6 +84,10 @@ class RequestError(HoldfastError):
         """The generation that it is about, where there is one of this caller's."""
 
 
+class AuthenticationError(RequestError):
+    """The API key is missing, wrong, revoked, or may not do this."""
+
+
 class GenerationError(HoldfastError):
     """A generation ended without an image."""
 
@@ -76,6 +103,10 @@ class Refused(GenerationError):
 
 class DeadlineExceeded(GenerationError):
     """The time given was not enough."""
+
+
+class Overloaded(GenerationError):
+    """Too much is asked of the server or its upstreams at this moment; nothing was paid."""
 
 
 class UpstreamsExhausted(GenerationError):
@@ -113,8 +144,16 @@ def is_disk_full(error: OSError) -> bool:
 
 
 class TransportError(HoldfastError):
-    """The gateway itself could not be reached."""
+    """The server's answer did not arrive."""
 
     def __init__(self, message: str, *, failure: Failure | None = None) -> None:
         super().__init__(message)
         self.failure = failure
+
+
+class Unavailable(TransportError):
+    """The server could not be reached, or what answers there is no image API."""
+
+
+class TimedOut(TransportError):
+    """The server said nothing for as long as it was given."""

@@ -38,11 +38,12 @@ ARROWS: dict[str, set[str]] = {
     "store": CORE | AROUND,
     "engine": CORE | AROUND | {"transport", "store"},
     "gateway": CORE | AROUND | {"store", "engine", "transport"},
+    "client": CORE | {"clock", "transport"},
     "simulator": {"types", "errors", "wire", "policy", "config", "money", "clock", "log"},
     # Plays policies against the simulator's scenarios, in virtual time; of the engine only what it has learnt.
     "whatif": CORE | {"simulator", "engine"},
-    "cli": CORE | AROUND | {"transport", "store", "engine", "gateway", "simulator", "whatif"},
-    "__init__": {"errors", "types"},
+    "cli": CORE | AROUND | {"transport", "store", "engine", "gateway", "simulator", "whatif", "client"},
+    "__init__": {"errors", "types", "client"},
     "__main__": {"cli"},
 }
 # What a pure module has no business with. `config/load.py` reads the one settings file.

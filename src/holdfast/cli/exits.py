@@ -50,6 +50,8 @@ MEANINGS: Mapping[Exit, str] = {
 class Stop(HoldfastError):
     """Ends a command with an exit code and one line for the person who typed it."""
 
+    code: Exit  # type: ignore[assignment]  # a command's end has a number, where the library's errors have a word
+
     def __init__(self, code: Exit, message: str, **details: object) -> None:
         super().__init__(message)
         self.code = code
