@@ -23,6 +23,7 @@ from holdfast.errors import (
 
 if TYPE_CHECKING:
     from holdfast.client.async_ import AsyncClient
+    from holdfast.client.httpx_transport import httpx_async_client, httpx_client
     from holdfast.client.results import Image, Images
     from holdfast.client.steps import Standing
     from holdfast.client.sync import Client
@@ -50,6 +51,8 @@ __all__ = [
     "Unavailable",
     "UpstreamsExhausted",
     "__version__",
+    "httpx_async_client",
+    "httpx_client",
 ]
 
 # Imported when they are first asked for: the gateway needs no client, and a client is up in less than 150 ms.
@@ -59,6 +62,8 @@ _LAZY = {
     "Image": "holdfast.client.results",
     "Images": "holdfast.client.results",
     "Standing": "holdfast.client.steps",
+    "httpx_async_client": "holdfast.client.httpx_transport",
+    "httpx_client": "holdfast.client.httpx_transport",
 }
 
 

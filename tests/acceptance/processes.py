@@ -86,6 +86,15 @@ class Holdfast:
         _end(self._process)
         self.status = self._process.returncode
 
+    def kill(self) -> None:
+        """End it without a word, as a kernel does that is out of memory."""
+        self._process.kill()
+        _end(self._process)
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM, and do not wait."""
+        self._process.terminate()
+
 
 class Simulator(Holdfast):
     """The upstreams: silent exactly as long as a prompt's `[sim delay=…]` says, otherwise quick."""

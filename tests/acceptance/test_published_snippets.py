@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "quickstart.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "quickstart.md", ROOT / "docs" / "how-to" / "use-with-sdks.md")
 ADDRESS = "http://127.0.0.1:16888"
 KEY = "hf-…"
 TOLD = """
