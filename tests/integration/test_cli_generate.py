@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
+import errno
+import importlib.util
 import json
-import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,54 +21,22 @@ import pytest
 from holdfast.cli import progress
 from holdfast.cli.exits import Exit
 from holdfast.cli.main import main
+from holdfast.client.spool import Spool
 from holdfast.store.lock import DataFolder
-from holdfast.types import Charge, Surface
-from holdfast.wire.failures import render_error
-from holdfast.wire.generations import Cost, GenerationResource, Progress, render_generation
+from holdfast.types import Charge
 
-GENERATION = "gen_01J00000000000000000000000"
+# Tests are no package, so that nothing imports them by accident; what is shared is loaded from its file.
+_spec = importlib.util.spec_from_file_location("cli_gateway", Path(__file__).with_name("cli_gateway.py"))
+assert _spec is not None
+assert _spec.loader is not None
+peer = importlib.util.module_from_spec(_spec)
+sys.modules[_spec.name] = peer
+_spec.loader.exec_module(peer)
+Gateway: Any = peer.Gateway
 Script = Callable[[BaseHTTPRequestHandler], None]
-
-
-class Gateway(ThreadingHTTPServer):
-    """Answers every POST by the script of the test, and remembers what was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.script: Script = answer_with(200, images())
-        self.paths: list[str] = []
-        self.headers: list[dict[str, str]] = []
-        self.bodies: list[Any] = []
-        self.expected_s: float | None = None
-        """What it says of a generation that is asked after; None: it knows of no such thing."""
-        self.asked_after: list[tuple[str, str | None]] = []
-
-    @property
-    def base_url(self) -> str:
-        """What `--base-url` is given."""
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Gateway
-
-    def do_POST(self) -> None:
-        self.server.paths.append(self.path)
-        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
-        self.server.bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-        self.server.script(self)
-
-    def do_GET(self) -> None:
-        self.server.asked_after.append((self.path, self.headers["authorization"]))
-        expected_s = self.server.expected_s
-        known = b"" if expected_s is None else a_resource(expected_s)
-        answer_with(404 if expected_s is None else 200, known)(self)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Stay quiet."""
+GENERATION, PICTURE = peer.GENERATION, peer.PICTURE
+a_png, images, error, answer_with = peer.a_png, peer.images, peer.error, peer.answer_with
+a_resource, failed, succeeded, beat_then = peer.a_resource, peer.failed, peer.succeeded, peer.beat_then
 
 
 @pytest.fixture
@@ -94,86 +60,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("HOLDFAST_API_KEY", "HOLDFAST_BASE_URL", "HOLDFAST_PORT"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
-
-
-def a_png(width_px: int = 64, height_px: int = 64) -> bytes:
-    """Draw a picture of noise, so that its size is that of its pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = b"".join(b"\0" + os.urandom(width_px) for _ in range(height_px))
-    header = struct.pack(">IIBBBBB", width_px, height_px, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows, 0)) + chunk(b"IEND", b"")
-
-
-PICTURE = a_png()
-
-
-def images(*pictures: bytes) -> bytes:
-    """Write an OpenAI answer."""
-    data = [{"b64_json": base64.b64encode(each).decode(), "url": "/x"} for each in pictures or (PICTURE,)]
-    return json.dumps({"created": 1, "model": "nano-banana-pro", "data": data}).encode()
-
-
-def error(message: str, code: str) -> bytes:
-    """Write an OpenAI error."""
-    return json.dumps({"error": {"message": message, "type": "x", "param": None, "code": code}}).encode()
-
-
-def answer_with(status: int, body: bytes) -> Script:
-    """Answer at once, with a length."""
-
-    def script(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Content-Length", str(len(body)))
-        handler.send_header("Generation-Id", GENERATION)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return script
-
-
-def a_resource(expected_s: float) -> bytes:
-    """Write how a generation stands."""
-    cost = Cost(held_micros=1, charged_micros=0, compensated_micros=0, currency="USD")
-    told = Progress(elapsed_s=0.1, expected_s=expected_s, p95_s=2 * expected_s, fraction=0.0)
-    return render_generation(
-        GenerationResource(
-            id=GENERATION,
-            status="running",
-            sequence_number=1,
-            model="m",
-            size="4K",
-            created_at="2026-01-01T00:00:00.000Z",
-            paid="unknown",
-            cost=cost,
-            progress=told,
-        )
-    )
-
-
-def beat_then(body: bytes, *, beats: int = 3, gap_s: float = 0.05, ends: bool = True) -> Script:
-    """Commit 200 early, beat, then send the rest."""
-
-    def script(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Type", "application/json")
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.send_header("Generation-Id", GENERATION)
-        handler.end_headers()
-        for _ in range(beats):
-            handler.wfile.write(b"1\r\n\n\r\n")
-            handler.wfile.flush()
-            time.sleep(gap_s)
-        handler.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))
-        if ends:
-            handler.wfile.write(b"0\r\n\r\n")
-        else:
-            handler.close_connection = True
-
-    return script
 
 
 def generate(gateway: Gateway, *words: str) -> int:
@@ -260,11 +146,12 @@ def test_the_gateways_own_estimate_is_told(
 ) -> None:
     """A simulated upstream is faster than life, and only its gateway knows."""
     monkeypatch.setattr(progress, "PLAIN_FIRST_S", 0.4)
-    gateway.expected_s = 15.0
-    gateway.script = beat_then(images(), beats=16)
+    gateway.script = answer_with(202, a_resource(15.0))
+    gateway.polls = [a_resource(15.0), a_resource(15.0), succeeded(gateway, PICTURE)]
     assert generate(gateway, "--size", "4K", "-o", "cat.png") == Exit.OK
     assert "half take 15 s" in capsys.readouterr().err
-    assert gateway.asked_after == [(f"/v1/generations/{GENERATION}", "Bearer hf-test")]
+    assert Path("cat.png").read_bytes() == PICTURE
+    assert set(gateway.asked_after) == {(f"/v1/generations/{GENERATION}", "Bearer hf-test")}
 
 
 def test_what_fails_at_once_is_told_in_one_line(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,19 +174,15 @@ def test_a_program_is_shown_no_progress(
     assert capsys.readouterr().err == ""
 
 
-def test_a_reference_image_travels_as_gemini_inline_data(gateway: Gateway) -> None:
-    """The surface that carries pictures gets them, streamed from the file."""
+def test_a_reference_image_travels_as_a_file(gateway: Gateway) -> None:
+    """As an edit, which every relay of images speaks."""
     Path("in.png").write_bytes(a_png(16, 9))
-    parts = [{"inlineData": {"mimeType": "image/png", "data": base64.b64encode(PICTURE).decode()}}]
-    answer = {"candidates": [{"content": {"role": "model", "parts": parts}, "finishReason": "STOP"}]}
-    gateway.script = answer_with(200, json.dumps(answer).encode())
     assert generate(gateway, "--from", "in.png", "-o", "cat.png") == Exit.OK
     assert Path("cat.png").read_bytes() == PICTURE
-    assert gateway.paths == ["/v1/models/nano-banana-pro:generateContent"]
-    assert gateway.headers[0]["x-goog-api-key"] == "hf-test"
-    sent = gateway.bodies[0]["contents"][0]["parts"]
-    assert sent[0] == {"text": "a cat"}
-    assert base64.b64decode(sent[1]["inlineData"]["data"]) == Path("in.png").read_bytes()
+    assert gateway.paths == ["/v1/images/edits"]
+    assert gateway.headers[0]["authorization"] == "Bearer hf-test"
+    assert Path("in.png").read_bytes() in gateway.bodies[0]
+    assert b"a cat" in gateway.bodies[0]
 
 
 @pytest.mark.parametrize(
@@ -307,10 +190,10 @@ def test_a_reference_image_travels_as_gemini_inline_data(gateway: Gateway) -> No
     [
         (401, "invalid_api_key", Exit.KEY_WRONG),
         (404, "model_not_found", Exit.NO_SUCH_MODEL),
-        (400, "moderation_blocked", Exit.REFUSED),
+        (400, "content_refused", Exit.REFUSED),
         (400, "unsupported_size", Exit.USAGE),
+        (402, "budget_exhausted", Exit.GENERATION_FAILED),
         (502, "upstream_failed", Exit.GENERATION_FAILED),
-        (503, "storage_low", Exit.DISK_FULL),
     ],
 )
 def test_errors_end_with_their_codes(
@@ -325,13 +208,6 @@ def test_errors_end_with_their_codes(
     assert list(Path().iterdir()) == []
 
 
-def test_a_late_error_is_an_error(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
-    """A 200 that beat for a while may still end without an image."""
-    gateway.script = beat_then(error("The upstream failed.", "upstream_failed"))
-    assert generate(gateway) == Exit.GENERATION_FAILED
-    assert "The upstream failed." in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize(
     ("paid", "told"), [("no", "Nothing was charged."), ("unknown", "It may have been"), ("yes", "It was charged for.")]
@@ -340,60 +216,83 @@ def test_what_a_failure_cost_is_told(
     gateway: Gateway, capsys: pytest.CaptureFixture[str], late: bool, paid: str, told: str
 ) -> None:
     """To a person as a sentence, to a program beside the gateway's own code."""
-    body = render_error(Surface.OPENAI, code="empty_result", message="u made no image", paid=Charge(paid))
-    gateway.script = beat_then(body) if late else answer_with(502, body)
+    message = "u made no image"
+    gateway.polls = [failed("empty_result", message, paid)]
+    early = answer_with(502, error(message, "empty_result", Charge(paid)))
+    gateway.script = answer_with(202, a_resource()) if late else early
     assert generate(gateway, "--json") == Exit.GENERATION_FAILED
     error_ = json.loads(capsys.readouterr().err.splitlines()[-1])["error"]
     assert (error_["code"], error_["holdfast_code"], error_["paid"]) == ("generation_failed", "empty_result", paid)
     assert f"u made no image. {told}" in error_["message"]
 
 
-def test_a_gemini_answer_without_a_picture_is_no_refusal(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
-    """NO_IMAGE is a failure of the upstream, which nobody declined, and which may have cost."""
-    Path("in.png").write_bytes(PICTURE)
-    gateway.script = answer_with(200, json.dumps({"candidates": [{"finishReason": "NO_IMAGE"}]}).encode())
-    assert generate(gateway, "--from", "in.png") == Exit.GENERATION_FAILED
-    assert "The answer holds no image. It may have been charged for." in capsys.readouterr().err
-
-
-def test_a_late_line_of_text_is_an_error(gateway: Gateway) -> None:
+def test_what_is_no_answer_is_an_error(gateway: Gateway) -> None:
     """What is not JSON is never taken for an empty success."""
     gateway.script = beat_then(b"holdfast: generation gen_1 failed: upstream_failed: no\n")
+    gateway.polls = [failed("upstream_failed", "It failed.", "unknown")]
     assert generate(gateway) == Exit.GENERATION_FAILED
-
-
-def test_a_gemini_refusal_is_a_refusal(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
-    """A 200 with a finishReason and no picture has declined."""
-    Path("in.png").write_bytes(PICTURE)
-    answer = {"candidates": [{"finishReason": "IMAGE_SAFETY", "finishMessage": "Not this."}]}
-    gateway.script = answer_with(200, json.dumps(answer).encode())
-    assert generate(gateway, "--from", "in.png") == Exit.REFUSED
-    assert "IMAGE_SAFETY" in capsys.readouterr().err
 
 
 def test_an_empty_answer_is_a_failure(gateway: Gateway) -> None:
     """200 and no image is no success."""
     gateway.script = answer_with(200, b'{"created": 1, "data": []}')
+    gateway.polls = [failed("empty_result", "It is empty.", "unknown")]
     assert generate(gateway) == Exit.GENERATION_FAILED
 
 
 def test_a_page_of_html_is_not_shown(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
     """A proxy's page says nothing that a person needs."""
-    gateway.script = answer_with(502, b"<html><h1>Bad gateway</h1></html>")
-    assert generate(gateway) == Exit.GENERATION_FAILED
+    gateway.script = answer_with(404, b"<html><h1>Not here</h1></html>", "text/html")
+    assert generate(gateway) == Exit.UNREACHABLE
     said = capsys.readouterr().err
-    assert "HTTP 502" in said
+    assert "404" in said
+    assert "usually ends in /v1" in said
     assert "<h1>" not in said
 
 
-def test_a_body_that_breaks_off_leaves_no_file_and_says_how_to_collect(
-    gateway: Gateway, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Half a picture is none; the whole one is at the gateway."""
-    body = images(a_png(600, 600))
+def test_a_web_page_is_no_gateway(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """The address of a site, where that of its API was meant."""
+    gateway.script = answer_with(200, b"<html>Welcome</html>", "text/html")
+    gateway.polls = []
+    assert generate(gateway) != Exit.OK
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert list(Path().iterdir()) == []
+
+
+def test_https_on_the_plain_port_is_told(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scheme is a letter too long."""
+    base_url = gateway.base_url.replace("http://", "https://")
+    assert main(["generate", "a cat", "--base-url", base_url, "--api-key", "k"]) == Exit.UNREACHABLE
+    assert "http://" in capsys.readouterr().err
+
+
+def test_a_body_that_breaks_off_is_collected(gateway: Gateway) -> None:
+    """Half a picture is none; the whole one is at the gateway, and is fetched from there without being bought again."""
+    body = images(PICTURE)
     gateway.script = beat_then(body[: len(body) // 2], ends=False)
-    assert generate(gateway, "-o", "cat.png") == Exit.GENERATION_FAILED
-    assert f"/v1/generations/{GENERATION}" in capsys.readouterr().err
+    gateway.polls = [succeeded(gateway, PICTURE)]
+    assert generate(gateway, "-o", "cat.png") == Exit.OK
+    assert Path("cat.png").read_bytes() == PICTURE
+    assert gateway.paths == ["/v1/images/generations"]
+    assert list(Path().iterdir()) == [Path("cat.png")]
+
+
+def test_a_full_disk_leaves_no_part_and_says_where_the_image_is(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is paid and kept at the gateway; a part of it is of no use to anyone, and fetching it again neither."""
+
+    def full(self: Spool, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Spool, "write", full)
+    gateway.script = answer_with(202, a_resource())
+    gateway.polls = [succeeded(gateway, PICTURE)]
+    assert generate(gateway, "-o", "cat.png") == Exit.DISK_FULL
+    said = capsys.readouterr().err
+    assert "The disk is full" in said
+    assert f"/v1/generations/{GENERATION}" in said
     assert list(Path().iterdir()) == []
 
 
@@ -442,7 +341,7 @@ def test_a_refused_key_is_told_with_its_origin(gateway: Gateway, capsys: pytest.
     gateway.script = answer_with(401, error("The API key is not known here.", "invalid_api_key"))
     assert main(["generate", "a cat", "--base-url", gateway.base_url]) == Exit.KEY_WRONG
     said = capsys.readouterr().err
-    assert "not known here. Tried was hf-01ABC-…, from .holdfast/demo.key." in said
+    assert "Tried was hf-01ABC-…, from .holdfast/demo.key." in said
     assert "HOLDFAST_API_KEY" in said
     assert "s3cret" not in said
 
@@ -456,15 +355,33 @@ def test_a_missing_key_is_told_once(gateway: Gateway, capsys: pytest.CaptureFixt
     assert "Authorization" not in told["message"]
 
 
-def test_the_line_to_collect_with_can_be_pasted(gateway: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_line_to_collect_with_can_be_pasted(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It reads the key from where the command had it."""
-    body = images(a_png(600, 600))
-    gateway.script = beat_then(body[: len(body) // 2], ends=False)
+
+    def full(self: Spool, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Spool, "write", full)
+    gateway.script = answer_with(202, a_resource())
+    gateway.polls = [succeeded(gateway, PICTURE)]
     Path(".holdfast").mkdir()
     Path(".holdfast/demo.key").write_text("hf-demo\n", "ascii")
-    assert main(["generate", "a cat", "--base-url", gateway.base_url]) == Exit.GENERATION_FAILED
+    assert main(["generate", "a cat", "--base-url", gateway.base_url]) == Exit.DISK_FULL
     said = capsys.readouterr().err
     assert 'curl -sS -H "Authorization: Bearer $(cat .holdfast/demo.key)" http://127.0.0.1:' in said
+
+
+def test_a_key_with_a_line_break_in_it_is_told_before_anything_is_sent(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two lines of a file were copied; the key itself is not shown."""
+    assert main(["generate", "a cat", "--base-url", gateway.base_url, "--api-key", "hf-a\nhf-b"]) == Exit.KEY_WRONG
+    said = capsys.readouterr().err
+    assert "--api-key" in said
+    assert "hf-a" not in said
+    assert gateway.paths == []
 
 
 @pytest.mark.parametrize(
@@ -486,18 +403,18 @@ def test_what_cannot_be_asked_is_not_sent(gateway: Gateway, words: list[str]) ->
     assert gateway.paths == []
 
 
-def test_ctrl_c_tells_where_the_image_will_be(gateway: Gateway, tmp_path: Path) -> None:
-    """130, the generation's id, and no half of a file."""
+@pytest.mark.parametrize("is_told", [True, False])
+def test_ctrl_c_tells_where_the_image_will_be(gateway: Gateway, tmp_path: Path, is_told: bool) -> None:
+    """130, the generation's id, or the key to find it by, and no half of a file."""
     left = threading.Event()
-
-    gateway.script = beat_and_hold(left)
+    gateway.script = answer_with(202, a_resource()) if is_told else hold(left)
+    gateway.polls = [a_resource()]
     command = [sys.executable, "-m", "holdfast.cli.main", "generate", "a cat", "--base-url", gateway.base_url]
     process = subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        assert waited_for(lambda: bool(gateway.paths))
-        time.sleep(0.5)  # the head is on its way to the command
+        assert waited_for(lambda: bool(gateway.asked_after if is_told else gateway.paths))
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     finally:
@@ -506,21 +423,16 @@ def test_ctrl_c_tells_where_the_image_will_be(gateway: Gateway, tmp_path: Path) 
         process.wait()
     assert process.returncode == Exit.INTERRUPTED
     assert out == ""
-    assert f"/v1/generations/{GENERATION}" in err
+    key = gateway.headers[0]["idempotency-key"]
+    assert (f"/v1/generations/{GENERATION}" if is_told else f"/v1/generations?idempotency_key={key}") in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 
 
-def beat_and_hold(left: threading.Event) -> Script:
-    """Commit 200, beat once, then say nothing until the test is over."""
+def hold(left: threading.Event) -> Script:
+    """Say nothing until the test is over."""
 
     def script(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        handler.send_header("Transfer-Encoding", "chunked")
-        handler.send_header("Generation-Id", GENERATION)
-        handler.end_headers()
-        handler.wfile.write(b"1\r\n\n\r\n")
-        handler.wfile.flush()
         left.wait(20)
         handler.close_connection = True
 

@@ -27,6 +27,13 @@ class ApiKey:
     """`--api-key`, `HOLDFAST_API_KEY`, or the file."""
     file: Path | None = None
 
+    @property
+    def account(self) -> str:
+        """The part of a key of holdfast's that is its name; empty for another's key, which is all secret."""
+        brand, _, rest = self.value.partition("-")
+        name, _, secret = rest.partition("-")
+        return name if brand == "hf" and secret else ""
+
     def header(self) -> str:
         """Spell the header for a shell, key not included; empty without a key."""
         if not self.value:
@@ -49,9 +56,7 @@ class ApiKey:
 
     def _shown(self) -> str:
         # The middle of a key of ours is its name, which is in the log; the rest is the secret.
-        brand, _, rest = self.value.partition("-")
-        name, _, secret = rest.partition("-")
-        spelled = f"hf-{name}-…" if brand == "hf" and secret else "a key that is none of holdfast's (hf-…)"
+        spelled = f"hf-{self.account}-…" if self.account else "a key that is none of holdfast's (hf-…)"
         return f"{spelled}, from {self.source}"
 
 

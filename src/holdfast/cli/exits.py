@@ -9,7 +9,6 @@ from enum import IntEnum
 
 from holdfast.errors import ConfigError, HoldfastError, RequestError, StorageError, TransportError
 from holdfast.transport.exchange import NotSent
-from holdfast.types import Failure, FailureKind
 
 
 class Exit(IntEnum):
@@ -26,6 +25,7 @@ class Exit(IntEnum):
     UNREACHABLE = 8
     DISK_FULL = 9
     REFUSED = 10
+    PARTLY_FAILED = 11
     INTERRUPTED = 130
 
 
@@ -42,6 +42,7 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.UNREACHABLE: "the gateway could not be reached",
     Exit.DISK_FULL: "the disk is full",
     Exit.REFUSED: "the upstream declined the content",
+    Exit.PARTLY_FAILED: "of a batch: some lines have their images, others failed; the same command again goes on",
     Exit.INTERRUPTED: "interrupted (Ctrl-C); of `serve`: calls were still held or answered when it ended",
 }
 """One sentence each, for `docs/reference/exit-codes.md`."""
@@ -87,7 +88,6 @@ _BY_API_CODE = {
 }
 _BY_STATUS = {401: Exit.KEY_WRONG, 403: Exit.KEY_WRONG}
 _MISTAKES = frozenset({400, 404, 405, 413, 415, 422, 431})
-_REFUSED = frozenset({FailureKind.REFUSED_INPUT, FailureKind.REFUSED_OUTPUT})
 
 
 def of_answer(status: int | None, api_code: str | None) -> Exit:
@@ -101,13 +101,6 @@ def of_answer(status: int | None, api_code: str | None) -> Exit:
     if known is not None:
         return known
     return Exit.USAGE if status in _MISTAKES else Exit.GENERATION_FAILED
-
-
-def of_failure(failure: Failure) -> Exit:
-    """Give the exit code of an exchange that broke."""
-    if failure.kind is FailureKind.UNREACHABLE:
-        return Exit.UNREACHABLE
-    return Exit.REFUSED if failure.kind in _REFUSED else Exit.GENERATION_FAILED
 
 
 def told(error: BaseException) -> Told | None:

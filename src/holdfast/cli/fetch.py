@@ -1,4 +1,4 @@
-"""One generation over HTTP, from the request to files: what `generate` and `demo` share."""
+"""One generation over HTTP, from the request to files: a call of the demo's, which does not know the library."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.cli.api_key import VARIABLE, ApiKey
-from holdfast.cli.exits import Exit, Stop, of_answer, of_failure
+from holdfast.cli.exits import Exit, Stop, of_answer
 from holdfast.cli.files import ErrorText, ImageFiles, Received
 from holdfast.cli.progress import Progress
 from holdfast.cli.verdict import Verdict, verdict_of, with_charge
 from holdfast.providers.http import Head, HttpRequest
 from holdfast.transport.aio import AioTransport
 from holdfast.transport.exchange import Exchange, Timeouts
-from holdfast.types import Charge, Failure, Surface
-from holdfast.wire import gemini, openai
-from holdfast.wire.answers import Answer, Reader, UpstreamError
+from holdfast.types import Charge, Failure
+from holdfast.wire import gemini
+from holdfast.wire.answers import Answer, UpstreamError
 from holdfast.wire.errors import WireError
 
 FOLLOW_S = 0.1
@@ -36,12 +35,9 @@ class Fetched:
 class Fetch:
     """Sends one request and keeps its images. `generation_id` is known as soon as the head of the answer is there."""
 
-    def __init__(self, *, surface: Surface, folder: Path) -> None:
-        self._surface = surface
+    def __init__(self, *, folder: Path) -> None:
         self._folder = folder
         self._head: Head | None = None
-        self.has_begun = asyncio.Event()
-        """Set once the head of the answer is there."""
         self._sink: ImageFiles | ErrorText | None = None
 
     @property
@@ -79,12 +75,8 @@ class Fetch:
 
     def _sink_for(self, head: Head) -> ImageFiles | ErrorText:
         self._head = head
-        self.has_begun.set()
-        self._sink = ImageFiles(self._folder, self._reader()) if head.is_success else ErrorText()
+        self._sink = ImageFiles(self._folder, gemini.GenerateReader()) if head.is_success else ErrorText()
         return self._sink
-
-    def _reader(self) -> Reader:
-        return gemini.GenerateReader() if self._surface is Surface.GEMINI else openai.ImagesReader()
 
     async def _follow(self, progress: Progress) -> None:
         while True:
@@ -95,8 +87,8 @@ class Fetch:
     async def _finish(self, exchange: Exchange) -> Fetched:
         sink = self._sink
         if isinstance(sink, ErrorText):
-            decode = gemini.decode_error if self._surface is Surface.GEMINI else openai.decode_error
-            raise self._error(exchange.head.status, decode(exchange.head.status, sink.body), verdict_of(sink.body))
+            error = gemini.decode_error(exchange.head.status, sink.body)
+            raise self._error(exchange.head.status, error, verdict_of(sink.body))
         assert sink is not None
         try:
             answer = await asyncio.to_thread(sink.finish)
@@ -117,7 +109,7 @@ class Fetch:
 
     def _error(self, status: int | None, error: UpstreamError, verdict: Verdict) -> Stop:
         # Gemini's code is a number; the word of ours stands in ErrorInfo.reason.
-        code = (error.reason if self._surface is Surface.GEMINI else error.code) or ""
+        code = error.reason or ""
         exit_code = of_answer(status, code.lower())
         message = error.message if error.is_json else f"HTTP {status}, and no error of an image API. Is the URL right?"
         if exit_code in _BOUGHT:
@@ -144,31 +136,3 @@ class Fetch:
 _BOUGHT = frozenset({Exit.GENERATION_FAILED, Exit.REFUSED})
 """Ends of what may have been bought; the others are mistakes, told before anything is."""
 _ADVICE = {Exit.NO_SUCH_MODEL: " GET /v1/models lists what is served."}
-
-
-def of_broken(failure: Failure, *, base_url: str, key: ApiKey, generation_id: str | None) -> Stop:
-    """Tell an exchange that broke."""
-    code = of_failure(failure)
-    if code is Exit.UNREACHABLE:
-        return Stop(code, f"{base_url} cannot be reached: {failure.detail}. Is holdfast serve running there?")
-    collect = f" {how_to_collect(base_url, generation_id, key)}" if generation_id else ""
-    return Stop(
-        code,
-        f"{with_charge(f'The answer did not arrive: {failure.detail}', failure.charge)}{collect}",
-        generation_id=generation_id,
-        paid=failure.charge.value,
-    )
-
-
-def how_to_collect(base_url: str, generation_id: str | None, key: ApiKey) -> str:
-    """Say where the result of a call that was left can be picked up."""
-    if generation_id is None:
-        return (
-            "The gateway had not told the generation's id yet; if it had taken the request, "
-            "the image is made and kept there, and its log names it."
-        )
-    first = f", once the key you gave is in {VARIABLE}" if key.source == "--api-key" else ""
-    return (
-        f"The image is being made and will be kept as {generation_id}. Collect it with{first}: "
-        f"curl -sS {key.header()}{base_url}/generations/{generation_id}"
-    )

@@ -162,7 +162,7 @@ class Destination:
             target = self._output.with_name(f"{self._output.stem}{numbered}{self._output.suffix or suffix}")
         else:
             target = _free_name(self._output, f"{name}{numbered}", suffix)
-        _set_ordinary_mode(received.path)
+        set_ordinary_mode(received.path)
         received.path.replace(target)
         return target
 
@@ -183,7 +183,7 @@ def _free_name(folder: Path, stem: str, suffix: str) -> Path:
     return target
 
 
-def _set_ordinary_mode(path: Path) -> None:
+def set_ordinary_mode(path: Path) -> None:
     """Give a file the mode that any program's new file has; a temporary one is 0600."""
     mask = os.umask(0)
     os.umask(mask)

@@ -1,32 +1,35 @@
-"""From what was asked to files with names, and what to print of them."""
+"""From what was asked to files with names, over the client library; and what to print of them."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-import msgspec
-
-from holdfast.cli.api_key import ApiKey
-from holdfast.cli.asked import Asked, request_of, status_request
-from holdfast.cli.fetch import Fetch, Fetched, of_broken
-from holdfast.cli.files import Destination, ErrorText, Received, misnamed
+from holdfast.cli.api_key import ApiKey, is_loopback
+from holdfast.cli.asked import Asked
+from holdfast.cli.client_ends import how_to_collect, received, stop_of
+from holdfast.cli.exits import Exit, Stop
+from holdfast.cli.files import Destination, Received, misnamed
 from holdfast.cli.progress import Progress, label_of, megabytes
-from holdfast.config import Deadlines
-from holdfast.policy.deadlines import attempt_timeout_s_max, generation_s_max, write_timeout_s
+from holdfast.client.async_ import AsyncClient
+from holdfast.errors import HoldfastError, is_disk_full
 from holdfast.policy.latency import prior
-from holdfast.transport.aio import AioTransport
-from holdfast.transport.exchange import Timeouts
-from holdfast.types import Failure, Tier
-from holdfast.wire.generations import decode_generation
 
-STATUS = Timeouts(connect_s=5.0, write_s=5.0, read_idle_s=5.0, total_s=5.0)
-"""An estimate that comes late is of no use."""
-ANSWER_S = 30.0
-"""Left to an answer that the gateway gives at the last moment."""
+if TYPE_CHECKING:
+    from holdfast.client.results import Images
+    from holdfast.client.steps import Standing
+
+FOLLOW_S = 0.1
+REACH_S = 5.0
+"""For a connection on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +41,22 @@ class Job:
     """The files of `asked.inputs`."""
     base_url: str
     key: ApiKey
-    deadlines: Deadlines
+    network: str
+    """As `deadlines.network` has it: how much time is given."""
     latency_scale: float = 1.0
     as_json: bool = False
 
 
-async def make(job: Job, fetch: Fetch, destination: Destination) -> list[str]:
+@dataclass(slots=True, kw_only=True)
+class Calling:
+    """The call, as far as whoever interrupts it has to know."""
+
+    idempotency_key: str
+    generation_id: str | None = None
+    """Known once the gateway has told it."""
+
+
+async def make(job: Job, destination: Destination, calling: Calling) -> list[str]:
     """Make the images and keep them; the result is what to print.
 
     Raises:
@@ -56,71 +69,119 @@ async def make(job: Job, fetch: Fetch, destination: Destination) -> list[str]:
         label=label_of(geometry.tier, geometry.aspect_ratio, job.asked.n),
         latency=prior(geometry.tier, scale=job.latency_scale),
     )
-    request = request_of(job.asked, base_url=job.base_url, api_key=job.key.value)
-    timeouts = timeouts_of(job, geometry.tier)
-    learning = asyncio.create_task(_learn(job, fetch, progress, geometry.tier), name="learn")
+    await see_that_it_listens(job.base_url)
+    # Beside the destination, so that keeping is a rename; gone with whatever was not kept.
+    parts = Path(mkdtemp(prefix=".holdfast-", dir=destination.folder))
     try:
-        outcome = await fetch.run(request, inputs=job.inputs, timeouts=timeouts, progress=progress)
+        async with AsyncClient(job.base_url, job.key.value or None, network=job.network) as client, progress:
+            following = asyncio.create_task(_follow(progress, parts), name="follow")
+            try:
+                images = await _called(client, job, calling, progress, parts)
+            finally:
+                following.cancel()
+                await asyncio.wait([following])
+        with images:
+            return kept(images, destination, took_s=progress.elapsed_s, n=job.asked.n, as_json=job.as_json)
+    except HoldfastError as error:
+        raise _ended(job, error, calling) from error
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        message = f"The disk is full ({destination.folder.resolve()}). Free some space. "
+        collect = how_to_collect(job.base_url, calling.generation_id, calling.idempotency_key, job.key)
+        raise Stop(Exit.DISK_FULL, message + collect, generation_id=calling.generation_id) from error
     finally:
-        learning.cancel()
-        await asyncio.wait([learning])
-    if isinstance(outcome, Failure):
-        raise of_broken(outcome, base_url=job.base_url, key=job.key, generation_id=fetch.generation_id)
-    return kept(outcome, destination, took_s=progress.elapsed_s, n=job.asked.n, as_json=job.as_json)
+        shutil.rmtree(parts, ignore_errors=True)
 
 
-async def _learn(job: Job, fetch: Fetch, progress: Progress, tier: Tier) -> None:
-    """Ask the gateway how long such images take there: it may be a simulated one, or have learnt better."""
-    await fetch.has_begun.wait()
-    if fetch.generation_id is None:
-        return
-    answer = ErrorText()
-    request = status_request(fetch.generation_id, base_url=job.base_url, api_key=job.key.value)
-    transport = AioTransport()
-    try:
-        await transport.exchange(request, timeouts=STATUS, on_head=lambda _: answer)
-    finally:
-        await transport.close()
-    expected_s = expected_s_of(answer.body)
-    if expected_s is not None:
-        progress.latency = prior(tier, scale=expected_s / prior(tier).expected_s)
+async def _called(client: AsyncClient, job: Job, calling: Calling, progress: Progress, parts: Path) -> Images:
+    asked, tier = job.asked, job.asked.geometry.tier
 
+    def stands(standing: Standing) -> None:
+        calling.generation_id = standing.generation_id or calling.generation_id
+        # It may be a simulated one, or have learnt better.
+        if standing.expected_s:
+            progress.latency = prior(tier, scale=standing.expected_s / prior(tier).expected_s)
 
-def expected_s_of(body: bytes) -> float | None:
-    """Read the estimate of a status resource; None where there is none, as from something else than holdfast."""
-    try:
-        told = decode_generation(body).progress
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    return told.expected_s if told is not None and told.expected_s > 0 else None
-
-
-def timeouts_of(job: Job, tier: Tier) -> Timeouts:
-    """Give as much time as the gateway may take: until its deadline, and for an attempt begun just before it, however
-    slow it has learnt that its upstream is.
-    """
-    total_s = generation_s_max(tier, job.deadlines) + attempt_timeout_s_max(tier, job.deadlines) + ANSWER_S
-    body_bytes = sum(image.bytes for image in job.asked.inputs) * 4 // 3
-    return Timeouts(
-        connect_s=job.deadlines.connect_s,
-        write_s=write_timeout_s(job.deadlines, body_bytes),
-        # Something that does not beat is silent for as long as it draws.
-        read_idle_s=total_s,
-        total_s=total_s,
+    if job.inputs:
+        return await client.images.edit(
+            list(job.inputs),
+            asked.prompt,
+            model=asked.model,
+            size=asked.size,
+            aspect_ratio=asked.aspect_ratio,
+            save_to=parts,
+            idempotency_key=calling.idempotency_key,
+            on_progress=stands,
+        )
+    return await client.images.generate(
+        asked.prompt,
+        model=asked.model,
+        size=asked.size,
+        aspect_ratio=asked.aspect_ratio,
+        n=asked.n,
+        save_to=parts,
+        idempotency_key=calling.idempotency_key,
+        on_progress=stands,
     )
 
 
-def kept(fetched: Fetched, destination: Destination, *, took_s: float, n: int, as_json: bool) -> list[str]:
+def _ended(job: Job, error: HoldfastError, calling: Calling) -> Stop:
+    """Tell how it ended; where the image may still be made, how to collect it."""
+    if isinstance(error, Stop):
+        return error
+    generation_id = error.generation_id or calling.generation_id
+    stop = stop_of(error, base_url=job.base_url, key=job.key, keeps=generation_id is not None)
+    if stop.details.pop("is_open") is None:
+        return stop
+    collect = how_to_collect(job.base_url, generation_id, calling.idempotency_key, job.key)
+    return Stop(stop.code, f"{stop.message} {collect}", **stop.details)
+
+
+async def _follow(progress: Progress, parts: Path) -> None:
+    """Tell the bar how much of the images is on disk."""
+    while True:
+        progress.received_bytes = _bytes_in(parts)
+        await asyncio.sleep(FOLLOW_S)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for part in folder.iterdir():
+        # It may be renamed while it is looked at.
+        with suppress(FileNotFoundError):
+            total += part.stat().st_size
+    return total
+
+
+async def see_that_it_listens(base_url: str) -> None:
+    """Find out at once that no gateway runs on this machine: the client would try again for a while.
+
+    Raises:
+        Stop: Nobody listens there.
+    """
+    if not is_loopback(base_url):
+        return
+    parts = urlsplit(base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(parts.hostname, port), REACH_S)
+    except (OSError, TimeoutError) as error:
+        message = f"{base_url} cannot be reached: nobody listens there. Is holdfast serve running?"
+        raise Stop(Exit.UNREACHABLE, message, paid="no") from error
+    writer.close()
+
+
+def kept(images: Images, destination: Destination, *, took_s: float, n: int, as_json: bool) -> list[str]:
     """Give every image its name, and say what came."""
-    stem = fetched.generation_id or "image"
-    count = max(n, len(fetched.images))
-    paths = [
-        destination.keep(received, name=stem, index=index, count=count) for index, received in enumerate(fetched.images)
-    ]
-    pairs = list(zip(paths, fetched.images, strict=True))
+    stem = images.generation_id or "image"
+    files = received(images)
+    count = max(n, len(files))
+    paths = [destination.keep(file, name=stem, index=index, count=count) for index, file in enumerate(files)]
+    pairs = list(zip(paths, files, strict=True))
     if as_json:
         rows = [row(path, received) for path, received in pairs]
-        return [json.dumps({"generation_id": fetched.generation_id, "elapsed_s": round(took_s, 3), "images": rows})]
+        return [json.dumps({"generation_id": images.generation_id, "elapsed_s": round(took_s, 3), "images": rows})]
     lines = [f"{path}  {told(received)}, {took_s:.1f} s{_name_told(path, received)}" for path, received in pairs]
     return [*lines, f"{len(pairs)} of {n} images came."] if len(pairs) < n else lines
 

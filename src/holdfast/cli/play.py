@@ -31,7 +31,7 @@ from holdfast.cli.stage import (
 from holdfast.config import Settings
 from holdfast.policy.latency import prior
 from holdfast.transport.exchange import Timeouts
-from holdfast.types import Failure, ImageInfo, Surface, Tier
+from holdfast.types import Failure, ImageInfo, Tier
 
 PICTURE = Path("holdfast-demo.png")
 CALL = Asked(
@@ -41,7 +41,6 @@ CALL = Asked(
     size="4K",
     aspect_ratio=None,
     n=1,
-    surface=Surface.GEMINI,
 )
 TIMEOUTS = Timeouts(connect_s=5.0, write_s=5.0, read_idle_s=50.0, total_s=50.0)
 """Patient in every phase: what cuts the first call is the path alone."""
@@ -141,7 +140,7 @@ class Play:
 async def _call(port: int, *, api_key: str, keeps: bool, told: Told) -> tuple[ImageInfo | Failure, float]:
     """Make the one call of the demo, with a progress bar."""
     request = request_of(CALL, base_url=f"http://{HOST}:{port}/v1beta", api_key=api_key)
-    fetch = Fetch(surface=CALL.surface, folder=PICTURE.parent)
+    fetch = Fetch(folder=PICTURE.parent)
     progress = Progress(sys.stderr, label="   4K", latency=prior(Tier.K4, scale=1.0 / SPEED), told=told)
     try:
         outcome = await fetch.run(request, timeouts=TIMEOUTS, progress=progress)

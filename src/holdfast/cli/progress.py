@@ -23,7 +23,7 @@ PLAIN_FIRST_S = 6.0
 BAR_CELLS_MIN = 20
 BAR_CELLS_MAX = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_CLEAR_LINE = "\r\x1b[2K"
+CLEAR_LINE = "\r\x1b[2K"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ class Progress:
         self._task.cancel()
         await asyncio.wait([self._task])
         if self._is_terminal:
-            self._write(_CLEAR_LINE)
+            self._write(CLEAR_LINE)
 
     async def _show(self) -> None:
         if not self._is_terminal:
@@ -139,7 +139,7 @@ class Progress:
         while True:
             reading = read(self.latency, self.elapsed_s, self.received_bytes)
             if self._is_terminal:
-                self._write(_CLEAR_LINE + line(self._label, reading, shutil.get_terminal_size().columns, self._told))
+                self._write(CLEAR_LINE + line(self._label, reading, shutil.get_terminal_size().columns, self._told))
                 await asyncio.sleep(REDRAW_S)
             else:
                 self._write(f"{self._label}  {self._told(reading)[0]}\n")

@@ -12,6 +12,7 @@ from holdfast.wire.image import extension_of
 
 if TYPE_CHECKING:
     from holdfast.client.address import Server
+    from holdfast.client.preview import Shown
     from holdfast.client.spool import Spool
     from holdfast.types import Charge, ImageInfo
     from holdfast.wire.generations import GenerationResource
@@ -30,6 +31,30 @@ class Image:
     def __repr__(self) -> str:
         where = f" {self.path}" if self.path is not None else ""
         return f"<Image {self._info.size} {self.mime_type} {self.size_bytes} bytes{where}>"
+
+    def _shown(self) -> Shown:
+        from holdfast.client.preview import Shown
+
+        info = self._info
+        return Shown(
+            mime=info.mime,
+            width_px=info.width_px,
+            height_px=info.height_px,
+            size_bytes=info.bytes,
+            read=self._spool.read,
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """Show itself in a notebook: a preview of at most 1024 pixels; None without Pillow."""
+        from holdfast.client.preview import png_of
+
+        return png_of([self._shown()])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Show itself in a notebook: the preview, the image itself where it is small, or words."""
+        from holdfast.client.preview import bundle_of
+
+        return bundle_of([self._shown()], repr(self))
 
     @property
     def mime_type(self) -> str:
@@ -126,6 +151,18 @@ class Images:
 
     def __repr__(self) -> str:
         return f"<Images {len(self.images)} of {self.generation_id or self.server}, paid={self.paid}>"
+
+    def _repr_png_(self) -> bytes | None:
+        """Show themselves in a notebook as one sheet; None without Pillow."""
+        from holdfast.client.preview import png_of
+
+        return png_of([image._shown() for image in self.images])
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        """Show themselves in a notebook as one sheet, or as words."""
+        from holdfast.client.preview import bundle_of
+
+        return bundle_of([image._shown() for image in self.images], repr(self))
 
     def __iter__(self) -> Iterator[Image]:
         return iter(self.images)

@@ -47,6 +47,7 @@ def test_the_numbers_never_change() -> None:
         "UNREACHABLE": 8,
         "DISK_FULL": 9,
         "REFUSED": 10,
+        "PARTLY_FAILED": 11,
         "INTERRUPTED": 130,
     }
 
@@ -134,18 +135,3 @@ def test_our_own_faults_are_not_told_as_the_persons(error: BaseException) -> Non
 def test_error_answers_have_codes(status: int | None, code: str | None, expected: Exit) -> None:
     """The body's own code counts before the status."""
     assert exits.of_answer(status, code) is expected
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        (FailureKind.UNREACHABLE, Exit.UNREACHABLE),
-        (FailureKind.LOST_REPLY, Exit.GENERATION_FAILED),
-        (FailureKind.MALFORMED, Exit.GENERATION_FAILED),
-        (FailureKind.REFUSED_INPUT, Exit.REFUSED),
-        (FailureKind.REFUSED_OUTPUT, Exit.REFUSED),
-    ],
-)
-def test_broken_exchanges_have_codes(kind: FailureKind, expected: Exit) -> None:
-    """Not reached is something else than reached and lost."""
-    assert exits.of_failure(a_failure(kind)) is expected
