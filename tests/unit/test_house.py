@@ -43,7 +43,11 @@ ARROWS: dict[str, set[str]] = {
     # Plays policies against the simulator's scenarios, in virtual time; of the engine only what it has learnt.
     "whatif": CORE | {"simulator", "engine"},
     "batch": CORE,
-    "cli": CORE | AROUND | {"transport", "store", "engine", "gateway", "simulator", "whatif", "client", "batch"},
+    # Programs for other clients: the core's numbers, filled into templates.
+    "recipes": {"types", "errors", "money", "config", "policy"},
+    "cli": CORE
+    | AROUND
+    | {"transport", "store", "engine", "gateway", "simulator", "whatif", "client", "batch", "recipes"},
     "__init__": {"errors", "types", "client"},
     "__main__": {"cli"},
 }
