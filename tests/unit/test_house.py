@@ -45,9 +45,11 @@ ARROWS: dict[str, set[str]] = {
     "batch": CORE,
     # Programs for other clients: the core's numbers, filled into templates.
     "recipes": {"types", "errors", "money", "config", "policy"},
+    # Opens its own connections: a library's would hide what it looks for.
+    "doctor": CORE | {"clock"},
     "cli": CORE
     | AROUND
-    | {"transport", "store", "engine", "gateway", "simulator", "whatif", "client", "batch", "recipes"},
+    | {"transport", "store", "engine", "gateway", "simulator", "whatif", "client", "batch", "recipes", "doctor"},
     "__init__": {"errors", "types", "client"},
     "__main__": {"cli"},
 }

@@ -19,7 +19,19 @@ from typing import NoReturn, Protocol
 from holdfast import __version__
 from holdfast.cli.exits import Exit, Stop, told
 
-COMMANDS = ("serve", "generate", "simulate", "demo", "timeouts", "ledger", "explain", "latency", "whatif", "completion")
+COMMANDS = (
+    "serve",
+    "generate",
+    "simulate",
+    "demo",
+    "timeouts",
+    "doctor",
+    "ledger",
+    "explain",
+    "latency",
+    "whatif",
+    "completion",
+)
 
 Subparsers = argparse._SubParsersAction  # the only name argparse has for it
 Run = Callable[[argparse.Namespace], int]

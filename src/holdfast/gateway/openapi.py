@@ -12,6 +12,7 @@ from holdfast import __version__
 from holdfast.gateway import openapi_answers as answers
 from holdfast.gateway.asked import DEFAULT_MODEL
 from holdfast.gateway.openapi_answers import COMPONENTS
+from holdfast.gateway.openapi_probes import probe_paths
 from holdfast.policy.hops import HOPS_MAX
 from holdfast.policy.prefer import WAIT_S_MAX
 from holdfast.types import Surface, Tier
@@ -24,6 +25,7 @@ from holdfast.wire.generations_request import GenerationsRequest
 from holdfast.wire.latency import WINDOWS, LatencyReport
 from holdfast.wire.openai import ImagesRequest
 from holdfast.wire.openai_edits import IMAGES_MAX, EditsRequest
+from holdfast.wire.probe import Echo, ProbeAnswer, ProbeReport
 from holdfast.wire.webhooks import (
     DeliveryList,
     DeliveryResource,
@@ -109,9 +111,11 @@ _PREFER_WAIT = _asked(
 def document() -> bytes:
     """Write the OpenAPI 3.1 document."""
     types = [ImagesRequest, EditsRequest, ChatRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
-    types += [GenerationList, EventResource, PartialImageEvent, LatencyReport, *_WEBHOOKS]
+    types += [GenerationList, EventResource, PartialImageEvent, LatencyReport, ProbeAnswer, ProbeReport, Echo]
+    types += _WEBHOOKS
     made, schemas = msgspec.json.schema_components(types, ref_template=COMPONENTS + "{name}")
-    images, edits, chat, generate, native, generation, listed, event, preview, latency, *webhooks = made
+    images, edits, chat, generate, native, generation, listed, event, preview, latency, *others = made
+    probe, webhooks = others[:3], others[3:]
     told = dict(zip(_WEBHOOKS, webhooks, strict=True))
     schemas.update(answers.SCHEMAS)
     # What the decoders say in words of their own, to name the near field.
@@ -133,6 +137,7 @@ def document() -> bytes:
             **_generation_paths(native, generation, listed),
             **_event_paths(event, preview),
             **_latency_paths(latency),
+            **probe_paths(_operation, *probe),
             **_webhook_paths(told),
             **_open_paths(),
         },

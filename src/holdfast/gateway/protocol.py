@@ -120,6 +120,10 @@ class HoldProtocol(HttpToolsProtocol):
         self.access_log = False
         self.on_lost: Callable[[], None] | None = None
         """Called once when the caller's connection is gone while a response is in progress."""
+        self.on_half_closed: Callable[[], None] | None = None
+        """Called when the caller has closed its side in plain HTTP; it is still owed an answer."""
+        self.lost_to: Exception | None = None
+        """What ended the connection; None while it is there, and after an orderly end."""
         self.url = b""
         """The target; uvicorn sets it with a request's first byte, and empty lines before one are none."""
         self.half_closed = False
@@ -154,6 +158,7 @@ class HoldProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever holds this caller, then let uvicorn clean up."""
         self._disarm()
+        self.lost_to = exc
         on_lost, self.on_lost = self.on_lost, None
         super().connection_lost(exc)
         if on_lost is not None:
@@ -170,6 +175,8 @@ class HoldProtocol(HttpToolsProtocol):
         if cycle is None or cycle.response_complete or cycle.more_body or self.scheme == "https":
             return None
         cycle.keep_alive = False
+        if self.on_half_closed is not None:
+            self.on_half_closed()
         return True
 
     def data_received(self, data: bytes) -> None:

@@ -32,6 +32,7 @@ from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
 from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.links import LinkMaker
+from holdfast.gateway.probes import Probes
 from holdfast.gateway.renewal import Renewal, passing_on
 from holdfast.gateway.results import Results
 from holdfast.gateway.server import Listeners, Running, Signals, announce
@@ -76,6 +77,7 @@ class Gateway:
     fetcher: InputFetcher
     chats: Chats
     renewal: Renewal
+    probes: Probes
 
 
 async def serve(
@@ -278,7 +280,8 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         auth=auth, bodies=bodies, routes=routes, generator=generator, earlier=generations, fetcher=fetcher, links=links
     )
     latency = LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
-    served = [endpoint for each in (surfaces, chats, webhooks, latency) for endpoint in each.endpoints()]
+    probes = Probes(auth=auth, settings=settings, clock=core.clock, wheel=wheel)
+    served = [endpoint for each in (surfaces, chats, webhooks, latency, probes) for endpoint in each.endpoints()]
     return Gateway(
         app=App(served, clock=core.clock, body_bytes_max=settings.server.request_bytes_max),
         engine=engine,
@@ -291,6 +294,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         fetcher=fetcher,
         chats=chats,
         renewal=Renewal(core, engine=engine, routes=routes, generator=generator, chats=chats),
+        probes=probes,
     )
 
 
@@ -325,6 +329,7 @@ async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None
 
 
 async def _wait_for_the_held(gateway: Gateway, grace_s: float) -> None:
+    gateway.probes.release()
     if not await gateway.engine.drain(grace_s):
         return
     # Whoever was sent on before comes back for what is ready: within `GRACE_S`, or not at all.

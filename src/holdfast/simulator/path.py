@@ -56,6 +56,7 @@ class Path:
         to_port: int,
         *,
         idle_s: float | None = None,
+        idle_harm: Harm = Harm.END,
         delay_s: float = 0.0,
         stall_after_bytes: int | None = None,
         reset_after_bytes: int | None = None,
@@ -69,6 +70,7 @@ class Path:
             to_host: Where it leads.
             to_port: The same.
             idle_s: Silence in both directions, seconds, after which both sides get FIN. None: never.
+            idle_harm: What they get instead: RST, as from some load balancers, or nothing, as from a NAT that forgets.
             delay_s: Added to every piece of data, both ways.
             stall_after_bytes: From here on nothing passes any more, and nothing is said; the server's bytes pile up.
             reset_after_bytes: Here both sides get RST.
@@ -79,6 +81,7 @@ class Path:
         self.to_host = to_host
         self.to_port = to_port
         self.idle_s = idle_s
+        self.idle_harm = idle_harm
         self.delay_s = delay_s
         self.stall_after_bytes = stall_after_bytes
         self.reset_after_bytes = reset_after_bytes
@@ -357,7 +360,14 @@ class _Pair:
             self._watch()
             return
         self._path.cuts += 1
-        self.drop()
+        match self._path.idle_harm:
+            case Harm.RESET:
+                self.reset()
+            case Harm.END:
+                self.drop()
+            case Harm.STALL:
+                self._is_stalled = True
+                self.hold("stalled", from_near=False)
 
     def _suffer(self) -> None:
         """Let its fate come: once, and only while it is open."""

@@ -178,6 +178,29 @@ async def test_silence_is_cut_on_both_sides(ground: Ground) -> None:
     writer.close()
 
 
+async def test_silence_may_be_reset(ground: Ground) -> None:
+    """As some load balancers do: both sides get RST."""
+    path, port = await ground.path(await ground.server(waiting), idle_s=0.2, idle_harm=Harm.RESET)
+    reader, writer = await call(port)
+    assert (await heard(reader))[1] == "reset"
+    await until(lambda: ground.ends == ["reset"])
+    assert (path.cuts, path.open) == (1, 0)
+    writer.close()
+
+
+async def test_silence_may_be_forgotten(ground: Ground) -> None:
+    """As a NAT does: what is said afterwards goes nowhere, and nobody is told."""
+    path, port = await ground.path(await ground.server(echo), idle_s=0.3, idle_harm=Harm.STALL)
+    reader, writer = await call(port, b"early")
+    assert await reader.readexactly(5) == b"early"
+    await until(lambda: path.cuts == 1)
+    writer.write(b"late")
+    assert await heard(reader, quiet_s=0.5) == (0, "open")
+    assert (path.cuts, path.open, ground.ends) == (1, 1, [])
+    writer.close()
+    await until(lambda: path.open == 0)
+
+
 @pytest.mark.parametrize("speaker", ["caller", "server"])
 async def test_a_byte_either_way_keeps_it_open(ground: Ground, speaker: str) -> None:
     """That is what heartbeats are for."""

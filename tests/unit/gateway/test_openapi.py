@@ -19,6 +19,7 @@ from holdfast.gateway import openapi
 from holdfast.gateway.app import Endpoint
 from holdfast.gateway.chats import Chats
 from holdfast.gateway.latency import LatencyPage
+from holdfast.gateway.probes import Probes
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.webhooks import Webhooks
 from holdfast.policy.prefer import asked_timeout_s
@@ -33,6 +34,7 @@ from holdfast.wire.latency import PARAMETERS as LATENCY_PARAMETERS
 from holdfast.wire.latency import LatencyReport, decode_latency_query
 from holdfast.wire.openai import ImagesRequest, decode_images_request
 from holdfast.wire.openai_edits import EDITS_REQUEST_IMAGE, decode_edits_request
+from holdfast.wire.probe import HOLD_PARAMETERS, Echo, ProbeAnswer, ProbeReport, decode_hold_query
 from holdfast.wire.scan import ImageEnded, JsonReader
 
 SPEC: dict[str, Any] = json.loads(openapi.document())
@@ -79,7 +81,9 @@ def served() -> list[Endpoint]:
         links=nothing,
     )
     latency = LatencyPage(auth=nothing, latencies=nothing, routes=nothing, clock=nothing)
-    return [*surfaces.endpoints(), *chats.endpoints(), *webhooks.endpoints(), *latency.endpoints()]
+    probes = Probes(auth=nothing, settings=Settings(), clock=nothing, wheel=nothing)
+    others = (chats, webhooks, latency, probes)
+    return [*surfaces.endpoints(), *(each for served in others for each in served.endpoints())]
 
 
 def an_edit(body: bytes) -> Any:
@@ -327,7 +331,6 @@ def test_every_code_is_documented_somewhere() -> None:
         "model_not_allowed",
         "budget_exhausted",
         "rate_limited",
-        "concurrency_limited",
         "method_not_allowed",
     }
 
@@ -392,6 +395,37 @@ def test_what_may_be_asked_of_latencies_is_what_is_taken() -> None:
             decode_latency_query({name: value})
     schema = resolved(operation["responses"]["200"]["content"]["application/json"]["schema"])
     assert set(schema["properties"]) == set(LatencyReport.__struct_fields__)
+
+
+def test_what_may_be_asked_of_a_probe_is_what_is_taken() -> None:
+    """Parameters and their values, from both sides; an answer is documented by the type that is written."""
+    operation = SPEC["paths"]["/v1/probe/hold"]["get"]
+    listed = {each["name"]: each for each in operation["parameters"]}
+    assert tuple(listed) == HOLD_PARAMETERS
+    assert [name for name, each in listed.items() if each["required"]] == ["seconds"]
+    for status in listed["interim"]["schema"]["enum"]:
+        decode_hold_query({"seconds": "1", "beat": "1", "interim": status})
+    for name in ("seconds", "beat"):
+        schema = listed[name]["schema"]
+        for value in (schema["minimum"], schema["maximum"]):
+            decode_hold_query({"seconds": "1", name: str(value)})
+        with pytest.raises(RequestError):
+            decode_hold_query({"seconds": "1", name: str(schema["maximum"] + 1)})
+    for text in ("prb_12345", "short", "a b c d e", "a" * 64, "a" * 65):
+        fits = re.search(listed["id"]["schema"]["pattern"], text)
+        if fits:
+            decode_hold_query({"seconds": "1", "id": text})
+        else:
+            with pytest.raises(RequestError):
+                decode_hold_query({"seconds": "1", "id": text})
+    for path, method, made in (
+        ("/v1/probe/hold", "get", ProbeAnswer),
+        ("/v1/probe/hold/{id}", "get", ProbeReport),
+        ("/v1/probe/echo", "get", Echo),
+        ("/v1/probe/echo", "post", Echo),
+    ):
+        answer = SPEC["paths"][path][method]["responses"]["200"]["content"]["application/json"]["schema"]
+        assert set(resolved(answer)["properties"]) == set(made.__struct_fields__)
 
 
 class _Loads(HTMLParser):
