@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix simulation test-mutants bench survival claims constraints clean
+.PHONY: help run test check fix simulation test-mutants bench survival matrix claims constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 - \2/p' Makefile
@@ -36,6 +36,9 @@ bench: $(VENV)/.installed-dev $(VENV)/.installed-bench ## compare speed and memo
 survival: $(VENV)/.installed-dev $(VENV)/.installed-bench ## what arrives while callers are cut, the gateway is killed, upstreams fail
 	@$(BIN)/python lab/survival/run.py --readme
 	@$(BIN)/python lab/survival/plot.py
+
+matrix: $(VENV)/.installed-dev $(VENV)/.installed-matrix ## every client through every proxy, with a page (Node, Java and Go needed)
+	@$(BIN)/python lab/matrix/run.py --page
 
 claims: $(VENV)/.installed-dev $(VENV)/.installed-claims ## put what is said of slow image calls to the test (about an hour; root)
 	@$(BIN)/python lab/claims/run.py

@@ -111,6 +111,22 @@ def test_a_missing_program_is_told_in_one_command(
     assert said.count("\n") == 1
 
 
+def test_servers_that_are_installed_are_not_started(tmp_path: Path) -> None:
+    """Debian's packages start theirs; whoever has a policy of their own keeps it."""
+    script = load_test_script()
+    no_services = script["no_services"]
+    assert callable(no_services)
+    policy = tmp_path / "policy-rc.d"
+    no_services.__wrapped__.__globals__["POLICY"] = policy  # type: ignore[attr-defined]
+    with no_services():
+        assert subprocess.run([str(policy)], check=False).returncode == 101
+    assert not policy.exists()
+    policy.write_text("theirs", "ascii")
+    with no_services():
+        assert policy.read_text("ascii") == "theirs"
+    assert policy.read_text("ascii") == "theirs"
+
+
 def test_an_unknown_suite_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     """A slip of the finger does not pass for a green run."""
     main = load_test_script()["main"]

@@ -40,7 +40,16 @@ from holdfast.policy.deadlines import CALLER_S_MAX, attempt_timeout_s, generatio
 from holdfast.policy.fingerprint import fingerprint
 from holdfast.policy.heartbeats import SILENT, Schedule, schedule_for
 from holdfast.policy.hops import Hop, holds_by_redirects, hop_for
-from holdfast.policy.joining import TWIN_WAIT_S, Answer, claim_of, refusal, strictest, would_join
+from holdfast.policy.joining import (
+    TWIN_BEAT_S,
+    TWIN_BEATS,
+    TWIN_WAIT_S,
+    Answer,
+    claim_of,
+    refusal,
+    strictest,
+    would_join,
+)
 from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
 from holdfast.policy.wishes import as_wished
 from holdfast.store.joining import Entered
@@ -254,21 +263,26 @@ class Generator:
     async def _fate_of(self, generation_ids: Sequence[str]) -> None:
         """Find out whether those who seem to wait for generations are still there; a while is all that it may take.
 
-        A departure without a word is seen by the next thing that is sent: a beat, ahead of its time.
+        A departure without a word is seen by what is sent next: beats, ahead of their time.
         """
-        asked = [each for id_ in generation_ids for each in self._held.get(id_, ())]
-        count = len(asked) + self._between_of(generation_ids)
-        for waiting in asked:
-            if waiting.hold is not None:
-                waiting.hold.beat_now()
-        for _ in range(round(TWIN_WAIT_S / TWIN_POLL_S)):
+        count = sum(len(self._held.get(id_, ())) for id_ in generation_ids) + self._between_of(generation_ids)
+        polls_a_beat = round(TWIN_BEAT_S / TWIN_POLL_S)
+        for poll in range(round(TWIN_WAIT_S / TWIN_POLL_S)):
             held = [each for id_ in generation_ids for each in self._held.get(id_, ())]
+            beats, since_the_last = divmod(poll, polls_a_beat)
+            if not since_the_last and beats < TWIN_BEATS:
+                for waiting in held:
+                    if waiting.hold is not None:
+                        waiting.hold.beat_now()
             # Whoever was sent on is there once he comes back; if he does not, that is noted before this time is over.
             between = self._between_of(generation_ids)
             # Whoever has left is waited for until that is noted; one is enough.
             if len(held) + between < count:
                 return
-            if not between and all(each.hold is None or each.hold.is_there for each in held):
+            is_asked = beats >= TWIN_BEATS or not any(
+                each.hold is not None and not each.hold.stays_silent for each in held
+            )
+            if is_asked and not between and all(each.hold is None or each.hold.is_there for each in held):
                 return
             await asyncio.sleep(TWIN_POLL_S)
 
@@ -459,7 +473,9 @@ class Generator:
             would_be_told = held.joins and not held.waiting.is_out and call.http_version != "1.0"
             form = late_form(held.caller, joins=would_be_told)
             if form is LateFailure.ABORT and not held.dialect.is_stream:
-                # Its SDK repeats by itself, and its repeat joins: that one is told the true status.
+                # Its SDK repeats by itself, and its repeat joins: that one is told the true status. Some hops make a
+                # clean end of what breaks off (Caddy 2.6 does): there the words are what its SDK reads, and raises.
+                await write_parts(call, held.dialect.late_failure(record, told, LateFailure.TEXT), {})
                 call.break_off()
                 return False
             await write_parts(call, held.dialect.late_failure(record, told, form), {})

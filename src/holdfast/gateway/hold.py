@@ -15,6 +15,9 @@ from holdfast.gateway.call import Call, Headers
 from holdfast.policy.heartbeats import Schedule
 
 BEAT = b"\n"
+FILLING_BEAT = BEAT * 4_096
+"""For HTTP/1.0: a proxy that speaks it to us may stand behind another one that does, which holds an answer back until a
+buffer of 4 KiB is full (nginx before nginx, both as they come). Source: lab/matrix, `nginx-nginx-stock`."""
 
 
 class Hold:
@@ -25,6 +28,7 @@ class Hold:
     """
 
     __slots__ = (
+        "_beat",
         "_call",
         "_head",
         "_is_paused",
@@ -48,6 +52,7 @@ class Hold:
         on_commit: Callable[[], None] | None = None,
     ) -> None:
         self._call = call
+        self._beat = FILLING_BEAT if call.http_version == "1.0" else BEAT
         self._wheel = wheel
         self._schedule = schedule
         self._head = head
@@ -114,7 +119,7 @@ class Hold:
 
     def commit(self) -> None:
         """Spend the status: 200 and the first beat, in one segment."""
-        if not self.committed and self._call.start_now(self._head(), BEAT):
+        if not self.committed and self._call.start_now(self._head(), self._beat):
             self.committed = True
             if self.on_commit is not None:
                 self.on_commit()
@@ -142,7 +147,7 @@ class Hold:
         if self._is_paused:
             return self._schedule.beat_s
         if self.committed:
-            self._call.write_now(BEAT)
+            self._call.write_now(self._beat)
         else:
             self.commit()
         return None if self.left else self._schedule.beat_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 
 
 class LateFailure(StrEnum):
@@ -23,10 +24,12 @@ class CallerClass:
     """What is known of a caller."""
 
     name: str
-    """For records and logs: `openai-python`, `openai-node`, `google-genai`, `httpx`, `other`."""
+    """For records and logs: `openai-python`, `openai-node`, `google-genai`, `httpx`, `urllib3`, `other`."""
     late_failure: LateFailure
     is_impatient: bool = False
     """Whether it gives up after 5 s of silence unless its author thought of it."""
+    silence_s_max: float = inf
+    """Longest silence that it bears, whatever the settings say of the impatient."""
     counts_retries: bool = False
     """Whether its repeat says that it is one: `x-stainless-retry-count`."""
 
@@ -37,6 +40,8 @@ ARK_PYTHON = CallerClass(name="ark-python", late_failure=LateFailure.ABORT)
 OPENAI_NODE = CallerClass(name="openai-node", late_failure=LateFailure.TEXT, counts_retries=True)
 GOOGLE_GENAI = CallerClass(name="google-genai", late_failure=LateFailure.TEXT)
 HTTPX = CallerClass(name="httpx", late_failure=LateFailure.JSON, is_impatient=True)
+# `urllib3.request()` gives up after 3 s of silence; a pool of one's own has no such limit, and the same name.
+URLLIB3 = CallerClass(name="urllib3", late_failure=LateFailure.JSON, is_impatient=True, silence_s_max=2.0)
 OTHER = CallerClass(name="other", late_failure=LateFailure.JSON)
 
 LAST_RETRY = 2
@@ -49,7 +54,8 @@ def classify(headers: Mapping[str, str]) -> CallerClass:
     Args:
         headers: Names in lower case.
 
-    Source: measured with openai 3.54 and 7.57 (Node), google-genai 3.4, volcengine-ark-runtime and httpx 0.28.
+    Source: measured with openai 3.54 and 7.57 (Node), google-genai 3.4, volcengine-ark-runtime, httpx 0.28 and
+        urllib3 2.8.
     """
     agent = headers.get("user-agent", "").lower()
     language = headers.get("x-stainless-lang", "").strip().lower()
@@ -66,6 +72,8 @@ def classify(headers: Mapping[str, str]) -> CallerClass:
         return GOOGLE_GENAI
     if agent.startswith(("python-httpx/", "python-httpx2/")):
         return HTTPX
+    if agent.startswith("python-urllib3/"):
+        return URLLIB3
     return OTHER
 
 

@@ -36,11 +36,13 @@ def schedule_for(caller: CallerClass, settings: Heartbeat, *, asked_beat_s: floa
         asked_beat_s: `Prefer: heartbeat=N`. 0: never commit 200 early. Another number is the longest silence that the
             caller's path bears: it sets the interval, and brings the first beat forward, never back.
     """
-    usual = (
-        Schedule(first_beat_s=settings.impatient_first_beat_s, beat_s=settings.impatient_beat_s)
+    first_beat_s, beat_s = (
+        (settings.impatient_first_beat_s, settings.impatient_beat_s)
         if caller.is_impatient
-        else Schedule(first_beat_s=settings.first_beat_s, beat_s=settings.beat_s)
+        else (settings.first_beat_s, settings.beat_s)
     )
+    longest_s = caller.silence_s_max
+    usual = Schedule(first_beat_s=min(first_beat_s, longest_s), beat_s=min(beat_s, longest_s))
     if asked_beat_s is None:
         return usual
     if asked_beat_s <= 0.0:

@@ -27,6 +27,12 @@ TWIN_AFTER_S = 2.0
 """A repeat that comes so long after a caller who still looks alive may be that caller's own: it is asked for first."""
 TWIN_WAIT_S = 3.0
 """How long the older connection has to prove that somebody is there."""
+TWIN_BEATS = 4
+"""Beats that the older connection takes before it is believed. A proxy's kernel acknowledges what its client never
+gets: the first beat behind a client that is gone is answered by RST, the next one fails, and only then does that hop
+hang up; its inner one needs as many. Source: lab/matrix, HAProxy before nginx."""
+TWIN_BEAT_S = 0.2
+"""Between them."""
 DEFINITE_CODES = frozenset({row.code for row in REACTIONS.values() if row.is_definite})
 """Failures that the same request would meet again."""
 

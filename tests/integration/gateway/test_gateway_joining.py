@@ -235,6 +235,24 @@ async def test_a_twin_of_somebody_who_is_there_buys(start: Any, upstream: Any, m
     assert head.picture() != (await asking).picture()
 
 
+async def test_a_twin_behind_a_hop_that_learns_late_joins(
+    start: Any, upstream: Any, journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy acknowledges beats for a client that is gone, and hangs up when the third of them has failed."""
+    monkeypatch.setattr("holdfast.engine.submit.TWIN_AFTER_S", 0.0)
+    gateway = await start()
+    upstream.gate.clear()
+    hop = await held(gateway, upstream)
+    asking = asyncio.create_task(gateway.images())
+    await hop.head()
+    await hop.beats(3)
+    hop.leave(reset=True)
+    await journal.has("generation.joined")
+    upstream.gate.set()
+    assert (await asking).picture() == upstream.pictures[0]
+    assert len(upstream.asked) == 1
+
+
 async def test_a_twin_that_cannot_be_asked_is_believed_to_be_there(
     start: Any, upstream: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,7 +428,10 @@ async def test_what_nobody_drives_is_taken_up_by_its_repeat(
 
 
 async def test_an_sdk_that_repeats_is_broken_off_and_its_repeat_is_told(start: Any, upstream: Any) -> None:
-    """200 is out when the upstream refuses: the body ends without its last chunk, the repeat has the true status."""
+    """200 is out when the upstream refuses: the body ends without its last chunk, the repeat has the true status.
+
+    Words come before the break: some hops make a clean end of it, and they are all that the SDK reads then.
+    """
     gateway = await start(heartbeat=QUICK)
     upstream.gate.clear()
     refusal = {"error": {"message": "no", "type": "image_generation_user_error", "code": "moderation_blocked"}}
@@ -422,7 +443,9 @@ async def test_an_sdk_that_repeats_is_broken_off_and_its_repeat_is_told(start: A
     await wire.beats(1)
     upstream.gate.set()
     rest = await wire.rest()
-    assert not rest.replace(b"1\r\n\n\r\n", b""), "nothing but beats, and no last chunk"
+    (words,) = rest.replace(b"1\r\n\n\r\n", b"").split(b"\r\n", 1)[1:]
+    assert words.startswith(f"holdfast: generation {head.generation_id} failed: content_refused: ".encode())
+    assert words.count(b"\r\n") == 1, "one chunk, and no last one"
     again = await gateway.dial()
     await again.send(gateway.post(document, headers={**SDK, "x-stainless-retry-count": "1"}))
     told = await again.answer()

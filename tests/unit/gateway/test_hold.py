@@ -36,7 +36,8 @@ class FakeWheel:
 class FakeCall:
     """A connection that takes what it is given, unless it is full."""
 
-    def __init__(self) -> None:
+    def __init__(self, http_version: str = "1.1") -> None:
+        self.http_version = http_version
         self.protocol = SimpleNamespace(on_lost=None)
         self.has_left = False
         self.is_full = False
@@ -86,6 +87,15 @@ async def test_the_first_beat_commits_and_the_next_ones_are_line_feeds() -> None
         assert hold.committed
         assert wheel.turn() == [10.0]
         assert call.written == [(HEAD, b"\n"), b"\n"]
+
+
+async def test_to_http_1_0_each_beat_fills_a_buffer_of_a_hop_behind() -> None:
+    """Which holds back what does not; white space it is all the same."""
+    call, wheel = FakeCall("1.0"), FakeWheel()
+    with a_hold(call, wheel):
+        wheel.turn()
+        wheel.turn()
+        assert call.written == [(HEAD, b"\n" * 4_096), b"\n" * 4_096]
 
 
 async def test_the_silence_counts_from_the_head_of_the_request() -> None:

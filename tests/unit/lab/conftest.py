@@ -76,3 +76,45 @@ def parties() -> ModuleType:
 def askers() -> ModuleType:
     """Those who ask then."""
     return _imported("overload", "askers")
+
+
+@pytest.fixture(scope="session")
+def cells() -> ModuleType:
+    """What the matrix is made of."""
+    return _imported("matrix", "cells")
+
+
+@pytest.fixture(scope="session")
+def judging() -> ModuleType:
+    """Whether a cell is right."""
+    return _imported("matrix", "judging")
+
+
+@pytest.fixture(scope="session")
+def reasons() -> ModuleType:
+    """Why a cell can be red."""
+    return _imported("matrix", "reasons")
+
+
+@pytest.fixture(scope="session")
+def tap() -> ModuleType:
+    """The wire between a client and its proxy."""
+    return _imported("matrix", "tap")
+
+
+@pytest.fixture(scope="session")
+def exchanges() -> ModuleType:
+    """What went over it, as text."""
+    return _imported("matrix", "exchanges")
+
+
+@pytest.fixture(scope="session")
+def pages() -> ModuleType:
+    """The page of the matrix."""
+    return _imported("matrix", "pages")
+
+
+@pytest.fixture(scope="session")
+def results() -> ModuleType:
+    """What a run of the matrix leaves behind."""
+    return _imported("matrix", "results")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form, retry_count
@@ -31,6 +33,7 @@ GENAI_NODE = {"x-goog-api-client": "google-genai-sdk/2.1.0 gl-node/v22.3.0", "us
         (GENAI_NODE, "google-genai", "text"),
         ({"user-agent": "python-httpx/0.28.1"}, "httpx", "json"),
         ({"user-agent": "python-httpx2/2.16.0"}, "httpx", "json"),
+        ({"user-agent": "python-urllib3/2.8.0"}, "urllib3", "json"),
         ({"user-agent": "curl/7.88.1"}, "other", "json"),
         ({"user-agent": "python-requests/2.32"}, "other", "json"),
         ({"user-agent": "Go-http-client/1.1"}, "other", "json"),
@@ -43,11 +46,19 @@ def test_a_caller_is_known_by_its_first_sign(headers: dict[str, str], name: str,
     assert (caller.name, caller.late_failure) == (name, late)
 
 
-def test_only_plain_httpx_is_impatient() -> None:
+def test_plain_httpx_is_impatient() -> None:
     """It gives up after 5 s of silence; SDKs built on it set a timeout of their own."""
     assert classify({"user-agent": "python-httpx/0.28.1"}).is_impatient
     assert not classify({**OPENAI_PYTHON, "user-agent": "python-httpx/0.28.1"}).is_impatient
     assert not classify({"user-agent": "curl/8"}).is_impatient
+
+
+def test_urllib3_bears_less_silence_than_the_impatient() -> None:
+    """Its `request()` gives up after 3 s; requests, which is built on it, has another name and no such limit."""
+    caller = classify({"user-agent": "python-urllib3/2.8.0"})
+    assert caller.is_impatient
+    assert caller.silence_s_max < 3.0
+    assert classify({"user-agent": "python-requests/2.34.2"}).silence_s_max == inf
 
 
 @pytest.mark.parametrize(("count", "late"), [("0", "abort"), ("1", "abort"), ("2", "text"), ("7", "text")])

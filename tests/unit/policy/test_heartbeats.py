@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from holdfast.config import Heartbeat
-from holdfast.policy.callers import HTTPX, OPENAI_PYTHON, OTHER
+from holdfast.policy.callers import HTTPX, OPENAI_PYTHON, OTHER, URLLIB3
 from holdfast.policy.heartbeats import Schedule, schedule_for
 
 
@@ -18,6 +18,13 @@ def test_an_impatient_caller_hears_from_us_before_five_seconds() -> None:
     """Plain httpx gives up at 5 s of silence."""
     schedule = schedule_for(HTTPX, Heartbeat())
     assert schedule == Schedule(first_beat_s=4.0, beat_s=4.0)
+
+
+def test_a_caller_that_bears_less_hears_from_us_sooner() -> None:
+    """Whatever the operator set for the impatient; shorter intervals stay what they are."""
+    assert schedule_for(URLLIB3, Heartbeat()) == Schedule(first_beat_s=2.0, beat_s=2.0)
+    fast = Heartbeat(impatient_first_beat_s=0.5, impatient_beat_s=0.25)
+    assert schedule_for(URLLIB3, fast) == Schedule(first_beat_s=0.5, beat_s=0.25)
 
 
 def test_zero_means_that_200_is_never_sent_early() -> None:
