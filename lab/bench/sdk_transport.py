@@ -4,8 +4,8 @@
 
 One connection to a server in a process of its own, which answers at once with 1 KB in holdfast's words; the clients
 take turns, call by call, so that whatever else the machine does meets them alike. Printed are medians of wall and of
-CPU time in milliseconds; the difference is the overhead, and the bar is 1 ms. At last a document of 27 MB, the size of a
-4K answer: there the overhead is a temporary file.
+CPU time in milliseconds; the difference is the overhead, and the bar is 1 ms. At last a document of 27 MB, the size of
+a 4K answer: there the overhead is a temporary file.
 """
 
 from __future__ import annotations

@@ -64,6 +64,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--scenarios", help="comma-separated")
     parser.add_argument("--out", type=Path, help=f"folder for the results ({results.FOLDER.relative_to(PROJECT)})")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(PROJECT)}")
+    parser.add_argument("--again", action="store_true", help="play what is red without a reason in the results again")
     parser.add_argument(
         "--rewrite", action="store_true", help="play nothing: write the page from the results there are"
     )
@@ -153,7 +154,9 @@ class Stage:
 
     def _cells(self, front: Front) -> list[Cell]:
         cells = self._choice.cells(front)
-        return [self._only[results.key_of(cell)] for cell in cells if results.key_of(cell) in self._only] or cells
+        if not self._only:
+            return cells
+        return [self._only[results.key_of(cell)] for cell in cells if results.key_of(cell) in self._only]
 
     async def _play_direct(self, front: Front, upstream: house.Upstream) -> list[Outcome]:
         before = _images(upstream)

@@ -26,7 +26,9 @@ ADDRESS = "http://127.0.0.1:16888"
 KEY = "hf-…"
 TOLD = """
 import base64, hashlib, json
-if hasattr(answer, "data"):
+if hasattr(answer, "sends"):
+    name, images = answer.generation_id, [image.path.read_bytes() for image in answer.images]
+elif hasattr(answer, "data"):
     name, images = answer.generation_id, [base64.b64decode(item.b64_json) for item in answer.data]
 else:
     name = answer.sdk_http_response.headers["generation-id"]
@@ -59,15 +61,17 @@ def filled(snippet: str, front: str, key: str) -> str:
 
 
 @pytest.mark.parametrize("snippet", python_snippets(), ids=lambda text: text.split()[1])
-def test_python_snippets_give_an_image(stage: Any, snippet: str) -> None:
+def test_python_snippets_give_an_image(stage: Any, snippet: str, tmp_path: Path) -> None:
     """A program of three lines gets what the gateway keeps."""
     assert ADDRESS in snippet
     program = filled(snippet, stage.front("documented"), stage.gateway.key) + TOLD
-    done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-"], input=program, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     name, sums = json.loads(done.stdout)
     record = stage.gateway.record(name)
-    assert record["size"] == ("4K" if "4096x4096" in snippet else "1K")
+    assert record["size"] == ("4K" if "4096x4096" in snippet or 'size="4K"' in snippet else "1K")
     assert [kept["sha256"] for kept in record["images"]] == sums
 
 

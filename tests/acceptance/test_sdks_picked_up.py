@@ -72,8 +72,8 @@ CUTS = [
     (name, at)
     for which, name in enumerate(WAYS)
     for place, at in enumerate(POSITIONS)
-    # Every way at every other place; ways that are alike take turns.
-    if (which + place) % 2 == 0
+    # Every way at every third place, every place by four ways.
+    if (which + place) % 3 == 0
 ]
 
 
@@ -101,7 +101,7 @@ def test_a_cut_before_the_last_byte_costs_nothing(
     assert road.charged(order) == 1
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", WAYS[::2])
 def test_a_way_that_cuts_while_an_image_is_drawn_costs_nothing(
     road: Road, as_drawn: Callable[[bytes], bool], name: str
 ) -> None:

@@ -27,6 +27,10 @@ END_S = 20.0
 PROMPT = "a lighthouse nobody may read of"
 MODELS = {"nano-banana-2": "narrow", "nano-banana": "queue", "nano-banana-pro": "google", "gpt-image-2": "openai"}
 PROVIDERS = {"narrow": "gemini", "queue": "fal", "google": "gemini", "openai": "openai"}
+HEDGED = "seedream-4.5"
+"""The model that has a second attempt beside a slow one, in a house that is given `House.seconds`."""
+CALL = "idempotency_key || iif(hedge, '+second', '')"
+"""What the upstream calls an attempt."""
 QUEUED = "nano-banana"
 """The model whose upstream gives a handle: from there on nothing may be lost, not even to `unknown`."""
 TOLD = {"outcome_unknown", "deadline_exceeded", "internal_error", "generation_cancelled", "overloaded"}
@@ -107,6 +111,18 @@ class House:
     def log(self) -> Path:
         """What every gateway wrote to standard error."""
         return self.root / "stderr.log"
+
+    @property
+    def seconds(self) -> str:
+        """Settings of a model that two upstreams serve, where a call of a quarter of a second is slow."""
+        lines = []
+        for name in ("first", "second"):
+            url = f"http://127.0.0.1:{self.upstream.port}/{name}"
+            lines += ["[[upstreams]]", f'name = "{name}"', 'provider = "gemini"', f'base_url = "{url}"']
+            lines += [f'keys = ["{name}-secret"]']
+        entries = ", ".join(f'{{ upstream = "{name}", model = "{HEDGED}" }}' for name in ("first", "second"))
+        lines += ["[[routes]]", f'model = "{HEDGED}"', f"upstreams = [{entries}]", 'on_unknown = "buy_once_more"']
+        return "\n".join([*lines, "[hedge]", "enabled = true", "budget_share = 1.0", "[latency]", "scale = 0.003"])
 
     def _write_settings(self) -> Path:
         lines = []
@@ -418,11 +434,11 @@ class House:
 
     def _check_money(self, resources: list[dict[str, Any]], sums: Any) -> None:
         with self.reading() as conn:
-            attempts = conn.execute("SELECT idempotency_key, estimated_micros FROM attempt").fetchall()
+            attempts = conn.execute(f"SELECT {CALL} AS call, estimated_micros FROM attempt").fetchall()
         assert sums.hold, sums
         assert sums.accounts.get("held", 0) == 0
         # What the upstream really took is booked, or stands as an exposure.
-        by_call = {row["idempotency_key"]: row["estimated_micros"] for row in attempts}
+        by_call = {row["call"]: row["estimated_micros"] for row in attempts}
         taken = sum(micros for call, micros in by_call.items() if call in self.upstream.sends)
         known = sums.accounts.get("provider_cost", 0) + sums.accounts.get("extra_images", 0)
         assert known <= taken <= known + sums.accounts.get("unknown_exposure", 0)
@@ -431,17 +447,18 @@ class House:
 
     def _check_rows(self, resources: list[dict[str, Any]]) -> None:
         with self.reading() as conn:
-            query = "SELECT generation_id, part, drive, charge, idempotency_key FROM attempt ORDER BY id"
+            query = f"SELECT generation_id, part, drive, hedge, charge, {CALL} FROM attempt ORDER BY id"
             sent = [tuple(row) for row in conn.execute(query)]
             query = "SELECT DISTINCT state FROM attempt WHERE upstream_handle IS NOT NULL"
             polled = {row["state"] for row in conn.execute(query)}
             events = conn.execute("SELECT generation_id, type, sequence_number FROM event ORDER BY 1, 3").fetchall()
         if QUEUED in self.models:
             assert polled <= {"settled"}, "the image of a handle that was stored is lost"
-        costly = [each[:3] for each in sent if each[3] != "no"]
+        # A second attempt beside a slow one is bought on purpose.
+        costly = [each[:4] for each in sent if each[4] != "no"]
         assert len(set(costly)) == len(costly), f"two attempts of a part may have cost something: {sent}"
         # What was turned away may be followed by another attempt; the last one tells how its part went.
-        for *which, charge, key in {each[:3]: each for each in sent}.values():
+        for *which, charge, key in {each[:4]: each for each in sent}.values():
             assert charge != ("no" if key in self.upstream.sends else "yes"), f"told wrongly who was paid: {which}"
         for each in resources:
             own = [row for row in events if row["generation_id"] == each["id"]]

@@ -101,6 +101,15 @@ async def with_input(house: Any) -> None:
     await house.post_until_death(house.make("[delay=0.1]", images=[{"b64": picture}]))
 
 
+async def overtaken(house: Any) -> None:
+    """Slow calls with a second one beside them: the second one first, and the extra of a part while another goes on;
+    the first one lost while the second goes on."""
+    await house.post_until_death(
+        house.post("[delay=1] [second=0.5]", model="seedream-4.5", n=2),
+        house.post("[delay=0.5] [second=0.7] [reset]", model="seedream-4.5"),
+    )
+
+
 async def stopped(house: Any) -> None:
     """A call, and the end of the process, which writes down what it has learnt. Not played before another scene."""
     await house.post("[delay=0]")
@@ -121,7 +130,7 @@ FIRST = {
     "accept.before_input": with_input,
     "accept.after_input": with_input,
 }
-FIRST_OF_AREA = {"retry": turned_away, "unwatched": lined_up, "handle": polled, "latency": stopped}
+FIRST_OF_AREA = {"retry": turned_away, "unwatched": lined_up, "handle": polled, "latency": stopped, "second": overtaken}
 """Where a point is passed, if not in the first scene: then that is played first."""
 
 
@@ -188,6 +197,8 @@ async def kill_in_recovery(house: Any, spec: str) -> bool:
 
 async def kill_in_life(house: Any, spec: str) -> bool:
     """Die at a point of a plain call and start again; False if a plain call does not pass it."""
+    if spec.startswith("second."):
+        house.settings = house.seconds
     if await house.start(spec):
         if spec.startswith("webhook."):
             await house.be_told()

@@ -5,6 +5,8 @@ It charges when it begins to work on a request, whether or not the caller is sti
 `[half]` sends half an answer and stalls. `[busy]` turns the first call away with 503, for nothing, `[shut]` each
 call of the first drive. `[big]` makes a picture of 20 MB, `[torn=2]` breaks off behind the second picture of several.
 
+Under `/second` is another upstream, which never resets: it works for `[second=0.2]` seconds.
+
 A request to the queue is named after its call's key: whoever has the name is told where it stands, and is given its
 pictures, however often and by however many processes it is asked for.
 """
@@ -83,7 +85,7 @@ class Upstream:
         await asyncio.gather(*self._open, return_exceptions=True)
 
     def charges_of(self, generation_id: str) -> Counter[str]:
-        """The charged calls of one generation, by part."""
+        """The charged calls of one generation, by part; a second one beside it is a call of its own."""
         calls = ((key.split("."), count) for key, count in self.sends.items())
         return Counter({parts[1]: count for parts, count in calls if parts[0] == generation_id})
 
@@ -109,6 +111,9 @@ class Upstream:
         key = re.search(r"(?im)^idempotency-key: *(\S+)", head)
         assert key is not None, "every call carries its key"
         body = (await reader.readexactly(int(headers["content-length"]))).decode()
+        # A second call for what is asked for here already, at another upstream.
+        is_second = head.startswith("POST /second/")
+        call = f"{key[1]}+second" if is_second else key[1]
         is_first = key[1] not in self.turned_away
         if ("[busy]" in body and is_first) or ("[shut]" in body and key[1].endswith(".0")):
             self.turned_away.add(key[1])
@@ -116,8 +121,8 @@ class Upstream:
             _write(writer, busy, status="503 Busy")
             await writer.drain()
             return
-        self.sends[key[1]] += 1
-        delay = re.search(r"\[delay=([\d.]+)\]", body)
+        self.sends[call] += 1
+        delay = re.search(r"\[second=([\d.]+)\]" if is_second else r"\[delay=([\d.]+)\]", body)
         part = int(key[1].split(".")[1])
         if head.startswith("POST /fal-ai/"):
             until = asyncio.get_running_loop().time() + (float(delay[1]) if delay else 0.05) * (1 + part)
@@ -128,10 +133,10 @@ class Upstream:
                 await writer.drain()
             return
         await asyncio.sleep((float(delay[1]) if delay else 0.05) * (1 + part))
-        if "[reset]" in body:
+        if "[reset]" in body and not is_second:
             return
         bytes_ = BIG_BYTES if "[big]" in body else PIXEL_BYTES
-        answer = self._picture_answer(key[1], json.loads(body), bytes_, is_gemini=":generateContent" in head)
+        answer = self._picture_answer(call, json.loads(body), bytes_, is_gemini=":generateContent" in head)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(answer))
         if "[half]" in body:
             writer.write(answer[: len(answer) // 2])

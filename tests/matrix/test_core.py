@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = {"requests", "curl", "httpx2", "openai"}
 FRONTS = {"nginx", "haproxy", "caddy"}

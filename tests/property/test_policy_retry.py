@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,15 +87,23 @@ def test_a_possibly_charged_generation_is_repeated_only_with_permission(
         assert tally.purchases < policy.purchases_max
 
 
-@given(st.lists(failures, min_size=200, max_size=200), circumstances, policies)
-def test_every_walk_ends(story: list[Failure], now: Circumstances, policy: RetryPolicy) -> None:
-    """However upstreams fail, a part gives up after a bounded number of sends and purchases."""
-    for sends in range(1, len(story) + 1):
-        tally = Tally.of(tuple(story[:sends]))
-        decision = decide_after_failure(story[sends - 1], tally=tally, now=now, policy=policy)
+@given(st.lists(failures, min_size=200, max_size=200), circumstances, policies, st.integers(1, 4))
+def test_every_walk_ends(story: list[Failure], now: Circumstances, policy: RetryPolicy, upstreams: int) -> None:
+    """However upstreams fail, a part gives up after a bounded number of sends to each, and of purchases."""
+    walked: list[list[Failure]] = [[] for _ in range(upstreams)]
+    at = 0
+    for sends, failure in enumerate(story, 1):
+        walked[at].append(failure)
+        others = [each for each in range(upstreams) if each != at and len(walked[each]) < policy.sends_max]
+        tally = Tally.of(tuple(story[:sends]), here=tuple(walked[at]))
+        there = now if others else replace(now, next_after_s=None)
+        decision = decide_after_failure(failure, tally=tally, now=there, policy=policy)
         if isinstance(decision, GiveUp):
             break
-    assert sends <= policy.sends_max
+        if isinstance(decision, Fallback):
+            at = others[0]
+    assert isinstance(decision, GiveUp)
+    assert all(len(each) <= policy.sends_max for each in walked)
     # What was paid can be one more than allowed only if a charge came unasked for, in an attempt that was allowed.
     assert tally.purchases <= max(policy.purchases_max, 1)
 

@@ -43,7 +43,7 @@ from holdfast.types import Tier
 ROOT = Path(__file__).resolve().parents[2]
 NODE = Path(__file__).with_name("node")
 INSTALLED = ROOT / ".venv" / "recipes-node"
-ENDS_S = 60.0
+ENDS_S = 120.0
 AT_ONCE = 8
 SEARCHED = f"{os.environ.get('PATH', '')}:/usr/local/go/bin:/usr/lib/go/bin"
 

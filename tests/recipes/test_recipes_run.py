@@ -49,7 +49,7 @@ def runs(stage: Any, nobody: str) -> Iterator[Runs]:
                 "base_url": nobody,
                 "limits": {"pause_s": 1, "repeats": 1},
             },
-            "alone-silent": {"through_holdfast": False, "delay": 5, "limits": {"silence_s": 1, "total_s": 2}},
+            "alone-silent": {"through_holdfast": False, "delay": 10, "limits": {"silence_s": 1, "total_s": 4}},
         }
         if name in ONE_OF_A_KIND:
             ways["alone-wrong"] = {"through_holdfast": False, "delay": 0, "status": 400}
@@ -115,7 +115,7 @@ def test_without_holdfast_nothing_is_bought_twice(runs: Runs, name: str, way: st
     outcome = runs[name, way].result()
     assert outcome.status == 1
     assert "may be charged" in outcome.told
-    assert outcome.posts == 1
+    assert outcome.posts <= 1, "sent again"
     assert outcome.image is None
 
 

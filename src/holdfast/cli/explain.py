@@ -189,7 +189,8 @@ def _because(story: Story, row: AttemptRow) -> Mapping[str, Any] | None:
     for event in story.events:
         data: Mapping[str, Any] = json.loads(event.data) if event.data else {}
         if "because" in data and (event.at, data.get("part")) == (row.sent_at, row.part):
-            return data["because"]
+            because: Mapping[str, Any] = data["because"]
+            return because
     return None
 
 
@@ -200,8 +201,8 @@ def _hedged(because: Mapping[str, Any]) -> str:
         return float(because.get(name) or 0.0)
 
     return (
-        f"the first one is at work for {figure('elapsed_s'):.1f} s, and slow from {figure('slow_s'):.1f} s on; the second "
-        f"one is first in {100 * figure('chance'):.0f} of 100 cases, {figure('expected_s'):.1f} s expected, "
+        f"the first one is at work for {figure('elapsed_s'):.1f} s, and slow from {figure('slow_s'):.1f} s on; the "
+        f"second one is first in {100 * figure('chance'):.0f} of 100 cases, {figure('expected_s'):.1f} s expected, "
         f"{figure('remaining_s'):.1f} s left before the deadline, budget for {figure('budget_left'):.1f} of them"
     )
 
@@ -210,7 +211,7 @@ def _stored(blobs: Sequence[BlobRow], attempt: AttemptStory, took_s: float) -> I
     row = attempt.row
     assert row.ended_at is not None
     for blob in (each for each in blobs if each.attempt_id == row.id):
-        late = "an extra: another attempt had brought the image before" if row.outrun else "an image too late"
+        late = "an extra (another attempt was first)" if row.outrun else "an image too late"
         what = {"draft": "a draft on its way", "late": late}.get(blob.kind, "its image")
         size = f"{blob.width_px}x{blob.height_px} {blob.mime}, {blob.bytes / 1e6:.1f} MB"
         text = f"attempt {row.number}: brought {what} after {took_s:.1f} s: {size}; {PAID[row.charge]}"

@@ -176,7 +176,7 @@ def _by_answer(findings: Findings, cut: Probe, limit_s: float) -> Culprit:
         name="closer",
         title=f"what lies between {signature.title} and the gateway",
         place=Place.BEHIND,
-        limit_s=limit_s,
+        limit_s=_closed_at_s(cut, limit_s),
         error_s=0.5,
         how=f"{status} by {signature.title}: the connection behind it was closed without an answer, and "
         f"{_told_by_gateway(cut)}",
@@ -207,6 +207,16 @@ def _gave_up(author: Author, status: int, limit_s: float) -> Culprit:
         setting=signature.setting,
         is_sure=author.is_sure,
     )
+
+
+def _closed_at_s(cut: Probe, limit_s: float) -> float:
+    """Give the moment at which the gateway saw its side closed: the proxy may tell it later.
+
+    HAProxy 2.6.12 sends its 502 0.9 s after a reset (measured).
+    """
+    visits = () if cut.report is None else cut.report.visits
+    ends = [visit.elapsed_s for visit in visits if visit.ended in ("left", "reset")]
+    return min([limit_s, *ends])
 
 
 def _told_by_gateway(cut: Probe) -> str:

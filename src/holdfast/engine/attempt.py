@@ -194,7 +194,8 @@ async def run(core: Core, live: Live, part: int, at: int, key: int) -> Attempted
 
 async def carry_out(core: Core, live: Live, new: NewAttempt, target: Target, key: int) -> Attempted:
     """Send what is committed, and see it to its end; as `run`, it raises for nothing that comes of it."""
-    emit("attempt.sent", is_second=bool(new.hedge) or None, **_fields(core, live, new))
+    about = _fields(core, live, new)
+    emit("attempt.sent", **(about | {"is_second": True} if new.hedge else about))
     talk = _Talk(core, live, new, target, key)
     try:
         await faults.point("send.after_commit")

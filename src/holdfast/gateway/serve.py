@@ -239,9 +239,8 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         links=links,
         root=folder.paths.root,
     )
-    bodies = BodyReader(
-        blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=settings.store.image_bytes_max
-    )
+    image_bytes_max = settings.store.image_bytes_max
+    bodies = BodyReader(blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=image_bytes_max)
     deliverer = Deliverer(core, GuardedTransport(AddressRules.of(settings.webhooks)), folder.secret)
     routes = Routes(settings, converts=core.converter is not None)
     generations = Generations(
@@ -279,11 +278,10 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     chats = Chats(
         auth=auth, bodies=bodies, routes=routes, generator=generator, earlier=generations, fetcher=fetcher, links=links
     )
-    latency = LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
+    pages = surfaces, chats, webhooks, LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
     probes = Probes(auth=auth, settings=settings, clock=core.clock, wheel=wheel)
-    served = [endpoint for each in (surfaces, chats, webhooks, latency, probes) for endpoint in each.endpoints()]
     return Gateway(
-        app=App(served, clock=core.clock, body_bytes_max=settings.server.request_bytes_max),
+        app=app_of(core, *pages, probes),
         engine=engine,
         sweeper=Sweeper(core, engine.storage_low),
         keeper=LatencyKeeper(core),
@@ -296,6 +294,12 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         renewal=Renewal(core, engine=engine, routes=routes, generator=generator, chats=chats),
         probes=probes,
     )
+
+
+def app_of(core: Core, *pages: Surfaces | Chats | Webhooks | LatencyPage | Probes) -> App:
+    """Make the application of everything that is served."""
+    served = [each for page in pages for each in page.endpoints()]
+    return App(served, clock=core.clock, body_bytes_max=core.settings.server.request_bytes_max)
 
 
 async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Callable[[str], None] | None) -> None:

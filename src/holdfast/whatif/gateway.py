@@ -14,6 +14,7 @@ from holdfast.policy.exposure import CAP_AGE_S, allows, cap_micros
 from holdfast.policy.failures import verdict_of
 from holdfast.policy.fairness import weight_of
 from holdfast.policy.health import BROKEN
+from holdfast.policy.hedge import LASTING, Against, Slow, decide_second, slow_s
 from holdfast.policy.latency import prior
 from holdfast.policy.retry import (
     Circumstances,
@@ -34,6 +35,7 @@ from holdfast.whatif.chance import Luck, luck_of
 from holdfast.whatif.lines import Lines, Ticket
 from holdfast.whatif.policies import GatewayPolicy, prices_of
 from holdfast.whatif.rules import LOOK_S, PATIENCE_SHARE, entries_of, limits_of, retry_policy_of, standings_of
+from holdfast.whatif.seconds import MOMENT_S, SECOND_LOOK_S, Seconds
 from holdfast.whatif.times import Learning, Times
 from holdfast.whatif.world import World
 
@@ -54,10 +56,13 @@ class _Part:
         "deadline_at",
         "failures",
         "goes_to",
+        "had_second",
         "has_ended",
+        "in_flight",
         "luck",
         "order",
         "places",
+        "sends",
         "ticket",
         "waited_s",
         "waits_since",
@@ -80,6 +85,31 @@ class _Part:
         self.ticket: Ticket | None = None
         self.waits_since: float | None = None
         self.waited_s = 0.0
+        self.has_ended = False
+        self.sends = 0
+        self.in_flight = 0
+        self.had_second = False
+        """Whether a slow call of it had a second one beside it."""
+
+
+class _Beside:
+    """What a ticket of a second call is of."""
+
+    __slots__ = ("at", "part")
+
+    def __init__(self, part: _Part, at: int) -> None:
+        self.part = part
+        self.at = at
+
+
+class _Flight:
+    """A call that is under way."""
+
+    __slots__ = ("at", "has_ended", "jitter", "key", "part", "sent_at", "ticket")
+
+    def __init__(self, part: _Part, at: int, ticket: Ticket, key: int, jitter: float, sent_at: float) -> None:
+        self.part, self.at, self.ticket, self.key = part, at, ticket, key
+        self.jitter, self.sent_at = jitter, sent_at
         self.has_ended = False
 
 
@@ -164,6 +194,9 @@ class Gateway:
         self._usual_s = {tier: prior(tier, scale=settings.latency.scale).expected_s for tier in Tier}
         self._learning = Learning(settings, agenda, start_s=start_s)
         self._exposure = _Exposure(settings.retry.exposure_share, settings.retry.exposure_images_min)
+        self._seconds: Seconds | None = None
+        if settings.hedge.enabled and not self._is_alone:
+            self._seconds = Seconds(settings.hedge, self._rules, policy.route.model)
 
     def arrive(self, order: Order) -> None:
         """Accept an order, and ask for a place for it; where lines are full it is told so."""
@@ -253,33 +286,48 @@ class Gateway:
     # A call
 
     def _send(self, ticket: Ticket, key: int) -> None:
-        part, now = ticket.of, self._agenda.now
+        of, now = ticket.of, self._agenda.now
+        is_second = isinstance(of, _Beside)
+        part, at = (of.part, of.at) if isinstance(of, _Beside) else (of, -1)
         assert isinstance(part, _Part)
-        self._waits_no_longer(part)
+        if not is_second:
+            self._waits_no_longer(part)
+            at = part.at
         upstream, order = ticket.upstream, part.order
-        fate = self._world.call(self._index[upstream], key, order.tier, part.luck, now)
-        self._book.sent(self._prices[part.at][order.tier], is_charged=fate.is_charged)
+        luck = part.luck if part.sends == len(part.failures) else luck_of(self._seed, order.number, part.sends)
+        fate = self._world.call(self._index[upstream], key, order.tier, luck, now)
+        part.sends += 1
+        part.in_flight += 1
+        self._book.sent(self._prices[at][order.tier], is_charged=fate.is_charged)
         self._standings.sent(upstream, now=now, is_repeat=self._was_at(part, upstream))
         if self._standings.of(upstream).health.is_open:
             self._tell_line(upstream)
-        timeout_s = self._times(part.at, order.tier).attempt_s
+        timeout_s = self._times(at, order.tier).attempt_s
         is_late = fate.after_s > timeout_s
         failure = TIMED_OUT if is_late else fate.failure
-        self._agenda.at(now + (timeout_s if is_late else fate.after_s), self._ended, part, key, failure, now)
+        flight = _Flight(part, at, ticket, key, luck.jitter, now)
+        self._agenda.at(now + (timeout_s if is_late else fate.after_s), self._ended, flight, failure)
+        if self._seconds is not None and not is_second and self._seconds.may_follow(part.had_second, part.failures):
+            self._agenda.at(now + self._slow_s(flight), self._look_at, flight)
 
     def _was_at(self, part: _Part, upstream: str) -> bool:
         """Whether it has failed there before."""
         return any(self._entries[at].upstream == upstream for at in part.places)
 
-    def _ended(self, part: _Part, key: int, failure: Failure | None, sent_at: float) -> None:
-        assert part.ticket is not None
-        now, upstream = self._agenda.now, part.ticket.upstream
-        price = self._prices[part.at][part.order.tier]
-        self._lines.leave(part.ticket)
-        model, tier = self._models[part.at], part.order.tier
+    def _ended(self, flight: _Flight, failure: Failure | None) -> None:
+        part, at, key, sent_at = flight.part, flight.at, flight.key, flight.sent_at
+        now, upstream = self._agenda.now, flight.ticket.upstream
+        price = self._prices[at][part.order.tier]
+        self._lines.leave(flight.ticket)
+        flight.has_ended = True
+        part.in_flight -= 1
+        model, tier = self._models[at], part.order.tier
         if failure is None:
             self._learning.came(upstream, model, tier, now - sent_at)
             self._heed(upstream, self._standings.succeeded(upstream, key, sent_at=sent_at, now=now))
+            if part.has_ended:
+                # The other one was first: an extra, which was paid for and which nobody is charged for.
+                return
             self._exposure.charged(price)
             self._close(part)
             self._book.delivered(part.order, price, now)
@@ -287,11 +335,19 @@ class Gateway:
         if failure is TIMED_OUT:
             self._learning.was_cut(upstream, model, tier, now - sent_at)
         self._book.failed(failure, price)
-        jitter = part.luck.jitter
-        part.failures, part.places = (*part.failures, failure), (*part.places, part.at)
+        jitter = flight.jitter
+        part.failures, part.places = (*part.failures, failure), (*part.places, at)
         part.luck = luck_of(self._seed, part.order.number, len(part.failures))
         changes = self._standings.failed(upstream, key, failure, sent_at=sent_at, now=now, jitter=jitter)
         self._heed(upstream, changes)
+        if part.has_ended:
+            return
+        if part.in_flight:
+            # How the other one ends decides.
+            part.avoided[at] = now + pause_s(failure, attempt=1, jitter=jitter, policy=self._rules)
+            return
+        part.at, part.ticket = at, flight.ticket
+        flight.ticket.of = part
         self._follow(part, failure, key, jitter, price)
 
     def _heed(self, upstream: str, changes: tuple[Change, ...]) -> None:
@@ -306,6 +362,57 @@ class Gateway:
             if self._rests.get((upstream, key), 0.0) != until:
                 self._rests[upstream, key] = until
                 self._lines.rest(upstream, key, until)
+
+    # A second call beside a slow one
+
+    def _slow_s(self, flight: _Flight) -> float:
+        assert self._seconds is not None
+        return slow_s(self._times(flight.at, flight.part.order.tier).known, self._seconds.after)
+
+    def _look_at(self, first: _Flight) -> None:
+        """Make a second call if it pays now, else look again."""
+        part, now, seconds = first.part, self._agenda.now, self._seconds
+        if first.has_ended or part.has_ended:
+            return
+        assert seconds is not None
+        tier, at = part.order.tier, self._free_beside(first)
+        slow = Slow(
+            elapsed_s=now - first.sent_at,
+            remaining_s=part.deadline_at - now,
+            first=self._times(first.at, tier).known,
+            second=None if at is None else self._times(at, tier).known,
+            tally=Tally.of(part.failures) if part.failures else None,
+            budget_allows=seconds.budget_allows,
+        )
+        decided = decide_second(slow, after=seconds.after, policy=self._rules)
+        if isinstance(decided, Against):
+            if decided not in LASTING:
+                again_at = first.sent_at + self._slow_s(first) if decided is Against.NOT_SLOW else now + SECOND_LOOK_S
+                self._agenda.at(max(now + MOMENT_S, again_at), self._look_at, first)
+            return
+        assert at is not None, "nobody free is a reason against"
+        if not self._exposure.reserve(self._prices[at][tier], now):
+            return
+        seconds.spent()
+        part.had_second = True
+        ticket = self._lines.ticket(
+            _Beside(part, at), self._entries[at].upstream, weight=weight_of(tier, 1), expected_s=decided.expected_s
+        )
+        self._lines.enter(ticket)
+        if self._lines.is_waiting(ticket):
+            # All that may be in flight together are: it stands in no line.
+            self._lines.leave(ticket)
+
+    def _free_beside(self, first: _Flight) -> int | None:
+        """Find an entry for a second call: another upstream of the model that is well, and has a place at once."""
+        upstream = self._entries[first.at].upstream
+        avoided = dict(first.part.avoided)
+        for at, entry in enumerate(self._entries):
+            if entry.is_lesser or entry.upstream == upstream:
+                avoided[at] = NEVER
+        choice = self._choose(first.part, avoided)
+        is_free = isinstance(choice, Pick) and self._lines.free(self._entries[choice.at].upstream) != 0
+        return choice.at if isinstance(choice, Pick) and is_free else None
 
     # What follows
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from holdfast.config import Settings
 from holdfast.engine.latencies import Latencies
 from holdfast.policy.deadlines import attempt_timeout_s, generation_s
+from holdfast.policy.learning import Expectation
 from holdfast.types import Tier
 from holdfast.whatif.agenda import Agenda
 
@@ -52,6 +53,8 @@ class Times(NamedTuple):
     """How long an attempt is awaited."""
     expected_s: float
     """The median."""
+    known: Expectation
+    """All that is known."""
 
 
 class Learning:
@@ -84,9 +87,11 @@ class Learning:
         if known is not None and self._agenda.now < known[0]:
             return known[1]
         p99_s = self._latencies.attempt_p99_s(upstream=upstream, model=model, tier=tier)
+        expected = self._latencies.expect(upstream=upstream, model=model, tier=tier)
         times = Times(
             attempt_s=attempt_timeout_s(tier, self._deadlines, p99_s=p99_s),
-            expected_s=self._latencies.expect(upstream=upstream, model=model, tier=tier).expected_s,
+            expected_s=expected.expected_s,
+            known=expected,
         )
         self._known[key] = self._agenda.now + LOOK_S, times
         return times

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from holdfast.cli.explain import REASONS
 from holdfast.cli.main import main
 from holdfast.policy.retry import GiveUpReason
 from holdfast.store.attempts import begin_attempt, end_attempt
+from holdfast.store.exposure import Cap
 from holdfast.store.generations import accept
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
 from holdfast.store.sqlite import SqliteStore
@@ -69,11 +71,10 @@ def an_end(number: int, at_s: float, **more: Any) -> AttemptEnd:
     return AttemptEnd(attempt_id=f"att_{number}", at=clock(at_s), purge_after=clock(3000), **more)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A generation that was turned away by one upstream, and served by the next."""
-    new = NewGeneration(
-        id="gen_1",
+def a_generation(id_: str) -> NewGeneration:
+    """One image of 4K."""
+    return NewGeneration(
+        id=id_,
         key_id="key_1",
         surface="openai",
         model="nano-banana-pro",
@@ -90,14 +91,24 @@ def folder(tmp_path: Path) -> Path:
         held_micros=240_000,
         list_micros=240_000,
     )
+
+
+def a_blob(id_: str) -> NewBlob:
+    """An image that came."""
     info = ImageInfo(mime="image/png", width_px=4096, height_px=4096, bytes=20_100_000, sha256="0" * 64)
-    blob = NewBlob(id="img_1", kind="result", position=0, store_key="2026/01/17/att_2-0.png", info=info)
+    return NewBlob(id=id_, kind="result", position=0, store_key=f"2026/01/17/{id_}.png", info=info)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A generation that was turned away by one upstream, and served by the next."""
+    new = a_generation("gen_1")
     with closing(SqliteStore(tmp_path / "holdfast.sqlite3", "me")) as store:
         store.write_sync(accept, new)
         store.write_sync(begin_attempt, an_attempt(1, "google", 35.0))
         store.write_sync(end_attempt, an_end(1, 36.8, failure=BUSY, retry_at=clock(36.8)))
         store.write_sync(begin_attempt, an_attempt(2, "vertex", 36.9))
-        store.write_sync(end_attempt, an_end(2, 160.0, blobs=(blob,)))
+        store.write_sync(end_attempt, an_end(2, 160.0, blobs=(a_blob("img_1"),)))
     return tmp_path
 
 
@@ -266,3 +277,38 @@ def test_a_folder_without_a_database_is_told(tmp_path: Path, capsys: pytest.Capt
     """As `ledger show` does."""
     assert main(["explain", "gen_1", "--data", str(tmp_path / "absent")]) == Exit.FOLDER_LOCKED
     assert "There is no database" in capsys.readouterr().err
+
+
+def test_a_second_attempt_is_told_with_its_reason(folder: Path, explain: Run) -> None:
+    """Why it was made, that one of the two failed beside the other, and what the loser brought."""
+    because = {"elapsed_s": 171.5, "slow_s": 170.0, "chance": 0.18, "expected_s": 120.0, "remaining_s": 428.5}
+    with closing(SqliteStore(folder / "holdfast.sqlite3", "me")) as store:
+        store.write_sync(accept, a_generation("gen_2"))
+        first, second = (
+            replace(an_attempt(number, name, at_s), id=f"att_{number}", generation_id="gen_2")
+            for number, name, at_s in ((3, "google", 1.0), (4, "vertex", 172.5))
+        )
+        second = replace(second, hedge=1, because=because | {"budget_left": 1.2})
+        store.write_sync(begin_attempt, first)
+        store.write_sync(begin_attempt, second, Cap(model="nano-banana-pro", micros=10**9))
+        store.write_sync(end_attempt, an_end(4, 280.0, blobs=(a_blob("img_2"),)))
+        store.write_sync(end_attempt, an_end(3, 290.0, blobs=(a_blob("img_3"),)))
+    out = explain("gen_2")[1]
+    assert (
+        "a second attempt: the first one is at work for 171.5 s, and slow from 170.0 s on; the second one is first in "
+        "18 of 100 cases, 120.0 s expected, 428.5 s left before the deadline, budget for 1.2 of them" in out
+    )
+    assert "attempt 2: sent to vertex (model gemini-3-pro-image)\n" in out
+    assert "attempt 2: brought its image after 107.5 s" in out
+    assert "attempt 1: brought an extra (another attempt was first) after 289.0 s" in out
+    assert "the provider's side of attempt 1: 0.24 USD to extra_images" in out
+    steps = [step for step in json.loads(explain("gen_2", "--json")[1])["steps"] if step.get("attempt") == 2]
+    assert [step["what"] for step in steps] == ["decided", "sent", "stored", "money"]
+
+
+def test_one_of_two_that_fails_is_told_as_no_end(folder: Path, explain: Run) -> None:
+    """The other one goes on."""
+    note(folder, 1, {"follows": "give_up", "reason": "other_in_flight", "after_s": None, "to": None})
+    out = explain("gen_1")[1]
+    assert "the attempt beside it is still in flight, and goes on" in out
+    assert "nothing more is tried" not in out

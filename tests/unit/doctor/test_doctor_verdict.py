@@ -40,6 +40,15 @@ def test_who_only_passes_the_end_on_is_not(seen: Any) -> None:
     assert "closed after 60.0 s" in culprit.how
 
 
+@pytest.mark.parametrize(("ended", "limit_s"), [("reset", 60.0), ("left", 60.0), ("answered", 60.9), ("open", 60.9)])
+def test_the_moment_that_the_gateway_saw_counts(seen: Any, ended: str, limit_s: float) -> None:
+    """HAProxy takes 0.9 s to tell of a reset behind it."""
+    cut = seen.ended(70.0, seen.page("haproxy-passes_on", 60.9), ended=ended, elapsed_s=60.0)
+    culprit = judge(seen.findings(cut)).culprit
+    assert culprit is not None
+    assert (culprit.place, culprit.limit_s) == (Place.BEHIND, limit_s)
+
+
 def test_who_says_the_same_for_both_is_named_with_a_caveat(seen: Any) -> None:
     """Apache's 502 is its own impatience, or the end of what is behind it."""
     culprit = judge(seen.findings(seen.ended(70.0, seen.page("apache-gives_up")))).culprit

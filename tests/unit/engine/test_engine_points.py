@@ -16,7 +16,7 @@ SOURCE = Path(faults.__file__).parent
 POINTS_MIN = 90
 AREAS = {
     "accept": ({"accept", "enter"}, 8),
-    "send": ({"send", "handle", "retry"}, 18),
+    "send": ({"send", "handle", "retry", "second"}, 23),
     "receive": ({"receive", "spool"}, 8),
     "settle": ({"settle", "blob", "ending"}, 14),
     "recovery": ({"recovery"}, 12),

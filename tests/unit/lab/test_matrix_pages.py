@@ -120,3 +120,37 @@ def test_results_come_back_as_they_were_written(results: ModuleType, cells: Modu
 def test_every_front_has_a_title(results: ModuleType, name: str) -> None:
     """The heading of its file."""
     assert results.FRONT_TITLES[name]
+
+
+def test_what_was_a_puzzle_is_played_again_and_remembers(
+    results: ModuleType, cells: ModuleType, judging: ModuleType, tmp_path: Path
+) -> None:
+    """Only what is red without a reason; its row and its exchange are the new ones, the others stay."""
+    red = a_row(scenario="early-error", green=False, told="200 invalid_request, 0 charges", wrong=["wrong status"])
+    record = a_record(a_row(), red, a_row(direct=True, green=False), a_row(client="curl", green=False, reason="x"))
+    first = {
+        cells.Cell(row["front"], row["client"], cells.Scenario(row["scenario"]), row["direct"]): "old"
+        for row in record["cells"]
+    }
+    results.write(record, first, tmp_path)
+    (again,) = results.puzzling(record)
+    assert (again.scenario, again.go) == ("early-error", 2)
+    playing = __import__("playing")
+    outcome = playing.Outcome(
+        cell=again,
+        shown=judging.Shown(status=400, code="invalid_request"),
+        books=judging.Books(requests=1, purchases=0),
+        verdict=judging.Verdict(is_green=True, told="400 invalid_request, 0 charges"),
+        took_s=0.1,
+        calls=1,
+        connections=1,
+        exchange="new",
+    )
+    results.replace(record, [outcome], tmp_path)
+    row = results.read(tmp_path)["cells"][1]
+    assert (row["green"], row["before"]) == (True, ["200 invalid_request, 0 charges"])
+    page = (tmp_path / "exchanges" / "nginx.md").read_text("utf-8")
+    assert page.count("\n## ") == 4
+    assert page.count("\nold\n") == 3
+    assert "## requests early-error\n\nok: 400 invalid_request, 0 charges, 0.1 s\n\n```text\nnew\n```\n" in page
+    assert results.puzzling(record) == []
