@@ -71,7 +71,7 @@ def test_python_snippets_give_an_image(stage: Any, snippet: str, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     name, sums = json.loads(done.stdout)
     record = stage.gateway.record(name)
-    assert record["size"] == ("4K" if "4096x4096" in snippet or 'size="4K"' in snippet else "1K")
+    assert record["size"] == ("4K" if "4096x4096" in snippet or "save_to=" in snippet else "1K")
     assert [kept["sha256"] for kept in record["images"]] == sums
 
 

@@ -105,16 +105,16 @@ def every_generation_ends(history: History, end: End, limits: Limits) -> Iterato
 
 
 def nothing_is_bought_twice(history: History, end: End, limits: Limits) -> Iterator[Violation]:
-    """I2: for each part no more charges than the policy allows, and no more calls."""
+    """I2: for each part no more charges than the policy allows, and no more calls of any upstream."""
     part_of = {each.call: (each.generation_id, each.part) for each in history.of(Sent)}
     charges = Counter(part_of[each.call] for each in history.of(Charged))
     for (id_, part), count in charges.items():
         if count > limits.purchases_max:
             yield _v("I2", f"part {part} of {id_} was charged {count} times")
-    sends = Counter((each.generation_id, each.part, each.drive) for each in history.of(Sent))
-    for (id_, part, drive), count in sends.items():
+    sends = Counter((each.generation_id, each.part, each.drive, each.upstream) for each in history.of(Sent))
+    for (id_, part, drive, upstream), count in sends.items():
         if count > limits.sends_max:
-            yield _v("I2", f"part {part} of {id_} was sent {count} times in round {drive}")
+            yield _v("I2", f"part {part} of {id_} was sent to {upstream} {count} times in round {drive}")
 
 
 def what_came_whole_is_kept(history: History, end: End, limits: Limits) -> Iterator[Violation]:

@@ -228,6 +228,7 @@ class Sent(Event):
     generation_id: str
     part: int
     drive: int
+    upstream: str
     attempt_id: str | None
     """Of the open attempt that the committed rows name for it; None: there is none."""
     late_s: float

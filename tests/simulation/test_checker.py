@@ -58,7 +58,7 @@ def a_life() -> list[Event]:
             is_received=False,
         ),
         SendCommitted(at=1.2, life=1, attempt_id=ATT, generation_id=GEN, part=0, drive=0, epoch=1),
-        Sent(at=1.3, life=1, call=0, generation_id=GEN, part=0, drive=0, attempt_id=ATT, late_s=-299.0),
+        Sent(at=1.3, life=1, call=0, generation_id=GEN, part=0, drive=0, upstream="up", attempt_id=ATT, late_s=-299.0),
         Charged(at=30.0, call=0, generation_id=GEN, micros=100),
         Received(at=31.0, call=0, generation_id=GEN, attempt_id=ATT, images=(SHA,)),
         Answered(at=31.0, call=0, status=200, is_whole=True),

@@ -96,6 +96,7 @@ class Upstreams:
                 generation_id=generation_id,
                 part=call.part,
                 drive=call.drive,
+                upstream=_upstream(request),
                 attempt_id=None if row is None else row["id"],
                 late_s=late_s,
             )

@@ -110,11 +110,8 @@ async def secure(target: Target) -> Secured:
     context.set_alpn_protocols(["h2", "http/1.1"])
     began_s = loop.time()
     try:
-        async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(
-                target.address, target.port, ssl=context, server_hostname=target.host
-            )
-    except TimeoutError as exc:
+        writer = await _shaken(target, context, within_s=CONNECT_S)
+    except (TimeoutError, ConnectionAbortedError) as exc:
         raise Unreachable(f"The TLS handshake had no answer within {CONNECT_S:g} s.") from exc
     except ssl.SSLCertVerificationError as exc:
         raise Unreachable(await _distrusted(target, exc)) from exc
@@ -136,7 +133,7 @@ async def secure(target: Target) -> Secured:
             days_left=(ends_s - datetime.now(UTC).timestamp()) / 86_400,
         )
     finally:
-        writer.close()
+        writer.transport.abort()
 
 
 def _common_name(names: object) -> str | None:
@@ -170,17 +167,27 @@ async def _certificate(target: Target, *, within_s: float = CONNECT_S) -> bytes 
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(
-                target.address, target.port, ssl=context, server_hostname=target.host
-            )
+        writer = await _shaken(target, context, within_s=within_s)
     except (OSError, TimeoutError):
         return None
     try:
         found: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return found
     finally:
-        writer.close()
+        writer.transport.abort()
+
+
+async def _shaken(target: Target, context: ssl.SSLContext, *, within_s: float) -> asyncio.StreamWriter:
+    """Connect and shake hands; raises as `asyncio.open_connection` does, ConnectionAbortedError when that takes long.
+
+    The handshake has a limit of its own: cancelled, it would leave its connection open until the other side says
+    goodbye, which whoever does not speak TLS never does.
+    """
+    async with asyncio.timeout(2 * within_s):
+        _, writer = await asyncio.open_connection(
+            target.address, target.port, ssl=context, server_hostname=target.host, ssl_handshake_timeout=within_s
+        )
+    return writer
 
 
 async def _no_tls(target: Target, error: ssl.SSLError) -> str:
@@ -277,12 +284,13 @@ async def ask(
 
 @contextlib.asynccontextmanager
 async def _connected(target: Target) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    async with asyncio.timeout(CONNECT_S):
+    async with asyncio.timeout(2 * CONNECT_S):
         reader, writer = await asyncio.open_connection(
             target.address or target.host,
             target.port,
             ssl=target.context,
             server_hostname=target.host if target.context is not None else None,
+            ssl_handshake_timeout=CONNECT_S if target.context is not None else None,
         )
     try:
         yield reader, writer

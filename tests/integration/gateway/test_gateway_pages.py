@@ -130,6 +130,10 @@ async def test_the_openapi_document_names_what_is_served(gateway: Any) -> None:
             asked = await gateway.ask(method.upper(), re.sub(r"\{\w+\}", "0", path), headers=google)
             told = asked.json.get("code") if "problem" in asked.headers["content-type"] else None
             assert asked.status != 405, (method, path)
+            if path == "/v1/probe/hold/{id}":
+                # Of a probe that was never made there is nothing else to say.
+                assert (asked.status, told) == (404, "not_found")
+                continue
             assert told != "not_found"
             if asked.status == 404 and told is None:
                 assert "NOT_FOUND" not in [each.get("reason") for each in asked.error.get("details", [])], path
