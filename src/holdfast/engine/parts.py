@@ -36,6 +36,7 @@ from holdfast.engine.upstreams import Upstreams
 from holdfast.errors import RequestError, StorageError
 from holdfast.log import emit
 from holdfast.policy.fairness import weight_of
+from holdfast.policy.mishaps import BROUGHT_BESIDE
 from holdfast.policy.routing import NEVER, Later, Nowhere, Pick
 from holdfast.store.generations import get_generation
 from holdfast.store.records import Told
@@ -292,6 +293,9 @@ class Parts:
         )
         if isinstance(ended, Sequel):
             return ended.again_at
+        if not is_alone and not sequels:
+            # Nothing was decided: its image is delivered, or kept in the spool. Nothing follows the other one either.
+            part.note(BROUGHT_BESIDE, place)
         for sequel in sequels:
             # A cancel came first.
             self._decider.take_back(sequel, upstream)

@@ -120,6 +120,15 @@ def kept_back(error: OSError) -> Failure:
     )
 
 
+BROUGHT_BESIDE = Failure(
+    kind=FailureKind.LOST_REPLY,
+    phase=Phase.RECEIVE,
+    charge=Charge.YES,
+    detail="the image of this part is here: another attempt has brought it",
+)
+"""What one of two attempts counts as for the other: it is delivered, or kept back, and never bought again."""
+
+
 def reason_of(error: Exception) -> str:
     """Name an error in a few words that hold no path, prompt or key."""
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__

@@ -142,7 +142,8 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
         return Ended(was_open=False)
     generation.move_attempt(before, after)
     row, part = GenerationRow.of(found), int(found["attempt_part"])
-    is_outrun = bool(found["attempt_outrun"])
+    # One that was kept back comes when the one beside it has brought the image: no mark of it, and outrun all the same.
+    is_outrun = bool(found["attempt_outrun"] or found["has_image"])
     is_accompanied = bool(found["is_accompanied"])
     # One that was given up on ends its part after all where the next one, or the one beside it, is in flight.
     is_due = not State(row.state).is_final and not is_outrun and (before is not AttemptState.UNKNOWN or is_accompanied)
@@ -157,7 +158,8 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     goes_on = end.retry_at is not None and why_not is None
     _write_end(conn, end, after, charge, why_not=why_not)
     faults.point_sync("settle.after_attempt_row")
-    booking = _booking(found, end, charge, was_exposed=before is AttemptState.UNKNOWN)
+    is_late = State(row.state).is_final or is_outrun
+    booking = _booking(found, end, charge, was_exposed=before is AttemptState.UNKNOWN, is_late=is_late)
     if not is_due:
         # The customer's side stands already, or is not due yet.
         post(conn, generation_id=row.id, drive=found["attempt_drive"], at=end.at, booking=booking)
@@ -265,14 +267,14 @@ def _write_end(
     )
 
 
-def _booking(found: sqlite3.Row, end: AttemptEnd, charge: Charge, *, was_exposed: bool) -> Booking:
+def _booking(found: sqlite3.Row, end: AttemptEnd, charge: Charge, *, was_exposed: bool, is_late: bool) -> Booking:
     """What the upstream took, or may have taken."""
     estimated = int(found["attempt_micros"])
     moves = postings.of_attempt(
         found["attempt_upstream"],
         charge,
         was_exposed=was_exposed,
-        is_late=State(found["state"]).is_final or bool(found["attempt_outrun"]),
+        is_late=is_late,
         estimated_micros=estimated,
         cost_micros=estimated if end.cost_micros is None else end.cost_micros,
     )

@@ -28,7 +28,10 @@ SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_stat
   EXISTS (
     SELECT 1 FROM attempt AS beside WHERE beside.generation_id = attempt.generation_id AND beside.part = attempt.part
       AND beside.id <> attempt.id AND beside.state IN ('sent', 'polling') AND NOT beside.outrun
-  ) AS is_accompanied
+  ) AS is_accompanied, EXISTS (
+    SELECT 1 FROM blob WHERE blob.generation_id = attempt.generation_id AND blob.part = attempt.part
+      AND blob.attempt_id <> attempt.id AND blob.kind = 'result'
+  ) AS has_image
 FROM attempt JOIN generation ON generation.id = attempt.generation_id WHERE attempt.id = :id;
 
 -- name: attempts_of
