@@ -33,6 +33,7 @@ from holdfast.client.rules import (
     PASSING,
     REPEATED,
     Variant,
+    has_given_up,
     listed_in,
     may_fall_back,
     obstacle_of,
@@ -253,7 +254,8 @@ class Call:
         if verdict.is_holdfast:
             self.server = Server.HOLDFAST
         may_be_kept = self.server in (None, Server.HOLDFAST) and verdict.charge is not Charge.NO
-        if may_be_kept and (is_proxy(verdict) or (verdict.is_foreign and self.server is Server.HOLDFAST)):
+        is_between = is_proxy(verdict) or (verdict.is_foreign and self.server is Server.HOLDFAST)
+        if has_given_up(verdict, now_s - self._sent_s) or (may_be_kept and is_between):
             # Whoever said so stands between; what is behind it may know.
             break_ = Break(phase=Phase.WAIT, cause=Cause.LOST, detail=verdict.message)
             return self._lost(break_, now_s, jitter)
@@ -380,7 +382,7 @@ class Call:
         return self._send(Purpose.FIND, self.asker.find(self._variants[self._variant].key), now_s)
 
     def _found(self, head: Head, body: Received, now_s: float, jitter: float) -> Step:
-        listed = listed_in(body.document) if head.status == 200 else None
+        listed = listed_in(head, body.document) if head.status == 200 else None
         lost = Break(phase=Phase.WAIT, cause=Cause.LOST, detail="The connection broke while the answer was awaited.")
         if listed is not None:
             self.server = Server.HOLDFAST

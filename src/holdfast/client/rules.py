@@ -5,6 +5,7 @@ Pure: no I/O, clock or randomness.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from holdfast.client.steps import Options
 from holdfast.types import FailureKind, Tier
 
 if TYPE_CHECKING:
+    from holdfast.providers.http import Head
     from holdfast.wire.generations import GenerationResource
 
 
@@ -34,6 +36,17 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
 HOPELESS = frozenset(
     {FailureKind.CREDENTIAL, FailureKind.REFUSED_INPUT, FailureKind.REFUSED_OUTPUT, FailureKind.CANCELLED}
 )
+
+
+GAVE_UP_S = 5.0
+"""A proxy's own 503 that comes later than that is not of a server that starts, or is not there: that is said at once.
+Varnish says it when what is behind it took too long. Source: lab/matrix."""
+_REQUEST = re.compile(r"req_[0-9A-HJKMNP-TV-Z]{26}")
+
+
+def has_given_up(verdict: Verdict, waited_s: float) -> bool:
+    """Say whether a proxy has waited in vain, for a server that has the request and may charge for it."""
+    return verdict.is_foreign and verdict.status == 503 and waited_s >= GAVE_UP_S
 
 
 def may_fall_back(verdict: Verdict) -> bool:
@@ -85,13 +98,17 @@ def resource_in(document: bytes) -> GenerationResource | None:
         return None
 
 
-def listed_in(document: bytes) -> tuple[GenerationResource, ...] | None:
-    """Read a list of generations; None if it is none: then no holdfast answers here."""
+def listed_in(head: Head, document: bytes) -> tuple[GenerationResource, ...] | None:
+    """Read a list of generations; None if it is none: then no holdfast answers here.
+
+    An empty one has holdfast's mark beside it: OpenAI's lists look the same, and on its word the call is made again.
+    """
     import msgspec
 
     from holdfast.wire.generations import GenerationList
 
     try:
-        return msgspec.json.decode(document, type=GenerationList).data
+        listed = msgspec.json.decode(document, type=GenerationList).data
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    return listed if listed or _REQUEST.fullmatch(head.header("x-request-id") or "") else None

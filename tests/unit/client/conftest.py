@@ -35,6 +35,7 @@ KEY = "call_01TEST"
 PROMPT = "a lighthouse that nobody may quote"
 API_KEY = "hf-secret-never-to-be-told"
 GENERATION = "gen_01TEST"
+REQUEST = "req_01KB000000000000000000000Z"
 SHA = "ab" * 32
 
 
@@ -126,10 +127,11 @@ def stands(status: str, *, code: int = 200, **more: Any) -> Said:
     return a_head(code, **named), Received(document=json.dumps(resource(status, **more)).encode())
 
 
-def listed(*resources: dict[str, Any]) -> Said:
-    """Answer with a page of generations."""
+def listed(*resources: dict[str, Any], mark: str | None = REQUEST) -> Said:
+    """Answer with a page of generations; without the mark, as others list things."""
     page = {"object": "list", "data": list(resources), "has_more": False, "first_id": None, "last_id": None}
-    return a_head(), Received(document=json.dumps(page).encode())
+    named = {} if mark is None else {"x_request_id": mark}
+    return a_head(**named), Received(document=json.dumps(page).encode())
 
 
 def cut(phase: Phase = Phase.WAIT, cause: Cause = Cause.LOST, received_bytes: int | None = None) -> Break:
