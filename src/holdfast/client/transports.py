@@ -128,7 +128,7 @@ class Settings:
         if concern.is_collecting:
             return Server.HOLDFAST
         with self.lock:
-            return self.known.get(_origin(request), Server.UNKNOWN)
+            return self.known.get(_place(request, concern), Server.UNKNOWN)
 
     def _named(self, request: httpx2.Request, strand: object) -> Try | None:
         """Give it its call's key; None: it has one of its caller's."""
@@ -152,13 +152,15 @@ class Settings:
             headers["Idempotency-Key"] = key
         return this
 
-    def ended(self, request: httpx2.Request, call: Call, this: Try | None, *, is_whole: bool) -> None:
+    def ended(
+        self, request: httpx2.Request, concern: Concern, call: Call, this: Try | None, *, is_whole: bool
+    ) -> None:
         """Note how a request ended, and who it was that answered."""
         with self.lock:
             if this is not None:
                 (self.repeats.succeeded if is_whole else self.repeats.failed)(this)
-            if call.pickup.server is not Server.UNKNOWN and not call.is_denied:
-                self.known[_origin(request)] = call.pickup.server
+            if call.pickup.server is not Server.UNKNOWN and not call.is_denied and not concern.is_collecting:
+                self.known[_place(request, concern)] = call.pickup.server
                 if len(self.known) > ORIGINS_MAX:
                     del self.known[next(iter(self.known))]
 
@@ -201,9 +203,10 @@ class Settings:
         return error
 
 
-def _origin(request: httpx2.Request) -> str:
+def _place(request: httpx2.Request, concern: Concern) -> str:
+    """Name a server. One host may lead to several, by what stands before `/v1`."""
     url = request.url
-    return f"{url.scheme}://{url.netloc.decode('ascii')}"
+    return f"{url.scheme}://{url.netloc.decode('ascii')}{concern.find_path}"
 
 
 def _is_distrust(error: BaseException) -> bool:
@@ -305,7 +308,7 @@ class SyncTransport:
             talk.close()
             if response is not None:
                 response.close()
-            settings.ended(request, call, this, is_whole=is_whole)
+            settings.ended(request, concern, call, this, is_whole=is_whole)
 
     def _send(self, request: httpx2.Request) -> tuple[Any, Report]:
         if self._closing.is_set():
@@ -413,7 +416,7 @@ class AsyncTransport:
                         yield passed
         finally:
             talk.close()
-            settings.ended(request, call, this, is_whole=is_whole)
+            settings.ended(request, concern, call, this, is_whole=is_whole)
             if response is not None:
                 await response.aclose()
 
