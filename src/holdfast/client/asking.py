@@ -216,7 +216,7 @@ class Asker:
 
     def is_own(self, url: str) -> bool:
         """Whether a file lies at the server itself."""
-        return "://" not in url or url.startswith(self.address.origin + "/")
+        return url.startswith(("/", self.address.origin + "/"))
 
     def control(
         self, method: str, path: str, *, headers: tuple[tuple[str, str], ...] = (), document: object = None
@@ -233,7 +233,7 @@ class Asker:
 
     def image(self, url: str, *, at: int = 0, etag: str | None = None) -> Ask:
         """Fetch an image as a file, from a byte on. Nobody but the server itself is shown the key."""
-        url = url if "://" in url else self.address.origin + url
+        url = self.address.origin + url if url.startswith("/") else url
         usual = self._usual(gemini=False) if self.is_own(url) else (("User-Agent", self.user_agent),)
         headers = [("Accept", "image/*"), ("Accept-Encoding", "identity")]
         if at:

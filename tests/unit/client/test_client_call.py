@@ -455,6 +455,14 @@ def test_an_empty_list_is_only_believed_with_the_mark_of_holdfast(kit: Any) -> N
     assert len(drive.submits) == 2
 
 
+@pytest.mark.parametrize("url", ["@169.254.169.254/latest", ".internal/x", "0/x"])
+def test_a_link_that_would_be_glued_to_the_host_is_not_followed(kit: Any, url: str) -> None:
+    """Behind `http://h:1` each of them would name another host, or another port, and with the key."""
+    drive = kit.a_drive(Server.HOLDFAST)
+    raised(drive.run([kit.stands("succeeded", images=[kit.an_image(url=url)])]), TransportError, Charge.YES)
+    assert drive.purposes == ["submit"]
+
+
 def test_a_pause_longer_than_the_time_left_is_not_begun(kit: Any) -> None:
     """Waiting for what cannot end in time would only tell it later."""
     drive = kit.a_drive(Server.OPENAI)
