@@ -370,7 +370,7 @@ def _earlier_of(core: Core, record: Record) -> dict[int, Earlier]:
                     from_rfc3339(last.retry_at), since=from_rfc3339(last.ended_at or last.sent_at)
                 ),
                 to=_decided_on(last),
-                had_second=len(pair) > 1,
+                had_second=any(each.hedge for each in of_drive if each.part == last.part),
             )
     return earlier
 

@@ -98,6 +98,30 @@ async def test_a_pause_after_two_failures_outlives_the_process(bench: Any, shape
     await bench.is_clean(id_)
 
 
+@changed(route={"fallback": []})
+async def test_a_part_that_had_its_second_attempt_gets_none_after_a_restart(
+    bench: Any, shapes: Any, pairs: Any
+) -> None:
+    """There is one for each part, however many attempts have followed it."""
+    busy = {"body": BUSY, "status": 503, "retry_after": "20"}
+    id_, _, first, second = await pairs.a_pair(bench, shapes, a=busy, b=busy)
+    second.answers()
+    await pairs.ended(bench, id_, "b")
+    first.answers()
+    await bench.resting()
+    bench.clock.jump(30.0)
+    await bench.in_flight(3)
+    await bench.resting()
+    assert [each.hedge for each in (await bench.record(id_)).attempts[:3]] == [0, 1, 0]
+    bench.upstream.by_host.clear()
+    recovered = await bench.restart()
+    ((live, _),) = recovered.to_drive
+    assert live.earlier[0].had_second
+    bench.clock.jump(60.0)
+    await bench.quiet()
+    await bench.is_clean(id_)
+
+
 async def test_a_disk_that_refuses_the_second_one_leaves_the_first_alone(
     bench: Any, shapes: Any, pairs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
