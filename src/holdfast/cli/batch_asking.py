@@ -14,11 +14,13 @@ from holdfast.cli.client_ends import received, stop_of
 from holdfast.cli.making import see_that_it_listens
 from holdfast.client.address import Server
 from holdfast.client.async_ import AsyncClient
+from holdfast.client.control import Control, list_ask
 from holdfast.client.results import Images
+from holdfast.client.rules import listed_in
 from holdfast.errors import HoldfastError
 
 _NO_SUCH_THING = frozenset({200, 400, 404, 405, 422, 501})
-"""What a server that is no holdfast says to the question for its generations; 200 of another shape included."""
+"""What a server that is no holdfast says to the question for its generations; 200 with a web page included."""
 
 
 class ClientAsker:
@@ -56,8 +58,9 @@ class ClientAsker:
         if self._remembers is None:
             await see_that_it_listens(self._base_url)
             try:
-                await self._client.generations.list(limit=1)
-                self._remembers = True
+                asked = Control(asker=self._client.asker, ask=list_ask(self._client.asker, {"limit": 1}))
+                told = await self._client.control(asked)
+                self._remembers = listed_in(told.head, told.document) is not None
             except HoldfastError as error:
                 if error.status not in _NO_SUCH_THING:
                     raise stop_of(error, base_url=self._base_url, key=self._key, keeps=False) from error

@@ -152,9 +152,7 @@ class Settings:
             headers["Idempotency-Key"] = key
         return this
 
-    def ended(
-        self, request: httpx2.Request, concern: Concern, call: Call, this: Try | None, *, is_whole: bool
-    ) -> None:
+    def ended(self, request: httpx2.Request, concern: Concern, call: Call, this: Try | None, *, is_whole: bool) -> None:
         """Note how a request ended, and who it was that answered."""
         with self.lock:
             if this is not None:

@@ -34,7 +34,7 @@ async def kept_back(bench: Any, shapes: Any, pairs: Any, monkeypatch: pytest.Mon
 async def test_its_part_is_not_bought_again(
     bench: Any, shapes: Any, pairs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other one fails for nothing: what is in the spool is taken in at the next start, and nothing is paid twice."""
+    """The other one fails for nothing: the next start takes in what is in the spool, and nothing is paid twice."""
     id_, caller, _, second = await kept_back(bench, shapes, pairs, monkeypatch)
     second.answers()
     await caller.ended()
