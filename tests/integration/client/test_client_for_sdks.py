@@ -250,25 +250,6 @@ def test_another_server_is_never_asked_twice(http: Any, cut_at: int) -> None:
     assert len(script.posts) == 1
 
 
-def test_two_servers_behind_one_host_are_two(http: Any) -> None:
-    """A proxy leads one path to holdfast and another to a relay: what is known of the one says nothing of the other."""
-    posts: list[str] = []
-
-    def answer(request: Any) -> Any:
-        if request.method == "GET":
-            return http.Response(404)
-        posts.append(request.url.path)
-        if request.url.path.startswith("/relay"):
-            raise http.ReadError("cut")
-        return http.Response(200, headers=MADE, content=IMAGE)
-
-    with holdfast.httpx_client(library=http.__name__, transport=http.MockTransport(answer), trust_env=False) as client:
-        client.post("http://there/gateway/v1/images/generations", json={}).raise_for_status()
-        with pytest.raises(http.ReadError):
-            client.post("http://there/relay/v1/images/generations", json={})
-    assert posts == ["/gateway/v1/images/generations", "/relay/v1/images/generations"]
-
-
 def test_who_it_is_is_asked_for_once_and_for_nothing(http: Any) -> None:
     """Cut before the head: the question has the credential and the key, and its answer decides."""
     script = Script(http=http, answers=[http.ReadError("cut")])
