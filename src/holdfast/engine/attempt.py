@@ -85,6 +85,8 @@ class Resumed:
     """Whether its generation has not ended."""
     tried: tuple[Tried, ...] = ()
     """What was tried of the same part before."""
+    had_second: bool = False
+    """Whether it stands beside another one, or one of those before it did."""
 
 
 class SpoolSink(Sink):

@@ -104,7 +104,14 @@ class Parts:
         )
         self.queue.hold(ticket, resumed.key)
         live.tickets.append(ticket)
-        return Part(live=live, number=number, at=at or 0, ticket=ticket, tried=list(resumed.tried))
+        return Part(
+            live=live,
+            number=number,
+            at=at or 0,
+            ticket=ticket,
+            tried=list(resumed.tried),
+            had_second=resumed.had_second,
+        )
 
     def _ticket(self, live: Live, number: int, at: int) -> Ticket:
         return self.queue.ticket(

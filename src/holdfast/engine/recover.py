@@ -22,7 +22,7 @@ from holdfast.engine.core import Core, Earlier, Live
 from holdfast.engine.ending import GIVEN_UP, PASSED_WHILE_DOWN, end_early
 from holdfast.engine.lost import Lost
 from holdfast.engine.patience import patiently
-from holdfast.engine.resuming import is_resumable, lacks_images, request_of, resumed, tried_of
+from holdfast.engine.resuming import had_second, is_resumable, lacks_images, request_of, resumed, tried_of
 from holdfast.engine.sequel import Sequel
 from holdfast.engine.settle import About, Judged, as_wished, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
@@ -370,7 +370,7 @@ def _earlier_of(core: Core, record: Record) -> dict[int, Earlier]:
                     from_rfc3339(last.retry_at), since=from_rfc3339(last.ended_at or last.sent_at)
                 ),
                 to=_decided_on(last),
-                had_second=any(each.hedge for each in of_drive if each.part == last.part),
+                had_second=had_second(record, last.part),
             )
     return earlier
 

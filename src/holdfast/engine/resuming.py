@@ -67,6 +67,7 @@ def resumed(core: Core, record: Record, live: Live | None) -> tuple[Resumed, ...
                 handle=attempt.upstream_handle,
                 is_open=not State(row.state).is_final,
                 tried=tried_before(record, attempt),
+                had_second=had_second(record, attempt.part),
             )
         )
     return tuple(found)
@@ -76,6 +77,12 @@ def tried_before(record: Record, attempt: AttemptRow) -> tuple[Tried, ...]:
     """Say what was tried of the same part before an attempt, oldest first."""
     before = (each for each in record.attempts if (each.part, each.drive) == (attempt.part, attempt.drive))
     return tuple(tried for each in before if each.id != attempt.id and (tried := tried_of(record, each)) is not None)
+
+
+def had_second(record: Record, part: int) -> bool:
+    """Whether a second attempt was made of a part, as it is driven now."""
+    drive = record.generation.drive
+    return any(each.hedge for each in record.attempts if (each.part, each.drive) == (part, drive))
 
 
 def tried_of(record: Record, attempt: AttemptRow) -> Tried | None:

@@ -11,12 +11,17 @@ import pytest
 
 from holdfast.policy.retry import GiveUpReason
 from holdfast.types import Charge, Failure, FailureKind, Phase
+from holdfast.wire.fal import Handle, QueueState, QueueStatus, render_status
 
 USD = 1_000_000
 MODEL = "nano-banana-pro"
 BASE = "http://127.0.0.1:1"
 SLOW_S = 91.0
 """Past the P95 of 1K."""
+FAILED = render_status(
+    Handle(request_id="r-1"),
+    QueueStatus(state=QueueState.COMPLETED, error="it broke", error_type="internal_server_error"),
+)
 LOST = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="the connection broke")
 
 
@@ -51,7 +56,13 @@ class Beside:
 
 
 @pytest.fixture
-async def slow(bench: Any, queue: Any, settings_of: Any, shapes: Any) -> Beside:
+def limits() -> dict[str, Any]:
+    """What more the settings say of tries; a test parametrizes it."""
+    return {}
+
+
+@pytest.fixture
+async def slow(bench: Any, queue: Any, settings_of: Any, shapes: Any, limits: dict[str, Any]) -> Beside:
     """An engine whose model is served by both, the slow one first."""
     beside = Beside(queue, shapes.gemini(shapes.png(77)))
     bench.upstream = beside
@@ -66,7 +77,7 @@ async def slow(bench: Any, queue: Any, settings_of: Any, shapes: Any) -> Beside:
                 {"name": "queue", "provider": "fal", "base_url": BASE, "keys": ["one-key"]},
             ],
             routes=[{"model": MODEL, "upstreams": entries}],
-            retry={"on_unknown": "buy_once_more"},
+            retry={"on_unknown": "buy_once_more"} | limits,
             hedge={"enabled": True, "budget_share": 1.0},
         )
     )
@@ -176,6 +187,24 @@ async def test_the_next_process_takes_back_what_had_lost(bench: Any, queue: Any,
     assert states(await bench.record(id_)) == [("slow", "settled", 0), ("queue", "rejected", 1)]
     assert queue.asked.count("cancel") == 1
     assert await bench.taken(id_) == [("cost", USD)]
+    await bench.is_clean(id_)
+
+
+@pytest.mark.parametrize("limits", [{"purchases_max": 5, "backoff_s_first": 0.01, "backoff_s_max": 0.01}])
+async def test_a_handle_that_was_a_second_one_has_none_after_it(bench: Any, queue: Any, slow: Any) -> None:
+    """There is one for each part, whichever process made it."""
+    id_, _, gate = await a_pair(bench, queue, slow)
+    await bench.restart()
+    queue.polls.append(FAILED)
+    queue.results.append((500, b'{"detail":"it broke"}'))
+    gate.set()
+    await bench.until(lambda: slow.calls == 2)
+    bench.clock.jump(SLOW_S)
+    # A second attempt's commit would take some milliseconds.
+    await asyncio.sleep(0.05)
+    assert [each.hedge for each in (await bench.record(id_)).attempts] == [0, 1, 0]
+    slow.answers()
+    await bench.quiet()
     await bench.is_clean(id_)
 
 
