@@ -345,7 +345,7 @@ class _Talk:
         self._until = asyncio.get_running_loop().time() + self._timeouts.total_s
         self._began_at = core.clock.monotonic()
         self._conversation = self._talk_about(request)
-        live.let_go(self._new.part)
+        live.let_go(self._new.part, second=bool(self._new.hedge))
         return self._conversation.start()
 
     def reopen(self, resumed: Resumed) -> Step:

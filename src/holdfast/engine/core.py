@@ -126,6 +126,8 @@ class Live:
     """What its images are to be, where the caller named that: the request itself is let go of before they come."""
     parts_to_send: set[int] = field(default_factory=set)
     """Those that need the request now."""
+    seconds_to_send: set[int] = field(default_factory=set)
+    """Those whose second attempt needs it, whether their first one still does or not."""
     timer: asyncio.TimerHandle | None = None
     """Tells a caller who named its budget."""
     unwatched: asyncio.TimerHandle | None = None
@@ -145,10 +147,13 @@ class Live:
         """How many images a part asks for."""
         return min(self.images_per_call, images_of_part(part, n=self.n, parts=self.parts))
 
-    def let_go(self, part: int) -> None:
-        """Note that a part needs the request no longer, or not yet; with the last one it is let go of."""
-        self.parts_to_send.discard(part)
-        if not self.parts_to_send:
+    def let_go(self, part: int, *, second: bool = False) -> None:
+        """Note that a part, or its second attempt, needs the request no longer, or not yet.
+
+        With the last one it is let go of.
+        """
+        (self.seconds_to_send if second else self.parts_to_send).discard(part)
+        if not self.parts_to_send and not self.seconds_to_send:
             self.request = None
 
     def stop(self) -> None:

@@ -134,6 +134,7 @@ class Hedging:
                         return again_at
             return None
         finally:
+            part.live.let_go(part.number, second=True)
             part.live.let_go(part.number)
             await _abandon(flights)
 
@@ -186,14 +187,14 @@ class Hedging:
             raise _NotNow
         left = self.budget.left(live.model)
         self.budget.spent(live.model)
-        live.parts_to_send.add(part.number)
+        live.seconds_to_send.add(part.number)
         because = _document(decided, budget_left=left)
         made: tuple[NewAttempt, Target] | None = None
         try:
             made = await self._committed(part, at, key, because, read)
         finally:
             if made is None:
-                live.let_go(part.number)
+                live.let_go(part.number, second=True)
                 self._queue.leave(ticket, was_sent=False)
                 self.budget.returned(live.model)
         if made is None:
