@@ -352,16 +352,18 @@ async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] |
 
 
 def _earlier_of(core: Core, record: Record) -> dict[int, Earlier]:
-    """What was tried of the parts whose latest attempt was to be followed by another."""
+    """What was tried of the parts whose latest attempt was to be followed by another, and that have no image yet."""
     earlier: dict[int, Earlier] = {}
     of_drive = [attempt for attempt in record.attempts if attempt.drive == record.generation.drive]
     latest: dict[int, list[AttemptRow]] = {}
     for attempt in of_drive:
         # A second attempt stands beside the one before it: whichever ended last says what follows.
         latest[attempt.part] = [*latest[attempt.part], attempt] if attempt.hedge else [attempt]
+    # An image of an attempt that was told as lost may have been found since.
+    brought = {blob.part for blob in record.blobs if blob.kind == "result"}
     for pair in latest.values():
         for last in pair:
-            if last.retry_at is None:
+            if last.retry_at is None or last.part in brought:
                 continue
             tried = (tried_of(record, attempt) for attempt in of_drive if attempt.part == last.part)
             earlier[last.part] = Earlier(

@@ -145,8 +145,9 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     # One that was kept back comes when the one beside it has brought the image: no mark of it, and outrun all the same.
     is_outrun = bool(found["attempt_outrun"] or found["has_image"])
     is_accompanied = bool(found["is_accompanied"])
-    # One that was given up on ends its part after all where the next one, or the one beside it, is in flight.
-    is_due = not State(row.state).is_final and not is_outrun and (before is not AttemptState.UNKNOWN or is_accompanied)
+    # One that was given up on ends its part after all where the next one is due, or it or one beside it is in flight.
+    is_open = before is not AttemptState.UNKNOWN or is_accompanied or bool(found["is_paused"])
+    is_due = not State(row.state).is_final and not is_outrun and is_open
     if is_outrun:
         why_not: GiveUpReason | None = GiveUpReason.OUTRUN
     elif not is_due:

@@ -22,7 +22,8 @@ SELECT state, drive, epoch, sequence_number, cancel_requested, (
 ) AS is_open FROM generation WHERE id = :generation_id;
 
 -- name: before_settling
--- The generation as it stands, with what must be known of its attempt.
+-- The generation as it stands, with what must be known of its attempt. Its part is in a pause where the latest attempt
+-- of it, or one of the latest two, says when it goes on, and not all that is open is in flight: else it was given up.
 SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_state, attempt.drive AS attempt_drive,
   attempt.upstream AS attempt_upstream, attempt.estimated_micros AS attempt_micros, attempt.outrun AS attempt_outrun,
   EXISTS (
@@ -31,7 +32,16 @@ SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_stat
   ) AS is_accompanied, EXISTS (
     SELECT 1 FROM blob WHERE blob.generation_id = attempt.generation_id AND blob.part = attempt.part
       AND blob.attempt_id <> attempt.id AND blob.kind = 'result'
-  ) AS has_image
+  ) AS has_image, EXISTS (
+    SELECT 1 FROM attempt AS paused WHERE paused.generation_id = attempt.generation_id AND paused.part = attempt.part
+      AND paused.drive = attempt.drive AND paused.retry_at IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM attempt AS later WHERE later.generation_id = paused.generation_id AND later.part = paused.part
+          AND later.number > paused.number AND NOT later.hedge
+      )
+  ) AND generation.parts_open > (
+    SELECT count(DISTINCT part) FROM attempt AS flying WHERE flying.generation_id = generation.id AND NOT flying.outrun
+      AND flying.state IN ('sent', 'polling')
+  ) AS is_paused
 FROM attempt JOIN generation ON generation.id = attempt.generation_id WHERE attempt.id = :id;
 
 -- name: attempts_of
