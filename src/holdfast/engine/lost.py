@@ -29,8 +29,15 @@ from holdfast.types import Failure, Tier
 class Lost:
     """Decides for everything that one start finds."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, kept_back: frozenset[str]) -> None:
+        """Decide within the settings as they are now.
+
+        Args:
+            core: The engine's dependencies.
+            kept_back: Attempts whose image is in the spool, which our own disk has not taken.
+        """
         self._core = core
+        self._kept_back = kept_back
         self._usual = policy_of(core.settings.retry)
         self._policies = policies_of(core.settings)
         self._exposure = Exposure(core)
@@ -62,7 +69,7 @@ class Lost:
 
     def _decide(self, record: Record, attempt: AttemptRow, live: Live, at: int, failure: Failure) -> Sequel:
         core, candidate = self._core, live.course.candidates[at]
-        tried = tried_before(record, attempt)
+        tried = tried_before(record, attempt, self._kept_back)
         beside = [each for each in record.attempts if _is_beside(each, attempt)]
         failures = (*(each.failure for each in tried), *(failure for _ in beside), failure)
         here = (*(each.failure for each in tried if each.upstream == attempt.upstream), failure)

@@ -86,6 +86,8 @@ class Left:
     """Generations that were told at their deadline, while attempts were in flight that are lost now."""
     open: tuple[str, ...]
     """Generations that have not ended, oldest first."""
+    kept_back: frozenset[str]
+    """Attempts whose answer is in the spool still: our own disk has not taken it."""
 
 
 async def recover(core: Core) -> Recovered:
@@ -101,9 +103,10 @@ async def look(core: Core) -> Left:
     await core.in_thread(spool.remove_inputs, core.spool)
     await faults.point("recovery.after_inputs")
     settled = await _settle_spool(core)
+    kept_back = settled & await core.in_thread(spool.attempts_in, core.spool)
     await faults.point("recovery.after_spool")
     ended, open_ = await core.store.read(left_open)
-    return Left(settled=settled, ended=ended, open=open_)
+    return Left(settled=len(settled), ended=ended, open=open_, kept_back=kept_back)
 
 
 async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | None = None) -> Recovered:
@@ -115,18 +118,18 @@ async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | N
         take_up: Told of each generation that is to be driven on, as soon as that is known.
     """
 
-    lost = Lost(core)
+    lost = Lost(core, left.kept_back)
 
     async def end(record: Record) -> tuple[int, Taken]:
         ended, _ = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
-        return ended, Taken(resumed=resumed(core, record, None))
+        return ended, Taken(resumed=resumed(core, record, None, left.kept_back))
 
     async def go_on(record: Record) -> tuple[int, Taken]:
         ended, goes_on = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True, lost=lost)
         if goes_on:
             record = await patiently(partial(core.store.read, _get_record, record.generation.id), record.generation.id)
         live, parts = await _take_up(core, record) or (None, ())
-        return ended, Taken(live=live, parts=parts, resumed=await _resumed(core, record, live))
+        return ended, Taken(live=live, parts=parts, resumed=await _resumed(core, record, live, left.kept_back))
 
     # What the attempts of those that have ended may have cost is booked all the same.
     unknown = 0
@@ -146,14 +149,16 @@ async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | N
     )
 
 
-async def _resumed(core: Core, record: Record, live: Live | None) -> tuple[Resumed, ...]:
+async def _resumed(
+    core: Core, record: Record, live: Live | None, kept_back: frozenset[str]
+) -> tuple[Resumed, ...]:
     """Prepare what can be gone on with, unless the generation was given up on a moment ago."""
     if not any(is_resumable(core, record.generation, attempt) for attempt in record.attempts):
         return ()
     now = await core.store.read(get_record, record.generation.id)
     assert now is not None, "a generation is there as long as its attempts are"
     await faults.point("recovery.before_resuming")
-    return resumed(core, now, live)
+    return resumed(core, now, live, kept_back)
 
 
 async def _together(core: Core, work: Callable[[Record], Awaitable[T]], ids: Sequence[str]) -> AsyncIterator[T]:
@@ -178,16 +183,17 @@ async def _together(core: Core, work: Callable[[Record], Awaitable[T]], ids: Seq
 # What the spool holds
 
 
-async def _settle_spool(core: Core) -> int:
-    """Settle every attempt that had been received whole; throw the torn rest away."""
-    settled, until = 0, core.clock.monotonic() + CONVERT_S
+async def _settle_spool(core: Core) -> frozenset[str]:
+    """Settle every attempt that had been received whole, and give them; throw the torn rest away."""
+    settled, until = set(), core.clock.monotonic() + CONVERT_S
     for attempt_id in sorted(await core.in_thread(spool.attempts_in, core.spool)):
         try:
-            settled += await _settle_spooled(core, attempt_id, until)
+            if await _settle_spooled(core, attempt_id, until):
+                settled.add(attempt_id)
         except OSError as exc:
             # One unreadable file keeps nobody else from being served; what it holds is tried again at the next start.
             emit("fault.internal", level="error", exc=exc, attempt_id=attempt_id)
-    return settled
+    return frozenset(settled)
 
 
 async def _settle_spooled(core: Core, attempt_id: str, until: float) -> bool:

@@ -15,6 +15,7 @@ from holdfast.engine.submit import course_of
 from holdfast.errors import RequestError
 from holdfast.generation import AttemptState, State
 from holdfast.money import times
+from holdfast.policy.mishaps import BROUGHT_BESIDE
 from holdfast.providers.registry import idempotency_key_of, images_per_call, is_polled
 from holdfast.store.records import AttemptRow, GenerationRow, NewAttempt, Record
 from holdfast.store.spool import Spooled
@@ -39,13 +40,16 @@ def lacks_images(attempt: AttemptRow, spooled: Spooled) -> bool:
     return not there >= {image.index for image in spooled.answer.images}
 
 
-def resumed(core: Core, record: Record, live: Live | None) -> tuple[Resumed, ...]:
+def resumed(
+    core: Core, record: Record, live: Live | None, kept_back: frozenset[str]
+) -> tuple[Resumed, ...]:
     """Prepare what can be gone on with of a generation.
 
     Args:
         core: The engine's dependencies.
         record: As it stands.
         live: What the engine keeps of it already, if other parts of it are begun anew.
+        kept_back: Attempts whose image is in the spool, which our own disk has not taken.
     """
     row = record.generation
     found: list[Resumed] = []
@@ -66,17 +70,22 @@ def resumed(core: Core, record: Record, live: Live | None) -> tuple[Resumed, ...
                 request=request,
                 handle=attempt.upstream_handle,
                 is_open=not State(row.state).is_final,
-                tried=tried_before(record, attempt),
+                tried=tried_before(record, attempt, kept_back),
                 had_second=had_second(record, attempt.part),
             )
         )
     return tuple(found)
 
 
-def tried_before(record: Record, attempt: AttemptRow) -> tuple[Tried, ...]:
-    """Say what was tried of the same part before an attempt, oldest first."""
-    before = (each for each in record.attempts if (each.part, each.drive) == (attempt.part, attempt.drive))
-    return tuple(tried for each in before if each.id != attempt.id and (tried := tried_of(record, each)) is not None)
+def tried_before(record: Record, attempt: AttemptRow, kept_back: frozenset[str]) -> tuple[Tried, ...]:
+    """Say what was tried of the same part before an attempt, oldest first; what is kept back is here, and not lost."""
+    tried: list[Tried] = []
+    for each in record.attempts:
+        is_of_part = (each.part, each.drive) == (attempt.part, attempt.drive)
+        one = tried_of(record, each) if is_of_part and each.id != attempt.id else None
+        if one is not None:
+            tried.append(replace(one, failure=BROUGHT_BESIDE) if each.id in kept_back else one)
+    return tuple(tried)
 
 
 def had_second(record: Record, part: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections import deque
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast.policy.retry import GiveUpReason
+from holdfast.store.blobs import LocalBlobs
 from holdfast.types import Charge, Failure, FailureKind, Phase
 from holdfast.wire.fal import Handle, QueueState, QueueStatus, render_status
 
@@ -18,6 +20,7 @@ MODEL = "nano-banana-pro"
 BASE = "http://127.0.0.1:1"
 SLOW_S = 91.0
 """Past the P95 of 1K."""
+OFTEN = {"purchases_max": 5, "backoff_s_first": 0.01, "backoff_s_max": 0.01}
 FAILED = render_status(
     Handle(request_id="r-1"),
     QueueStatus(state=QueueState.COMPLETED, error="it broke", error_type="internal_server_error"),
@@ -190,7 +193,7 @@ async def test_the_next_process_takes_back_what_had_lost(bench: Any, queue: Any,
     await bench.is_clean(id_)
 
 
-@pytest.mark.parametrize("limits", [{"purchases_max": 5, "backoff_s_first": 0.01, "backoff_s_max": 0.01}])
+@pytest.mark.parametrize("limits", [OFTEN])
 async def test_a_handle_that_was_a_second_one_has_none_after_it(bench: Any, queue: Any, slow: Any) -> None:
     """There is one for each part, whichever process made it."""
     id_, _, gate = await a_pair(bench, queue, slow)
@@ -205,6 +208,35 @@ async def test_a_handle_that_was_a_second_one_has_none_after_it(bench: Any, queu
     assert [each.hedge for each in (await bench.record(id_)).attempts] == [0, 1, 0]
     slow.answers()
     await bench.quiet()
+    await bench.is_clean(id_)
+
+
+@pytest.mark.parametrize("limits", [OFTEN])
+async def test_what_our_own_disk_keeps_back_is_not_bought_again_after_a_handle(
+    bench: Any, queue: Any, slow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its image is in the spool; the handle fails in a process whose disk is still broken."""
+    id_, _, gate = await a_pair(bench, queue, slow)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LocalBlobs, "_link", refuse)
+        slow.answers()
+        await bench.until(lambda: bench.spooled())
+        while not (await bench.record(id_)).attempts[0].ended_at:
+            await asyncio.sleep(0.001)
+        await bench.restart()
+        queue.polls.append(FAILED)
+        queue.results.append((500, b'{"detail":"it broke"}'))
+        gate.set()
+        await bench.quiet()
+    record = await bench.record(id_)
+    assert json.loads(record.attempts[1].decision)["reason"] == GiveUpReason.CHARGED.value
+    assert (slow.calls, len(queue.submitted)) == (1, 1)
+    await bench.restart()
+    assert (await bench.record(id_)).generation.state == "succeeded"
     await bench.is_clean(id_)
 
 
