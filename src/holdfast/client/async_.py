@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -179,7 +180,7 @@ class AsyncClient(Setup):
                 case Raise():
                     raise step.error
 
-    async def follow(self, following: Following) -> AsyncIterator[EventResource]:
+    async def follow(self, following: Following) -> AsyncGenerator[EventResource, None]:
         """Give the events of a generation as they come.
 
         Raises:
@@ -192,8 +193,10 @@ class AsyncClient(Setup):
             match step:
                 case Send():
                     stream = Stream()
-                    async for event in self._stream(following, step, stream):
-                        yield event
+                    # Who leaves has closed the connection then, and not when somebody collects this.
+                    async with aclosing(self._stream(following, step, stream)) as events:
+                        async for event in events:
+                            yield event
                     step = stream.next
                 case Wait():
                     await asyncio.sleep(step.after_s)
@@ -242,7 +245,7 @@ class AsyncClient(Setup):
             return self._break(exc, send, has_head=head is not None)
         return Answered(head=head, document=bytes(document))
 
-    async def _stream(self, following: Following, send: Send, stream: Stream) -> AsyncIterator[EventResource]:
+    async def _stream(self, following: Following, send: Send, stream: Stream) -> AsyncGenerator[EventResource, None]:
         from holdfast.client.exchange import BREAKS, head_of, request_of
 
         head = None
@@ -497,7 +500,7 @@ class AsyncGenerationCalls:
         call, catch = client.collecting(timeout_s=timeout_s, on_progress=on_progress, save_to=save_to)
         return await client.drive(call, catch, call.resume(generation_id, client.clock.monotonic()), on_progress)
 
-    def events(self, generation_id: str, *, after: int | None = None) -> AsyncIterator[EventResource]:
+    def events(self, generation_id: str, *, after: int | None = None) -> AsyncGenerator[EventResource, None]:
         """Follow a generation to its end, over as many connections as it takes.
 
         Args:

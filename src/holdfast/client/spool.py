@@ -4,6 +4,7 @@ named. Memory does not grow with the image.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -152,7 +153,10 @@ class Spool:
 
     def close(self) -> None:
         """Let go of it; what has no name is gone."""
-        self._file.close()
+        # What a full disk did not take stands in the buffer, and is tried once more here: nobody wants it any longer,
+        # and who is told of the disk is to hear that with his call's key.
+        with contextlib.suppress(OSError):
+            self._file.close()
         if self._part is not None:
             self._part.unlink(missing_ok=True)
             self._part = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -170,7 +170,7 @@ class Client(Setup):
                 case Raise():
                     raise step.error
 
-    def follow(self, following: Following) -> Iterator[EventResource]:
+    def follow(self, following: Following) -> Generator[EventResource, None, None]:
         """Give the events of a generation as they come.
 
         Raises:
@@ -479,7 +479,7 @@ class GenerationCalls:
         call, catch = client.collecting(timeout_s=timeout_s, on_progress=on_progress, save_to=save_to)
         return client.drive(call, catch, call.resume(generation_id, client.clock.monotonic()), on_progress)
 
-    def events(self, generation_id: str, *, after: int | None = None) -> Iterator[EventResource]:
+    def events(self, generation_id: str, *, after: int | None = None) -> Generator[EventResource, None, None]:
         """Follow a generation to its end, over as many connections as it takes.
 
         Args:

@@ -149,9 +149,7 @@ async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | N
     )
 
 
-async def _resumed(
-    core: Core, record: Record, live: Live | None, kept_back: frozenset[str]
-) -> tuple[Resumed, ...]:
+async def _resumed(core: Core, record: Record, live: Live | None, kept_back: frozenset[str]) -> tuple[Resumed, ...]:
     """Prepare what can be gone on with, unless the generation was given up on a moment ago."""
     if not any(is_resumable(core, record.generation, attempt) for attempt in record.attempts):
         return ()

@@ -40,9 +40,7 @@ def lacks_images(attempt: AttemptRow, spooled: Spooled) -> bool:
     return not there >= {image.index for image in spooled.answer.images}
 
 
-def resumed(
-    core: Core, record: Record, live: Live | None, kept_back: frozenset[str]
-) -> tuple[Resumed, ...]:
+def resumed(core: Core, record: Record, live: Live | None, kept_back: frozenset[str]) -> tuple[Resumed, ...]:
     """Prepare what can be gone on with of a generation.
 
     Args:

@@ -245,3 +245,16 @@ def test_what_is_no_picture_is_refused_by_its_place(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(setup, "INPUT_BYTES_MAX", 20)
     with pytest.raises(RequestError, match="larger"):
         picture_of(a_png(), "image[0]")
+
+
+def test_a_full_disk_is_told_once_and_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was in the file's buffer cannot be written at its end either: it is dropped, and its file with it."""
+    part = tmp_path / "part"
+    part.write_bytes(b"what was written before")
+    # A write that is refused stays in the buffer: closing tries it again.
+    monkeypatch.setattr(Path, "open", lambda _path, mode: open("/dev/full", mode))  # noqa: PTH123, SIM115
+    spool = Spool(part)
+    spool.write(b"x" * 10)
+    spool.close()
+    spool.close()
+    assert not part.exists()
