@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,17 @@ class Told:
         return asdict(self)
 
 
-async def ask(client: str, url: str, silence_s: float, *, more: str = "") -> Told:
+async def ask(
+    client: str, url: str, silence_s: float, *, more: str = "", environ: Mapping[str, str] | None = None
+) -> Told:
     """Let a client call; `more` stands behind the URL among the arguments, where it is a Python one.
 
     Args:
-        client: Of `PYTHON`, or node, axios, java, go.
+        client: Of `PYTHON`, or curl, node, axios, java, go.
         url: Of a server that answers after the seconds in `?s=`.
         silence_s: Those seconds.
         more: For instance `, timeout=600`.
+        environ: Variables of its own, beside this process's.
     """
     with tempfile.TemporaryDirectory(prefix="claims-client-") as name:
         command = await asyncio.to_thread(_command, client, more, Path(name), f"{url}?s={silence_s:g}")
@@ -102,7 +106,8 @@ async def ask(client: str, url: str, silence_s: float, *, more: str = "") -> Tol
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=name,
-            env={key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")},
+            env={key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+            | dict(environ or {}),
         )
         try:
             out, err = await asyncio.wait_for(process.communicate(), silence_s + GIVEN_UP_S + 30.0)
@@ -131,6 +136,17 @@ def _command(client: str, more: str, folder: Path, url: str) -> list[str]:
         script = folder / "ask.py"
         script.write_text(f"URL = {url!r}\n" + PYTHON[client].replace("{more}", more))
         return [sys.executable, str(script)]
+    if client == "curl":
+        return [
+            _program("curl"),
+            "--silent",
+            "--show-error",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            url,
+        ]
     if client in ("node", "axios"):
         script = folder / "ask.mjs"
         script.write_text(NODE_FETCH if client == "node" else AXIOS)
@@ -167,6 +183,8 @@ def versions(*clients: str) -> dict[str, str]:
     for client in clients:
         if client in PYTHON:
             found[client] = version(client)
+        elif client == "curl":
+            found["curl"] = _said(["curl", "--version"]).split()[1]
         elif client in ("node", "axios"):
             found["node"] = _said(["node", "--version"])
         elif client == "java":

@@ -28,7 +28,7 @@ import machine  # noqa: E402 - the bench's
 import page  # noqa: E402
 from clients import Missing  # noqa: E402
 
-NAMES = ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10")
+NAMES = ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12", "c13")
 WAIT_S = 330.0
 """Longest silence: beyond the 300 s that undici and aiohttp wait by default."""
 ALONE = frozenset({"c4", "c6"})

@@ -18,6 +18,7 @@ HOST = "127.0.0.1"
 HEAD_BYTES_MAX = 65_536
 START_S = 10.0
 BODY = b'{"image":"here it is"}'
+BODY_BYTES_MAX = 32_000_000
 
 
 def free_port() -> int:
@@ -29,7 +30,10 @@ def free_port() -> int:
 
 
 class Silent:
-    """Answers each request after the seconds that its query names: `/?s=70`. HTTP/1.1, connections kept."""
+    """Answers each request after the seconds that its query names: `/?s=70`, and with as many bytes: `&bytes=9`.
+
+    HTTP/1.1, connections kept.
+    """
 
     def __init__(self) -> None:
         self.port = 0
@@ -80,8 +84,10 @@ class Silent:
             await reader.readexactly(min(lengths[0], HEAD_BYTES_MAX))
         wanted = parse_qs(urlsplit(line.split(" ")[1]).query)
         await asyncio.sleep(float(wanted.get("s", ["0"])[0]))
+        bytes_ = int(wanted.get("bytes", ["0"])[0])
+        body = bytes(min(bytes_, BODY_BYTES_MAX)) if bytes_ else BODY
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
-        writer.write(b"content-length: %d\r\n\r\n" % len(BODY) + BODY)
+        writer.write(b"content-length: %d\r\n\r\n" % len(body) + body)
         await writer.drain()
         return True
 
@@ -132,21 +138,22 @@ async def nginx(to_port: int, *, lines: str = "", listen: str = "", http: str = 
             subprocess.Popen, ["nginx", "-c", str(folder / "nginx.conf"), "-e", f"{folder}/error.log"]
         )
         try:
-            await _listening(port, process)
+            await listening(port, process)
             yield port
         finally:
             process.terminate()
             await asyncio.to_thread(process.wait, START_S)
 
 
-async def _listening(port: int, process: subprocess.Popen[bytes]) -> None:
+async def listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a program listens."""
     until = time.monotonic() + START_S
     while True:
         try:
             _, writer = await asyncio.open_connection(HOST, port)
         except OSError:
             if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError("nginx does not listen; is it installed?") from None
+                raise RuntimeError(f"{process.args} does not listen") from None
             await asyncio.sleep(0.05)
         else:
             writer.close()

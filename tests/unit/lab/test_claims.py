@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import random
@@ -14,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "lab" / "claims"
-NAMES = ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10")
+NAMES = ("c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c12", "c13")
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +207,70 @@ def test_loss_is_the_share_that_was_asked_for(link: ModuleType) -> None:
         one.take(b"x", float(at))
     assert one.lost == pytest.approx(600, rel=0.15)
     assert one.lost + len(one.flying) == 20_000
+
+
+def test_c11_must_hold_in_the_peak_too(claims: dict[str, ModuleType]) -> None:
+    """The published percentiles leave one in a thousand on a usual day, and many in the peak."""
+    module = claims["c11"]
+    row = {"size": "1K", "timeout_s": 300.0, "share_of_load": 1.0}
+    for (usual, day, peak), word in (
+        ((1.0, 1.0, 1.0), "true"),
+        ((1.0, 0.9, 0.8), "partly"),
+        ((0.9, 0.9, 0.9), "false"),
+    ):
+        figures = {"rows": [row | {"usual": usual, "day": day, "peak": peak}]}
+        assert module.judge(figures).word == word
+    assert "1K 80.0% within 300 s" in module.judge({"rows": [row | {"usual": 1.0, "day": 0.9, "peak": 0.8}]}).why
+    assert module.covered(module.Tier.K4, 1.0) > 0.999 > module.covered(module.Tier.K4, 4.5)
+
+
+def test_c12_names_what_went_wrong(claims: dict[str, ModuleType]) -> None:
+    """One that loses a call is named, and all of them must for the claim to be true."""
+    module = claims["c12"]
+    good = {"proxy": "nginx", "test": "GOAWAY", "holds": True, "what": "the call was answered, GOAWAY"}
+    bad = good | {"proxy": "other", "holds": False, "what": "the call was lost, no GOAWAY"}
+    assert module.judge({"rows": [good, good]}).word == "false"
+    assert module.judge({"rows": [bad, bad]}).word == "true"
+    judged = module.judge({"rows": [good, bad]})
+    assert judged.word == "partly"
+    assert "other, GOAWAY: the call was lost, no GOAWAY" in judged.why
+    assert "| other | GOAWAY | **no** |" in module.table({"rows": [good, bad]})
+
+
+async def test_c12_reads_on_behind_a_goodbye(claims: dict[str, ModuleType]) -> None:
+    """A GOAWAY ends no call that is under way; what is read through a small window is counted."""
+    import h2.config
+    import h2.connection
+
+    frames = claims["c12"].frames
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        codec = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        codec.initiate_connection()
+        while 1 not in codec.streams:
+            codec.receive_data(await reader.read(65_536))
+        writer.write(codec.data_to_send())
+        writer.write(bytes([0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]))
+        codec.send_headers(1, [(":status", "200")])
+        codec.send_data(1, b"x" * 100, end_stream=True)
+        writer.write(codec.data_to_send())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, frames.connected("127.0.0.1", server.sockets[0].getsockname()[1]) as client:
+        stream = client.streams[client.get("/")]
+        await asyncio.wait_for(stream.done.wait(), 10.0)
+    assert (client.goaway_last, stream.status, stream.body_bytes, stream.is_whole) == (1, 200, 100, True)
+
+
+def test_c13_lists_who_changes(claims: dict[str, ModuleType]) -> None:
+    """Some change: partly; all of them: true; none: false."""
+    judge = claims["c13"].judge
+    stays = {"client": "requests", "http": "HTTP/1.1", "https": "HTTP/1.1"}
+    changes = {"client": "go", "http": "HTTP/1.1", "https": "HTTP/2"}
+    assert judge({"rows": [changes]}).word == "true"
+    assert judge({"rows": [stays]}).word == "false"
+    judged = judge({"rows": [stays, changes]})
+    assert judged.word == "partly"
+    assert judged.why == "By https go changed to HTTP/2 without being told; requests stayed with HTTP/1.1."
