@@ -70,7 +70,7 @@ class Batches:
         """What is written, oldest first."""
 
         def read(conn: sqlite3.Connection) -> list[str]:
-            return [row["digest"].decode() for row in conn.execute("SELECT digest FROM api_key ORDER BY rowid")]
+            return [row["digest"].decode() for row in conn.execute("SELECT digest FROM key_secret ORDER BY rowid")]
 
         return await self.store.read(read)
 

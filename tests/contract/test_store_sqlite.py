@@ -59,7 +59,7 @@ def add(conn: sqlite3.Connection, name: str) -> str:
 
 def names(conn: sqlite3.Connection) -> list[str]:
     """What is written, oldest first."""
-    return [row["digest"].decode() for row in conn.execute("SELECT digest FROM api_key ORDER BY rowid")]
+    return [row["digest"].decode() for row in conn.execute("SELECT digest FROM key_secret ORDER BY rowid")]
 
 
 def fail(conn: sqlite3.Connection, name: str) -> None:
@@ -380,18 +380,17 @@ async def test_a_folder_that_was_taken_over_is_written_by_its_new_owner_only(ope
     assert await new.read(names) == ["a", "d"]
 
 
-async def test_keys_are_found_by_digest_until_they_are_revoked(store: SqliteStore) -> None:
-    """And are counted all the same: the first key is made once in the life of a folder."""
+async def test_keys_are_found_by_digest_and_counted_for_ever(store: SqliteStore) -> None:
+    """One that was revoked is found too: whoever shows it is told so. The first key is made once in a folder's life."""
     assert await store.read(count_keys) == 0
-    await store.write(insert_key, "key_1", b"\x00" * 32, "the first", "2026-01-01T00:00:00.000Z")
-    found = await store.read(find_key, b"\x00" * 32)
-    assert found is not None
-    assert (found.id, found.label, found.created_at) == ("key_1", "the first", "2026-01-01T00:00:00.000Z")
+    made = await store.write(insert_key, "key_1", b"\x00" * 32, "the first", "2026-01-01T00:00:00.000Z", is_admin=1)
+    assert made == await store.read(find_key, b"\x00" * 32)
     assert await store.read(find_key, b"\x00" * 31 + b"\x01") is None
     with pytest.raises(sqlite3.IntegrityError):
         await store.write(insert_key, "key_2", b"\x00" * 32, "same digest", "2026-01-01T00:00:00.000Z")
     await store.write(lambda conn: conn.execute("UPDATE api_key SET revoked_at = 'now'").rowcount)
-    assert await store.read(find_key, b"\x00" * 32) is None
+    found = await store.read(find_key, b"\x00" * 32)
+    assert found is not None and found.revoked_at == "now"
     assert await store.read(count_keys) == 1
 
 

@@ -29,8 +29,14 @@ def options_of(command: str) -> set[str]:
     """List the long options that a command takes."""
     parser = build_parser()
     subparsers = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
-    actions = subparsers.choices[command]._actions
-    return {name for action in actions for name in action.option_strings if name.startswith("--")} - EVERYWHERE
+    return long_options(subparsers.choices[command]) - EVERYWHERE
+
+
+def long_options(parser: argparse.ArgumentParser) -> set[str]:
+    """List the long options of a command and of those below it."""
+    names = {name for action in parser._actions for name in action.option_strings if name.startswith("--")}
+    below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return names.union(*(long_options(each) for action in below for each in action.choices.values()))
 
 
 @pytest.mark.parametrize("command", COMMANDS)

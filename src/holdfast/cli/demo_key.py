@@ -28,5 +28,5 @@ def demo_key(data: Path, file: Path, clock: Clock) -> str:
         digest = digest_of(folder.secret, key)
         # The folder may have been deleted since, or the file copied from elsewhere.
         if store.write_sync(find_key, digest) is None:
-            store.write_sync(insert_key, key_id, digest, "demo", rfc3339(clock.now()), join_mode="all")
+            store.write_sync(insert_key, key_id, digest, "demo", rfc3339(clock.now()), join_mode="all", is_admin=1)
     return key

@@ -26,6 +26,7 @@ COMMANDS = (
     "demo",
     "timeouts",
     "doctor",
+    "keys",
     "ledger",
     "explain",
     "latency",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TEMPORARY = frozenset({"overloaded", "draining", "queue_full", "storage_low", "rate_limited", "concurrency_limited"})
 """Codes of holdfast that pass by themselves; nothing was paid."""
-_CREDENTIAL = frozenset({"invalid_api_key", "key_revoked", "model_not_allowed", "tls_required"})
+_CREDENTIAL = frozenset({"invalid_api_key", "key_revoked", "model_not_allowed", "scope_missing", "tls_required"})
 _MESSAGE_CHARS_MAX = 500
 _QUOTE_CHARS = 16
 _PROXY_STATUSES = frozenset({502, 503, 504, 520, 521, 522, 523, 524})

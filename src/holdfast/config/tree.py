@@ -95,6 +95,12 @@ class Server:
         "Networks (CIDR) whose `X-Forwarded-*` headers are believed",
         source="a header anyone can send proves nothing",
     )
+    admin_anywhere: bool = key(
+        False,
+        "Whether `/admin/v1` and the console answer plain HTTP from other machines too; else on loopback, over TLS, or "
+        "through a trusted proxy that says https",
+        source="an admin's key is worth more than an image",
+    )
     request_bytes_max: int = key(
         128 * MIB,
         "Largest request body",

@@ -19,8 +19,9 @@ from holdfast.engine.orphans import Orphans
 from holdfast.engine.part import Part
 from holdfast.engine.parts import Parts
 from holdfast.engine.patience import patiently
+from holdfast.engine.quotas import Lives, Quotas
 from holdfast.engine.starting import Starting
-from holdfast.engine.submit import Submission, course_of, entering_of, live_of, price
+from holdfast.engine.submit import Submission, course_of, entering_of, live_of, price, tell_accepted
 from holdfast.engine.watchers import Ended, Watcher
 from holdfast.errors import RequestError, StorageError
 from holdfast.generation import State, parts_for
@@ -29,7 +30,7 @@ from holdfast.policy import admission
 from holdfast.policy.admission import Load, Obstacle, expected_bytes
 from holdfast.policy.joining import REFUSALS, Answer
 from holdfast.policy.joining import refusal as refusal_of
-from holdfast.store.cancelling import ask_cancel, cancel_unwatched
+from holdfast.store.cancelling import Asking, ask_cancel, cancel_unwatched
 from holdfast.store.eventlog import EventLog, get_event_log
 from holdfast.store.generations import get_generation, get_record, mark_received
 from holdfast.store.joining import Entered, Entering, come_back, enter, leave
@@ -50,7 +51,8 @@ class Engine:
     def __init__(self, core: Core, free_bytes: recover.FreeBytes) -> None:
         self._core = core
         self._free_bytes = free_bytes
-        self._live: dict[str, Live] = {}
+        self._live = Lives()
+        self.quotas = Quotas(self._live, core.clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._parts = Parts(core)
         self._starting = Starting(
@@ -118,9 +120,10 @@ class Engine:
                 if core.courses is not courses:
                     # Settings were read anew while it was written down.
                     core.lead(live)
+                self.quotas.accepted(live.key_id, submission.limits)
                 self.drive(live)
         if entered.answer is None:
-            self._told_accepted(live)
+            tell_accepted(live)
         elif entered.answer in REFUSALS:
             raise refusal_of(entered.answer, entered.generation_id)
         else:
@@ -133,17 +136,6 @@ class Engine:
                 self.left(entered.generation_id)
                 raise
         return entered
-
-    @staticmethod
-    def _told_accepted(live: Live) -> None:
-        emit(
-            "generation.accepted",
-            generation_id=live.id,
-            key_id=live.key_id,
-            model=live.model,
-            size=live.tier.value,
-            elapsed_s=0.0,
-        )
 
     async def _join(self, id_: str, entered: Entered, watcher: Watcher, *, only_awaited: bool) -> None:
         """Let a repeat wait for what it joined; what has ended is told at once."""
@@ -231,7 +223,7 @@ class Engine:
         self._entering += 1
         self._reserved_bytes += bytes_
         try:
-            with self._parts.arriving(submission, places):
+            with self._parts.arriving(submission, places), self.quotas.arriving(submission.key_id):
                 yield refusal
         finally:
             self._entering -= 1
@@ -251,7 +243,7 @@ class Engine:
         load = self._load(self._parts.room(asked))
         obstacle = admission.obstacle(load, needed_bytes=needed_bytes, needed_places=needed_places)
         if obstacle is None:
-            return None
+            return self.quotas.refusal(asked.key_id, asked.limits)
         if obstacle is Obstacle.STORAGE_LOW:
             emit("storage.low", level="warning", free_bytes=load.room_bytes)
             self.storage_low.set()
@@ -285,6 +277,11 @@ class Engine:
                 raise
             return Entered(generation_id=entering.new.id)
 
+    @property
+    def parts(self) -> Parts:
+        """For whoever looks: the lines, and how upstreams and keys stand."""
+        return self._parts
+
     def obstacle(self) -> Obstacle | None:
         """Why new work would be refused, and will be until somebody acts; None otherwise."""
         obstacle = admission.lasting_obstacle(self._load())
@@ -297,6 +294,7 @@ class Engine:
     def drive(self, live: Live, parts: Sequence[int] | None = None) -> None:
         """Begin every part of a generation that has not been begun."""
         self._live[live.id] = live
+        self._core.followers.notify(live.id)
         parts = range(live.parts) if parts is None else parts
         live.parts_to_send.update(parts)
         for number in parts:
@@ -372,8 +370,8 @@ class Engine:
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
             await self._give_up(live)
 
-    async def cancel(self, generation_id: str) -> None:
-        """End a generation that its owner wants no longer, or buy nothing more for it; tell who waits of an end.
+    async def cancel(self, generation_id: str, *, ask: Asking = ask_cancel) -> None:
+        """End a generation that is wanted no longer, or buy nothing more for it (`ask`); tell who waits of an end.
 
         What is in flight is awaited: it is paid for. Asked again, or of one that has ended, it changes nothing.
 
@@ -384,7 +382,7 @@ class Engine:
         core = self._core
         try:
             await faults.point("cancel.before_commit")
-            done = await core.store.write(ask_cancel, generation_id, core.now_text(), core.purge_text(), core.rules)
+            done = await core.store.write(ask, generation_id, core.now_text(), core.purge_text(), core.rules)
             await faults.point("cancel.after_commit")
         except (StorageError, OSError):
             # The commit may have been made all the same; then those who wait are told.

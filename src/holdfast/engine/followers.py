@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Follower = Callable[[], None]
+Listener = Callable[[str], None]
 
 
 class Followers:
@@ -12,6 +13,7 @@ class Followers:
 
     def __init__(self) -> None:
         self._by_id: dict[str, list[Follower]] = {}
+        self._of_all: list[Listener] = []
 
     def __repr__(self) -> str:
         return f"<Followers {len(self)} of {len(self._by_id)} generations>"
@@ -34,7 +36,17 @@ class Followers:
         if not followers:
             self._by_id.pop(generation_id, None)
 
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` with the id of every generation that is accepted, or that a commit changed, until `deaf`."""
+        self._of_all.append(listener)
+
+    def deaf(self, listener: Listener) -> None:
+        """Stop calling it."""
+        self._of_all.remove(listener)
+
     def notify(self, generation_id: str) -> None:
         """Call every follower of a generation; they look for themselves."""
+        for listener in tuple(self._of_all):
+            listener(generation_id)
         for follower in tuple(self._by_id.get(generation_id, ())):
             follower()

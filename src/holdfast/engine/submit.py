@@ -12,7 +12,9 @@ from holdfast.engine.converter import FileFormat
 from holdfast.engine.core import Core, Live
 from holdfast.engine.course import Course
 from holdfast.generation import parts_for
+from holdfast.log import emit
 from holdfast.money import times, with_margin
+from holdfast.policy.access import NO_LIMITS, Limits
 from holdfast.policy.deadlines import CALLER_S_MAX, attempt_timeout_s_max, generation_s
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import FAILURE_S, NO_CLAIM, TWIN_AFTER_S, Claim
@@ -39,6 +41,8 @@ class Submission:
     """Whether somebody is connected for it."""
     webhook: str | None = None
     """Where the end is told besides the key's own webhooks."""
+    limits: Limits = NO_LIMITS
+    """Of its key: how much of it is taken at once."""
     only_awaited: bool = False
     """Whoever asks waits, and is not told to come back: while it is queued it is dropped when nobody waits any more."""
 
@@ -88,6 +92,18 @@ def live_of(core: Core, new: NewGeneration, submission: Submission, course: Cour
         hard_deadline=new.hard_deadline,
         only_awaited=new.only_awaited,
         file_format=FileFormat.of(request),
+    )
+
+
+def tell_accepted(live: Live) -> None:
+    """Write the line of the log."""
+    emit(
+        "generation.accepted",
+        generation_id=live.id,
+        key_id=live.key_id,
+        model=live.model,
+        size=live.tier.value,
+        elapsed_s=0.0,
     )
 
 

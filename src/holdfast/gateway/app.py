@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from holdfast.clock import Clock
@@ -23,6 +23,7 @@ from holdfast.wire.failures import (
     surface_of_path,
 )
 
+Header = tuple[bytes, bytes]
 Handler = Callable[[Call, dict[str, str]], Awaitable[None]]
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -125,8 +126,10 @@ class App:
             await tell(call, surface, error, paid=Charge.UNKNOWN)
 
 
-async def tell(call: Call, surface: Surface, error: RequestError, *, paid: Charge = Charge.NO) -> None:
-    """Answer a request that was refused before anything was bought."""
+async def tell(
+    call: Call, surface: Surface, error: RequestError, *, paid: Charge = Charge.NO, more: Iterable[Header] = ()
+) -> None:
+    """Answer a request that was refused before anything was bought, with `more` headers beside ours."""
     if call.started or call.has_left:
         call.break_off()
         return
@@ -155,7 +158,7 @@ async def tell(call: Call, surface: Surface, error: RequestError, *, paid: Charg
     headers: Headers = error_headers(code=error.code, paid=paid, retryable=retryable, retry_after_s=error.retry_after_s)
     if id_ is not None:
         headers += [(b"generation-id", id_.encode()), (b"location", f"/v1/generations/{id_}".encode())]
-    headers.append((b"cache-control", b"no-store, no-transform"))
+    headers += [(b"cache-control", b"no-store, no-transform"), *more]
     if isinstance(error, _WrongMethod):
         # RFC 9110 §15.5.6: a 405 must say what is allowed.
         headers.append((b"allow", ", ".join(sorted(error.allowed)).encode()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from holdfast.config import Flavor, Route, RouteUpstream, Settings, Upstream
 from holdfast.errors import RequestError
 from holdfast.policy import sizes
+from holdfast.policy.access import Scopes
 from holdfast.providers.bearing import INPUTS_MAX, inputs_max, takes_masks
 from holdfast.providers.fit import leaves_out
 from holdfast.providers.mapping import IGNORABLE
@@ -72,6 +73,11 @@ class Routes:
     def names(self) -> list[str]:
         """Every name a caller may write, models before their aliases."""
         return [name for route in self.all for name in (route.model, *route.aliases)]
+
+    def names_for(self, scopes: Scopes) -> list[str]:
+        """The same, of the models that a key may ask for."""
+        allowed = (route for route in self.all if scopes.allows_model(route.model, *route.aliases))
+        return [name for route in allowed for name in (route.model, *route.aliases)]
 
     def find(self, model: str | None) -> Route:
         """Give the route of a model; without one, the default route's.

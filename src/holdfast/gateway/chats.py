@@ -72,15 +72,17 @@ class Chats:
         return [endpoint("POST", "/v1/chat/completions", Surface.CHAT, self._complete)]
 
     async def _complete(self, call: Call, _: dict[str, str]) -> None:
-        key = await self._auth.authenticate(call)
+        key = await self._auth.authenticate(call, Surface.CHAT)
         passing = self.passing
         if passing is None:
             asked = await self._read(call, key)
         else:
             check_json(call)
             async with passing.read(call) as raw:
-                if passing.serves(raw.model):
-                    await passing.serve(call, raw)
+                if raw.model is not None and passing.serves(raw.model):
+                    key.scopes.check_model(raw.model)
+                    with self._generator.quotas.passing(key.id, key.limits):
+                        await passing.serve(call, raw)
                     return
                 asked = await self._read(call, key, passing.pieces(raw))
         held = asked if isinstance(asked, Held) else await self._generator.accept(call, key, asked)

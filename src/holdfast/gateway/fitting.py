@@ -1,11 +1,26 @@
-"""Refusing what no upstream of a route can make, before anything is held or sent. Pure."""
+"""Refusing what a key may not ask for, or no upstream of a route can make, before anything is held or sent. Pure."""
 
 from __future__ import annotations
 
 from holdfast.config import Route, Settings
 from holdfast.engine.course import request_at
+from holdfast.gateway.asked import Asked
 from holdfast.providers.fit import obstacle
+from holdfast.store.records import KeyRow
 from holdfast.types import Request, Tier
+
+
+def check_scopes(key: KeyRow, asked: Asked) -> None:
+    """See that a key may ask for this: its model, under any of its names, and its size.
+
+    What it falls back to is the operator's choice, not the caller's, and is not asked about.
+
+    Raises:
+        RequestError: 403 `model_not_allowed` or `scope_missing`.
+    """
+    scopes = key.scopes
+    scopes.check_model(asked.route.model, *asked.route.aliases)
+    scopes.check_size(asked.request.geometry.tier)
 
 
 def check_fits(request: Request, route: Route, settings: Settings) -> None:

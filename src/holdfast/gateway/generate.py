@@ -26,7 +26,7 @@ from holdfast.gateway.between import Between
 from holdfast.gateway.call import Call, CallerLeft, Headers, effective_scheme
 from holdfast.gateway.delivery import finish_and_confirm
 from holdfast.gateway.dialects import Dialect, Rendered, dialect_for
-from holdfast.gateway.fitting import check_fits
+from holdfast.gateway.fitting import check_fits, check_scopes
 from holdfast.gateway.generations import resource_of
 from holdfast.gateway.heads import generation_headers, served_by, server_timing
 from holdfast.gateway.held import Held, Waiting
@@ -34,6 +34,7 @@ from holdfast.gateway.hold import Hold
 from holdfast.gateway.links import LinkMaker, Onward
 from holdfast.generation import State
 from holdfast.log import emit
+from holdfast.policy.access import with_purchases
 from holdfast.policy.admission import storage_low
 from holdfast.policy.callers import CallerClass, LateFailure, classify, late_form
 from holdfast.policy.deadlines import CALLER_S_MAX, attempt_timeout_s, generation_s
@@ -104,6 +105,8 @@ class Generator:
         self._root = root
         self._held: dict[str, list[Waiting]] = {}
         """By generation: repeats that joined wait beside whom they repeat."""
+        self.quotas = engine.quotas
+        """What the limits of keys are held against."""
         self._between = Between(engine.left)
 
     def renew(self, settings: Settings) -> None:
@@ -142,6 +145,7 @@ class Generator:
                 code="tls_required",
                 status=403,
             )
+        check_scopes(key, asked)
         check_fits(as_wished(asked.request, call.headers), asked.route, self._settings)
         caller = classify(call.headers)
         preferences = parse_prefer(call.headers.get("prefer"))
@@ -541,7 +545,8 @@ def _submission(
     names_end_user = bool((end_user or "").strip() or (asked.request.end_user or "").strip())
     return Submission(
         key_id=key.id,
-        request=as_wished(asked.request, call.headers),
+        request=with_purchases(as_wished(asked.request, call.headers), key.purchases_max),
+        limits=key.limits,
         asked_s=asked_timeout_s(call.headers),
         traceparent=call.headers.get("traceparent"),
         webhook=asked.webhook,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -190,25 +191,33 @@ class Generations:
 
     async def image(self, call: Call, names: dict[str, str]) -> None:
         """Send an image: signed link or key, Range and ETag honoured."""
-        generation_id, index = names["id"], names["index"]
-        is_number = index.isascii() and index.isdigit() and len(index) < 4
-        path = image_path(generation_id, int(index)) if is_number else ""
+        path = _path_of(names)
         signed = self._links.signer.is_valid(path, call.query, now_unix_s=self._clock.now().timestamp())
         key_id = None if signed else await self._key_of(call)
+        blob, sent = await self._show(call, names, key_id)
+        if sent is None or not await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
+            return
+        if not sent.is_part and blob.kind != "draft":
+            await self._engine.answered(names["id"], with_image=True, image_id=blob.id)
+
+    async def look(self, call: Call, names: Mapping[str, str]) -> None:
+        """Send an image of any key's to somebody who only looks: it is not collected by that."""
+        _, sent = await self._show(call, names, None)
+        if sent is not None:
+            await call.finish()
+
+    async def _show(self, call: Call, names: Mapping[str, str], key_id: str | None) -> tuple[BlobRow, Span | None]:
+        generation_id, index = names["id"], names["index"]
         record = await self._record(generation_id, key_id=key_id)
         images = shown_images(record)
-        if not path or int(index) >= len(images):
+        if not _path_of(names) or int(index) >= len(images):
             raise RequestError(
                 f"This generation has {len(images)} images, numbered from 0.", code="generation_not_found", status=404
             )
         blob = images[int(index)]
         file = self._root / blob.store_key
         with _opened(file, blob) as pieces:
-            sent = await self._send(call, pieces, blob, f"{generation_id}-{index}{file.suffix}")
-        if sent is None or not await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
-            return
-        if not sent.is_part and blob.kind != "draft":
-            await self._engine.answered(generation_id, with_image=True, image_id=blob.id)
+            return blob, await self._send(call, pieces, blob, f"{generation_id}-{index}{file.suffix}")
 
     async def _key_of(self, call: Call) -> str:
         if "sig" in call.query and presented_key(call) is None:
@@ -251,6 +260,13 @@ class Generations:
         call.protocol.set_user_timeout(self._settings.server.body_stall_s)
         await _write_span(call, pieces, span)
         return None if call.has_left else span
+
+
+def _path_of(names: Mapping[str, str]) -> str:
+    """The path of an image that a call names, which a signature covers; empty where that is no number."""
+    index = names["index"]
+    is_number = index.isascii() and index.isdigit() and len(index) < 4
+    return image_path(names["id"], int(index)) if is_number else ""
 
 
 def _opened(file: Path, blob: BlobRow) -> FilePieces:

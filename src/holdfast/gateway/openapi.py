@@ -10,6 +10,8 @@ import msgspec
 
 from holdfast import __version__
 from holdfast.gateway import openapi_answers as answers
+from holdfast.gateway.admin.openapi import SECURITY_SCHEME, admin_paths, types_of
+from holdfast.gateway.admin.table import SPECS
 from holdfast.gateway.asked import DEFAULT_MODEL
 from holdfast.gateway.openapi_answers import COMPONENTS
 from holdfast.gateway.openapi_probes import probe_paths
@@ -113,9 +115,11 @@ def document() -> bytes:
     types = [ImagesRequest, EditsRequest, ChatRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
     types += [GenerationList, EventResource, PartialImageEvent, LatencyReport, ProbeAnswer, ProbeReport, Echo]
     types += _WEBHOOKS
-    made, schemas = msgspec.json.schema_components(types, ref_template=COMPONENTS + "{name}")
-    images, edits, chat, generate, native, generation, listed, event, preview, latency, *others = made
+    admin = types_of(SPECS)
+    made, schemas = msgspec.json.schema_components([*types, *admin], ref_template=COMPONENTS + "{name}")
+    images, edits, chat, generate, native, generation, listed, event, preview, latency, *others = made[: len(types)]
     probe, webhooks = others[:3], others[3:]
+    of_admins = dict(zip(admin, made[len(types) :], strict=True))
     told = dict(zip(_WEBHOOKS, webhooks, strict=True))
     schemas.update(answers.SCHEMAS)
     # What the decoders say in words of their own, to name the near field.
@@ -128,7 +132,7 @@ def document() -> bytes:
             "description": "The gateway that never drops a slow image.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "security": [{"bearer": []}, {"google": []}, {"query": []}],
+        "security": [{"bearer": []}, {"google": []}, {"query": []}, {"session": []}],
         "paths": {
             **_images_paths(images),
             "/v1/images/edits": {"post": _edit(edits, schemas["EditsRequest"])},
@@ -139,6 +143,7 @@ def document() -> bytes:
             **_latency_paths(latency),
             **probe_paths(_operation, *probe),
             **_webhook_paths(told),
+            **admin_paths(SPECS, of_admins),
             **_open_paths(),
         },
         "webhooks": {"generationEnded": {"post": _told(told[WebhookPayload])}},
@@ -148,6 +153,7 @@ def document() -> bytes:
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "google": {"type": "apiKey", "in": "header", "name": "x-goog-api-key"},
                 "query": {"type": "apiKey", "in": "query", "name": "key"},
+                "session": SECURITY_SCHEME,
             },
         },
     }

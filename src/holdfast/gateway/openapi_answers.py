@@ -12,7 +12,8 @@ COMPONENTS = "#/components/schemas/"
 
 ANYWHERE = ("invalid_request", "not_found", "request_timeout", "headers_too_large", "internal_error")
 """Codes that any operation may answer: the request is malformed or slow, or its path fits no endpoint."""
-KEYED = ("invalid_api_key",)
+KEYED = ("invalid_api_key", "key_revoked", "tls_required", "rate_limited")
+"""Of operations that ask for a key: the last one where many wrong keys come from one address."""
 READING = ("input_too_large", "unsupported_media_type", "storage_low")
 """Of operations that take a body."""
 WRITING = ("storage_low",)
@@ -20,7 +21,11 @@ ASKING = (
     *READING,
     "unsupported_size",
     "model_not_found",
+    "model_not_allowed",
+    "scope_missing",
     "tls_required",
+    "rate_limited",
+    "concurrency_limited",
     "price_missing",
     "queue_full",
     "draining",

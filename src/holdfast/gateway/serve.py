@@ -21,6 +21,8 @@ from holdfast.engine.engine import Engine
 from holdfast.engine.learning import LatencyKeeper
 from holdfast.engine.sweeper import Sweeper
 from holdfast.engine.webhooks import Deliverer
+from holdfast.gateway.admin.framework import AdminApi
+from holdfast.gateway.admin.make import admin_api
 from holdfast.gateway.app import App
 from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import Authenticator
@@ -41,6 +43,7 @@ from holdfast.gateway.tuning import tune_gc, tune_malloc
 from holdfast.gateway.webhooks import Webhooks
 from holdfast.log import emit
 from holdfast.policy.addresses import AddressRules
+from holdfast.store.address import note_address
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.keys import count_keys, insert_key
@@ -78,6 +81,7 @@ class Gateway:
     chats: Chats
     renewal: Renewal
     probes: Probes
+    admin: AdminApi
 
 
 async def serve(
@@ -108,8 +112,10 @@ async def serve(
     clock = SystemClock()
     with Signals(asyncio.get_running_loop(), renews=reread is not None) as signals, suppress(_StoppedEarly):
         async with running(settings, targets, clock, tell_first_key, keys, stop=signals.first) as gateway:
+            announced = announce(gateway.listeners, settings, signals.received)
+            note_address(settings.store.data, announced.base_url)
             if ready is not None:
-                ready(announce(gateway.listeners, settings, signals.received))
+                ready(announced)
             async with _renewed_by(signals.renewal, gateway, reread, environ):
                 await signals.first.wait()
             await _drain(gateway, settings, signals)
@@ -229,7 +235,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     engine = Engine(core, folder.free_bytes)
     wheel = BeatWheel(asyncio.get_running_loop())
     links = LinkMaker(settings, Signer(secrets=(("1", folder.secret),)), core.clock)
-    auth = Authenticator(core.store, folder.secret)
+    auth = Authenticator(core.store, folder.secret, clock=core.clock, trusted=links.trusted)
     generator = Generator(
         engine=engine,
         settings=settings,
@@ -243,27 +249,9 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     bodies = BodyReader(blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=image_bytes_max)
     deliverer = Deliverer(core, GuardedTransport(AddressRules.of(settings.webhooks)), folder.secret)
     routes = Routes(settings, converts=core.converter is not None)
-    generations = Generations(
-        engine=engine,
-        auth=auth,
-        settings=settings,
-        latencies=core.latencies,
-        links=links,
-        clock=core.clock,
-        root=folder.paths.root,
-        routes=routes,
-        wheel=wheel,
-    )
+    generations = _generations(core, engine, auth, links, folder, routes, wheel)
     fetcher = InputFetcher(core, GuardedTransport(AddressRules.of(settings.inputs)))
-    webhooks = Webhooks(
-        store=core.store,
-        auth=auth,
-        bodies=bodies,
-        deliverer=deliverer,
-        settings=settings,
-        clock=core.clock,
-        secret=folder.secret,
-    )
+    webhooks = _webhooks(core, auth, bodies, deliverer, folder)
     surfaces = Surfaces(
         engine=engine,
         auth=auth,
@@ -280,8 +268,11 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     )
     pages = surfaces, chats, webhooks, LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
     probes = Probes(auth=auth, settings=settings, clock=core.clock, wheel=wheel)
+    admin = admin_api(
+        core, engine, auth=auth, secret=folder.secret, links=links, routes=routes, generations=generations
+    )
     return Gateway(
-        app=app_of(core, *pages, probes),
+        app=app_of(core, *pages, probes, admin),
         engine=engine,
         sweeper=Sweeper(core, engine.storage_low),
         keeper=LatencyKeeper(core),
@@ -293,10 +284,47 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         chats=chats,
         renewal=Renewal(core, engine=engine, routes=routes, generator=generator, chats=chats),
         probes=probes,
+        admin=admin,
     )
 
 
-def app_of(core: Core, *pages: Surfaces | Chats | Webhooks | LatencyPage | Probes) -> App:
+def _generations(
+    core: Core,
+    engine: Engine,
+    auth: Authenticator,
+    links: LinkMaker,
+    folder: DataFolder,
+    routes: Routes,
+    wheel: BeatWheel,
+) -> Generations:
+    return Generations(
+        engine=engine,
+        auth=auth,
+        settings=core.settings,
+        latencies=core.latencies,
+        links=links,
+        clock=core.clock,
+        root=folder.paths.root,
+        routes=routes,
+        wheel=wheel,
+    )
+
+
+def _webhooks(
+    core: Core, auth: Authenticator, bodies: BodyReader, deliverer: Deliverer, folder: DataFolder
+) -> Webhooks:
+    return Webhooks(
+        store=core.store,
+        auth=auth,
+        bodies=bodies,
+        deliverer=deliverer,
+        settings=core.settings,
+        clock=core.clock,
+        secret=folder.secret,
+    )
+
+
+def app_of(core: Core, *pages: Surfaces | Chats | Webhooks | LatencyPage | Probes | AdminApi) -> App:
     """Make the application of everything that is served."""
     served = [each for page in pages for each in page.endpoints()]
     return App(served, clock=core.clock, body_bytes_max=core.settings.server.request_bytes_max)
@@ -310,7 +338,8 @@ async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Call
     key = spell(key_id, clock.token(SECRET_BYTES))
     # Shown before it is valid: a crash in between costs a key that nobody could use, not one that nobody knows.
     tell(key)
-    await store.write(insert_key, key_id, digest_of(secret, key), "first", rfc3339(clock.now()), join_mode="all")
+    made_at = rfc3339(clock.now())
+    await store.write(insert_key, key_id, digest_of(secret, key), "first", made_at, join_mode="all", is_admin=1)
 
 
 async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None:
@@ -334,6 +363,7 @@ async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None
 
 async def _wait_for_the_held(gateway: Gateway, grace_s: float) -> None:
     gateway.probes.release()
+    gateway.admin.release()
     if not await gateway.engine.drain(grace_s):
         return
     # Whoever was sent on before comes back for what is ready: within `GRACE_S`, or not at all.

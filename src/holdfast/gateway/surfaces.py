@@ -88,7 +88,7 @@ class Surfaces:
         ]
 
     async def _images_generations(self, call: Call, _: dict[str, str]) -> None:
-        key = await self._auth.authenticate(call)
+        key = await self._auth.authenticate(call, Surface.OPENAI)
         await self._generator.hold(call, await self._generator.accept(call, key, await self._read_openai(call)))
 
     async def _read_openai(self, call: Call) -> Asked:
@@ -97,7 +97,7 @@ class Surfaces:
         return from_openai(request, unknown, (), self._routes).sent_as(body.skeleton, body.inputs)
 
     async def _images_edits(self, call: Call, _: dict[str, str]) -> None:
-        key = await self._auth.authenticate(call)
+        key = await self._auth.authenticate(call, Surface.OPENAI)
         asked = await self._read_edit(call, key)
         held = asked if isinstance(asked, Held) else await self._generator.accept(call, key, asked)
         await self._generator.hold(call, held)
@@ -135,7 +135,7 @@ class Surfaces:
         return asked.sent_as(body.skeleton, body.inputs)
 
     async def _create_generation(self, call: Call, _: dict[str, str]) -> None:
-        key = await self._auth.authenticate(call)
+        key = await self._auth.authenticate(call, Surface.GENERATIONS)
         asked = await self._read_native(call, key)
         held = asked if isinstance(asked, Held) else await self._generator.accept(call, key, asked)
         if not isinstance(asked, Held) and asked.webhook is not None:
@@ -177,7 +177,7 @@ class Surfaces:
         await self._gemini(call, names["model"], stream=True)
 
     async def _gemini(self, call: Call, model: str, *, stream: bool) -> None:
-        key = await self._auth.authenticate(call)
+        key = await self._auth.authenticate(call, Surface.GEMINI)
         self._routes.find(model)
         asked = await self._read_gemini(call, key, model, stream=stream)
         held = asked if isinstance(asked, Held) else await self._generator.accept(call, key, asked)
@@ -214,26 +214,30 @@ class Surfaces:
         if speaks_gemini(call):
             await self._gemini_models(call, names)
             return
-        await self._auth.authenticate(call)
-        served = [*self._routes.names(), *self._routes.passed]
+        scopes = (await self._auth.authenticate(call)).scopes
+        served = [*self._routes.names_for(scopes), *filter(scopes.allows_model, self._routes.passed)]
         await call.json(200, openai.render_models([openai.ModelView(id=name) for name in served]))
 
     async def _model(self, call: Call, names: dict[str, str]) -> None:
         if speaks_gemini(call):
             await self._gemini_model(call, names)
             return
-        await self._auth.authenticate(call)
-        if names["model"] not in self._routes.passed:
-            self._routes.find(names["model"])
+        scopes = (await self._auth.authenticate(call)).scopes
+        if names["model"] in self._routes.passed:
+            scopes.check_model(names["model"])
+        else:
+            route = self._routes.find(names["model"])
+            scopes.check_model(route.model, *route.aliases)
         await call.json(200, openai.render_model(openai.ModelView(id=names["model"])))
 
     async def _gemini_models(self, call: Call, _: dict[str, str]) -> None:
-        await self._auth.authenticate(call)
-        await call.json(200, gemini.render_models(self._routes.names()))
+        scopes = (await self._auth.authenticate(call)).scopes
+        await call.json(200, gemini.render_models(self._routes.names_for(scopes)))
 
     async def _gemini_model(self, call: Call, names: dict[str, str]) -> None:
-        await self._auth.authenticate(call)
-        self._routes.find(names["model"])
+        scopes = (await self._auth.authenticate(call)).scopes
+        route = self._routes.find(names["model"])
+        scopes.check_model(route.model, *route.aliases)
         await call.json(200, gemini.render_model(names["model"]))
 
     async def _health(self, call: Call, _: dict[str, str]) -> None:

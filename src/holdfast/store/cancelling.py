@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from holdfast import faults, generation
@@ -33,6 +33,10 @@ class CancelDone:
     """As it stands now."""
     has_ended: bool = False
     """This ended it."""
+
+
+Asking = Callable[[sqlite3.Connection, str, str, str, Rules], CancelDone | None]
+"""`ask_cancel`, or what does more in the same transaction."""
 
 
 def cancelled_told(charge: Charge) -> Told:

@@ -1,25 +1,42 @@
-"""Rows of API keys; the key itself is never stored."""
+"""Rows of API keys, of their secrets and their groups; a secret itself is never stored, its keyed hash is."""
 
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from holdfast.store.queries import queries
-from holdfast.store.records import KeyRow
+from holdfast.store.records import KeyRow, values_of
 
 _Q = queries("keys")
 
 
 def insert_key(
-    conn: sqlite3.Connection, key_id: str, digest: bytes, label: str, created_at: str, *, join_mode: str = "retries"
-) -> None:
-    """Write a key's digest; a key that is not somebody's own joins only what says that it is a repeat."""
-    values = {"id": key_id, "digest": digest, "label": label, "created_at": created_at, "join_mode": join_mode}
-    conn.execute(_Q["insert_key"], values)
+    conn: sqlite3.Connection, /, key_id: str, digest: bytes, label: str, created_at: str, **more: Any
+) -> KeyRow:
+    """Write a key and the digest of its first secret.
+
+    A key that is not somebody's own joins only what says that it is a repeat.
+
+    Args:
+        conn: In a writing transaction.
+        key_id: `key_…`.
+        digest: `apikeys.digest_of` the text that its owner keeps.
+        label: For people.
+        created_at: RFC 3339.
+        more: Further fields of `KeyRow`.
+
+    Raises:
+        IntegrityError: There is such an id, such a digest, or no such group.
+    """
+    row = KeyRow(id=key_id, label=label, created_at=created_at, **more)
+    conn.execute(_Q["insert_key"], values_of(row))
+    conn.execute(_Q["insert_secret"], {"digest": digest, "key_id": key_id, "created_at": created_at})
+    return row
 
 
 def find_key(conn: sqlite3.Connection, digest: bytes) -> KeyRow | None:
-    """Find the key with this digest, unless it was revoked."""
+    """Find the key that has a secret with this digest, be it valid or not: `policy.access` judges that."""
     row = conn.execute(_Q["find_key"], {"digest": digest}).fetchone()
     return None if row is None else KeyRow.of(row)
 

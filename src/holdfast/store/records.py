@@ -11,6 +11,7 @@ from typing import Any, Self
 import msgspec
 
 from holdfast.generation import OPEN_ATTEMPT_STATES
+from holdfast.policy.access import Limits, Scopes
 from holdfast.store.exposure import Cap
 from holdfast.types import Charge, Failure, ImageInfo, Usage
 
@@ -83,12 +84,67 @@ def values_of(value: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRow(_FromRow):
-    """An API key, without its secret."""
+    """An API key, without its secrets. None in a limit is no limit; times are RFC 3339."""
+
+    id: str
+    """Survives rotation: everything on record is under it."""
+    label: str
+    created_at: str
+    join_mode: str = "retries"
+    revoked_at: str | None = None
+    expires_at: str | None = None
+    """When the key as a whole ends."""
+    group_id: str | None = None
+    is_admin: int = 0
+    models: str | None = None
+    """What it may ask for, JSON lists; None: everything. Read by `policy.access.Scopes.of`."""
+    sizes: str | None = None
+    surfaces: str | None = None
+    rate_per_min: int | None = None
+    """Generations accepted in a minute."""
+    concurrency: int | None = None
+    """Generations open at once."""
+    spend_micros_per_day: int | None = None
+    """By UTC day and month; the limits of its group stand beside them."""
+    spend_micros_per_month: int | None = None
+    purchases_max: int | None = None
+    """How often a part may be bought where an outcome is unknown."""
+    tls_required: int = 0
+    margin_share: float | None = None
+    """Of its group: added to list prices, 0.2 is a fifth; None: `money.margin` counts."""
+    secret_expires_at: str | None = None
+    """Of the secret it was found by, if that was replaced."""
+
+    @property
+    def scopes(self) -> Scopes:
+        """What it may ask for."""
+        return Scopes.of(self.models, self.sizes, self.surfaces)
+
+    @property
+    def limits(self) -> Limits:
+        """How much of it is taken at once."""
+        return Limits(rate_per_min=self.rate_per_min, concurrency=self.concurrency)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRow(_FromRow):
+    """Several keys under one limit and one price."""
 
     id: str
     label: str
     created_at: str
-    join_mode: str = "retries"
+    margin_share: float | None = None
+    spend_micros_per_day: int | None = None
+    spend_micros_per_month: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRow(_FromRow):
+    """A secret of a key: that there is one, and until when."""
+
+    key_id: str
+    created_at: str
+    expires_at: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

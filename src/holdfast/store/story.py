@@ -27,6 +27,8 @@ class AttemptStory:
     `skipped`; None: nothing was decided, or decisions were not written down yet."""
     key_number: int | None
     """Place of its credential in the upstream's `keys`, from 1; None where it was not noted."""
+    estimated_micros: int = 0
+    """List price of the images that it was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,4 +75,5 @@ def _attempt(row: sqlite3.Row) -> AttemptStory:
         row=AttemptRow.of(row).but(answer=None),
         decision=None if decision is None else json.loads(decision),
         key_number=number,
+        estimated_micros=row["estimated_micros"],
     )

@@ -46,11 +46,15 @@ CODES: Mapping[str, CodeRow] = {
     "invalid_api_key": CodeRow(401, _MISTAKE, "invalid_api_key", 401, "UNAUTHENTICATED", "Invalid API key"),
     "key_revoked": CodeRow(401, _MISTAKE, "key_revoked", 401, "UNAUTHENTICATED", "API key revoked"),
     "model_not_allowed": CodeRow(403, _MISTAKE, "model_not_allowed", 403, "PERMISSION_DENIED", "Model not allowed"),
+    "scope_missing": CodeRow(403, _MISTAKE, "scope_missing", 403, "PERMISSION_DENIED", "Not allowed for this key"),
     "tls_required": CodeRow(403, _MISTAKE, "tls_required", 403, "PERMISSION_DENIED", "TLS required"),
+    "admin_required": CodeRow(403, _MISTAKE, "admin_required", 403, "PERMISSION_DENIED", "Admin key required"),
+    "csrf_failed": CodeRow(403, _MISTAKE, "csrf_failed", 403, "PERMISSION_DENIED", "Not asked by our own page"),
     "budget_exhausted": CodeRow(
         402, "insufficient_quota", "insufficient_quota", 402, "RESOURCE_EXHAUSTED", "Budget exhausted"
     ),
     "generation_not_found": CodeRow(404, _MISTAKE, "generation_not_found", 404, "NOT_FOUND", "Generation not found"),
+    "key_not_found": CodeRow(404, _MISTAKE, "key_not_found", 404, "NOT_FOUND", "Key not found"),
     "webhook_not_found": CodeRow(404, _MISTAKE, "webhook_not_found", 404, "NOT_FOUND", "Webhook not found"),
     "not_found": CodeRow(404, _MISTAKE, "not_found", 404, "NOT_FOUND", "Not found"),
     "model_not_found": CodeRow(404, _MISTAKE, "model_not_found", 404, "NOT_FOUND", "Model not found"),
@@ -102,7 +106,7 @@ def status_of(surface: Surface, code: str, paid: Charge = Charge.NO) -> int:
 
 def surface_of_path(path: str) -> Surface:
     """Tell whose API a path belongs to, served or not; OpenAI's where nothing speaks for another."""
-    if path.startswith(("/v1/generations", "/v1/webhooks", "/v1/probe")):
+    if path.startswith(("/v1/generations", "/v1/webhooks", "/v1/probe", "/admin")):
         return Surface.GENERATIONS
     # Methods behind a colon are Google's way, whatever a caller's base URL made of the path before them.
     is_method = path.startswith("/") and ":" in path.rpartition("/")[2]

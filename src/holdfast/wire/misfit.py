@@ -88,6 +88,8 @@ def _wanted(kind: inspect.Type) -> str:
             return f"one of {', '.join(map(str, values))}"
         case inspect.IntType(ge=least, le=most):
             return f"a whole number{_bounds(least, most)}"
+        case inspect.FloatType(ge=low, le=high):
+            return "a number" if low is None or high is None else f"a number from {low:g} to {high:g}"
         case inspect.StrType(min_length=least, max_length=most):
             return f"text{_bounds(least, most, ' characters')}"
         case inspect.ListType(min_length=least, max_length=most):

@@ -187,12 +187,12 @@ class Gateway:
         lines = [f"{name}: {value}" for name, value in {**usual, **(headers or {})}.items() if value]
         return "\r\n".join([f"POST {path} HTTP/{version}", *lines]).encode() + b"\r\n\r\n" + body
 
-    async def another_key(self) -> str:
-        """Make a second key."""
+    async def another_key(self, **fields: Any) -> str:
+        """Make a second key, with these fields of its row."""
         key_id = self.core.clock.new_id("key")
         key = spell(key_id, os.urandom(SECRET_BYTES))
         now = rfc3339(self.core.clock.now())
-        await self.core.store.write(insert_key, key_id, digest_of(self.folder.secret, key), "another", now)
+        await self.core.store.write(insert_key, key_id, digest_of(self.folder.secret, key), "another", now, **fields)
         return key
 
     async def idle(self) -> None:

@@ -126,9 +126,12 @@ async def test_the_openapi_document_names_what_is_served(gateway: Any) -> None:
     assert document["openapi"].startswith("3.1")
     google = {"x-goog-api-key": gateway.key}
     for path, operations in document["paths"].items():
+        if path == "/admin/v1/events":
+            # It has no end.
+            continue
         for method in operations:
             asked = await gateway.ask(method.upper(), re.sub(r"\{\w+\}", "0", path), headers=google)
-            told = asked.json.get("code") if "problem" in asked.headers["content-type"] else None
+            told = asked.json.get("code") if "problem" in asked.headers.get("content-type", "") else None
             assert asked.status != 405, (method, path)
             if path == "/v1/probe/hold/{id}":
                 # Of a probe that was never made there is nothing else to say.

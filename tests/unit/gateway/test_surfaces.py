@@ -23,7 +23,7 @@ NAMES = ["nano-banana-pro", "gemini-3-pro-image", "gpt-image-2", "resold"]
 class FakeAuth:
     """Knows the key `good`."""
 
-    async def authenticate(self, call: Call) -> KeyRow:
+    async def authenticate(self, call: Call, _: object = None) -> KeyRow:
         """Let in or refuse."""
         if presented_key(call) != "good":
             raise RequestError("The API key is not known here.", code="invalid_api_key", status=401)

@@ -17,9 +17,11 @@ from holdfast.store.records import (
     BlobRow,
     EventRow,
     GenerationRow,
+    GroupRow,
     KeyRow,
     NewBlob,
     Record,
+    SecretRow,
     Told,
     to_json,
     values_of,
@@ -28,11 +30,15 @@ from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase, Usage
 
 TABLES = {
     KeyRow: "api_key",
+    GroupRow: "key_group",
+    SecretRow: "key_secret",
     GenerationRow: "generation",
     AttemptRow: "attempt",
     BlobRow: "blob",
     EventRow: "event",
 }
+JOINED = {KeyRow: ("margin_share", "secret_expires_at")}
+"""Columns that stand in the tables beside."""
 FAILURE = Failure(
     kind=FailureKind.REFUSED_OUTPUT,
     phase=Phase.RECEIVE,
@@ -68,6 +74,7 @@ def test_every_row_value_reads_its_table(kind: type[Any]) -> None:
     conn.row_factory = sqlite3.Row
     conn.executescript(schema())
     columns = [row["name"] for row in conn.execute(f"PRAGMA table_info({TABLES[kind]})")]
+    columns += JOINED.get(kind, ())
     spelled = ", ".join(f"'{name}' AS {name}" for name in columns)
     value = kind.of(conn.execute(f"SELECT {spelled}").fetchone())
     conn.close()
@@ -78,8 +85,9 @@ def test_a_row_is_read_by_names_and_not_by_places() -> None:
     """Two queries may list the columns of one kind in different orders, one after the other and back."""
     conn = sqlite3.connect(":memory:")
     conn.row_factory = sqlite3.Row
-    columns = {"id": "key_1", "label": "mine", "created_at": "now", "digest": "left aside", "join_mode": "off"}
-    expected = KeyRow(id="key_1", label="mine", created_at="now", join_mode="off")
+    more = [field.name for field in dataclasses.fields(KeyRow)][3:]
+    expected = KeyRow(id="key_1", label="mine", created_at="now", **{name: f"its {name}" for name in more})
+    columns = {**dataclasses.asdict(expected), "digest": "left aside"}
     for names in (list(columns), list(reversed(columns)), sorted(columns), list(columns)):
         row = conn.execute("SELECT " + ", ".join(f"'{columns[name]}' AS {name}" for name in names)).fetchone()
         assert KeyRow.of(row) == expected

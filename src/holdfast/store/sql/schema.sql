@@ -6,14 +6,45 @@ CREATE TABLE meta (
   value TEXT NOT NULL
 );
 
-CREATE TABLE api_key (
-  id         TEXT PRIMARY KEY,
-  digest     BLOB NOT NULL UNIQUE,   -- HMAC-SHA256 of the key, keyed by the data folder's secret
-  label      TEXT NOT NULL,
-  created_at TEXT NOT NULL,
-  revoked_at TEXT,
-  join_mode  TEXT NOT NULL DEFAULT 'retries'   -- whose repeats join: all, retries, keyed, off
+-- Several keys under one limit and one price.
+CREATE TABLE key_group (
+  id                     TEXT PRIMARY KEY,
+  label                  TEXT NOT NULL UNIQUE,
+  margin_share           DOUBLE PRECISION, -- added to an upstream's list price: 0.2 is a fifth; NULL: money.margin counts
+  spend_micros_per_day   INTEGER,         -- of all its keys together, by UTC day and month; NULL: no limit
+  spend_micros_per_month INTEGER,
+  created_at             TEXT NOT NULL
 );
+
+CREATE TABLE api_key (
+  id                     TEXT PRIMARY KEY,
+  label                  TEXT NOT NULL,
+  created_at             TEXT NOT NULL,
+  revoked_at             TEXT,
+  expires_at             TEXT,
+  join_mode              TEXT NOT NULL DEFAULT 'retries',   -- whose repeats join: all, retries, keyed, off
+  group_id               TEXT REFERENCES key_group (id),
+  is_admin               INTEGER NOT NULL DEFAULT 0,
+  models                 TEXT,            -- JSON lists of what it may ask for; NULL: everything
+  sizes                  TEXT,
+  surfaces               TEXT,
+  rate_per_min           INTEGER,         -- generations accepted in a minute; NULL: no limit, here and below
+  concurrency            INTEGER,         -- generations open at once
+  spend_micros_per_day   INTEGER,         -- by UTC day and month
+  spend_micros_per_month INTEGER,
+  purchases_max          INTEGER,         -- how often a part may be bought where an outcome is unknown
+  tls_required           INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX api_key_by_group ON api_key (group_id) WHERE group_id IS NOT NULL;
+
+-- What a key is presented as: one secret, and for a while after a rotation the one before it.
+CREATE TABLE key_secret (
+  digest     BLOB PRIMARY KEY,            -- HMAC-SHA256 of the key, keyed by the data folder's secret
+  key_id     TEXT NOT NULL,
+  created_at TEXT NOT NULL,
+  expires_at TEXT                         -- of one that was replaced: how long it is valid beside the new one
+);
+CREATE INDEX key_secret_by_key ON key_secret (key_id, created_at);
 
 CREATE TABLE generation (
   id                  TEXT PRIMARY KEY,
@@ -235,3 +266,32 @@ CREATE TABLE latency_sketch (
   PRIMARY KEY (upstream, model, tier, hour)
 );
 CREATE INDEX latency_sketch_by_hour ON latency_sketch (hour);
+
+-- Who has signed in to the console, and the log of changes.
+CREATE TABLE session (
+  digest        BLOB PRIMARY KEY,        -- HMAC-SHA256 of the cookie, keyed by the data folder's secret
+  key_id        TEXT NOT NULL,
+  secret_digest BLOB NOT NULL,           -- of the key it was opened with: it ends with that
+  created_at    TEXT NOT NULL,
+  expires_at    TEXT NOT NULL
+);
+CREATE INDEX session_by_key ON session (key_id, created_at);
+
+CREATE TABLE audit (
+  id      INTEGER PRIMARY KEY,
+  at      TEXT NOT NULL,
+  actor   TEXT NOT NULL,                 -- the id of a key
+  action  TEXT NOT NULL,                 -- key.revoked, generation.cancelled, …
+  target  TEXT NOT NULL,                 -- what was changed
+  details TEXT                           -- {"name": value, …}, without secrets
+);
+
+CREATE INDEX generation_by_creation ON generation (created_at, id);
+-- All that sums over ends need: rows are not looked at, whose requests may be kilobytes.
+CREATE INDEX generation_by_end ON generation (finished_at, state, charged_micros, compensated_micros)
+  WHERE finished_at IS NOT NULL;
+CREATE INDEX generation_uncollected ON generation (created_at, id)
+  WHERE state = 'succeeded' AND collected_at IS NULL AND purged_at IS NULL;
+CREATE INDEX generation_failed ON generation (finished_at, failure) WHERE state = 'failed';
+CREATE INDEX attempt_failed ON attempt (ended_at) WHERE failure IS NOT NULL;
+CREATE INDEX attempt_unknown ON attempt (sent_at) WHERE charge = 'unknown' AND state NOT IN ('sent', 'polling');
