@@ -23,6 +23,13 @@ def with_margin(list_micros: int, margin: float) -> int:
     return int((Decimal(list_micros) * Decimal(repr(margin))).to_integral_value(ROUND_HALF_UP))
 
 
+def with_share_added(list_micros: int, share: float) -> int:
+    """The customer's price where a share is added to the list price (0.2: a fifth), rounded half up; never below 0."""
+    assert list_micros >= 0
+    added = Decimal(list_micros) * (1 + Decimal(repr(share)))
+    return max(0, int(added.to_integral_value(ROUND_HALF_UP)))
+
+
 def share_of(micros: int, share: float) -> int:
     """A share of an amount, rounded half up to a micro-unit; never more than the amount."""
     assert micros >= 0
@@ -32,7 +39,12 @@ def share_of(micros: int, share: float) -> int:
 
 def spell(micros: int, currency: str) -> str:
     """`0.24 USD`; at least two decimals, never rounded."""
+    return f"{amount(micros)} {currency}"
+
+
+def amount(micros: int) -> str:
+    """`0.24`: the same without its currency, for tables that name it once."""
     sign = "-" if micros < 0 else ""
     whole, rest = divmod(abs(micros), MICROS_PER_UNIT)
     decimals = f"{rest:06d}".rstrip("0").ljust(2, "0")
-    return f"{sign}{whole}.{decimals} {currency}"
+    return f"{sign}{whole}.{decimals}"

@@ -158,6 +158,16 @@ class InputImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """At what prices somebody buys who does not at the usual ones: those of his group of keys."""
+
+    group: str
+    """Its label; prices that name it are its own."""
+    margin_share: float | None = None
+    """Added to list prices, 0.2 is a fifth; None: `money.margin` counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a caller asked for, in no dialect: the row `generation.request` keeps it as JSON."""
 
@@ -194,6 +204,8 @@ class Request:
     """Most calls for one image that may be charged, `Holdfast-Purchases`; None: as the settings have it."""
     may_degrade: bool = False
     """`Holdfast-Degrade: size`: a smaller size may be served when nothing else can."""
+    tariff: Tariff | None = None
+    """By which it is priced, as it was when it came; None: the usual prices. Not the caller's word: its key's."""
     dialect_body: str | None = None
     """Gemini surface: the caller's JSON skeleton, images replaced by slot numbers (`wire.scan`), sent on verbatim."""
 

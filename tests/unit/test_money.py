@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from holdfast.money import share_of, spell, times, with_margin
+from holdfast.money import amount, share_of, spell, times, with_margin, with_share_added
 
 
 def test_several_cost_as_many_times_one() -> None:
@@ -78,3 +78,22 @@ def test_a_share_is_between_nothing_and_all(micros: int, share: float) -> None:
     """More than all would be money out of nothing."""
     with pytest.raises(AssertionError):
         share_of(micros, share)
+
+
+@pytest.mark.parametrize(
+    ("micros", "share", "price"),
+    [(1000, 0.2, 1200), (1000, 0.0, 1000), (1000, 0.57, 1570), (3, 0.5, 5), (1000, -0.2, 800), (1000, -1.0, 0)],
+)
+def test_a_share_is_added_as_it_was_written(micros: int, share: float, price: int) -> None:
+    """0.57 is no 0.56999999999999998, and half a micro-unit is rounded up."""
+    assert with_share_added(micros, share) == price
+
+
+def test_nobody_is_paid_for_taking_an_image() -> None:
+    """A discount ends at nothing."""
+    assert with_share_added(1000, -1.5) == 0
+
+
+def test_a_table_names_its_currency_once() -> None:
+    """The amount stands alone."""
+    assert (amount(240_000), amount(-1), amount(0)) == ("0.24", "-0.000001", "0.00")

@@ -28,6 +28,7 @@ COMMANDS = (
     "doctor",
     "keys",
     "ledger",
+    "prices",
     "explain",
     "latency",
     "whatif",

@@ -16,6 +16,7 @@ from holdfast.config.load import load
 from holdfast.config.parse import check, merged, parse
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import (
+    NO_END,
     Flavor,
     Join,
     OnUnknown,
@@ -55,6 +56,7 @@ from holdfast.config.tree import (
 __all__ = [
     "LIST_CURRENCY",
     "LIST_PRICES",
+    "NO_END",
     "ByTier",
     "Chat",
     "ChatImages",

@@ -19,6 +19,7 @@ from holdfast.config.google_keys import check_vertex
 from holdfast.config.hedging import check_hedge
 from holdfast.config.keys import ByTier, Key
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
+from holdfast.config.pricing import check_prices
 from holdfast.config.serving import (
     Flavor,
     Provider,
@@ -38,7 +39,7 @@ T = TypeVar("T")
 
 QUALITIES = ("low", "medium", "high", "xhigh", "max")
 """Words that may follow the size in a key of `prices.micros`."""
-_PRICE_KEY = re.compile(rf"({'|'.join(Tier)})(/({'|'.join(QUALITIES)}))?(@[1-9][0-9]?:[1-9][0-9]?)?")
+_PRICE_KEY = re.compile(rf"({'|'.join(Tier)})(/({'|'.join(QUALITIES)}))?(@[1-9][0-9]?:[1-9][0-9]?)?(\*([2-9]|10))?")
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 """Underscores are in no host name of RFC 1123, but in the service names of many a container network."""
 _EXAMPLES: Mapping[type[Any], str] = {RouteUpstream: '{ upstream = "NAME", model = "…" }'}
@@ -62,7 +63,7 @@ def parse(mapping: Mapping[str, Any]) -> Settings:
         ConfigError: A key is unknown, a value is of the wrong kind or out of range, or two settings contradict.
     """
     settings = _table(Settings, mapping, "")
-    own = {price.model for price in settings.prices}
+    own = {price.model for price in settings.prices if price.is_general}
     in_their_currency = settings.money.currency == LIST_CURRENCY
     shipped = tuple(price for price in LIST_PRICES if in_their_currency and price.model not in own)
     settings = replace(settings, prices=(*settings.prices, *shipped))
@@ -210,7 +211,7 @@ def _micros(raw: Any, path: str) -> Mapping[str, int]:
         if not _PRICE_KEY.fullmatch(str(name)):
             raise ConfigError(
                 f'{dotted} is no size: write "1K", "2K" or "4K", then if needed "/" and one of {", ".join(QUALITIES)}, '
-                'then if needed "@" and a ratio: "1K/low@3:2".',
+                'then if needed "@" and a ratio: "1K/low@3:2", then if needed "*" and from how many images on: "4K*4".',
                 key=dotted,
             )
         if not isinstance(micros, int) or isinstance(micros, bool) or micros < 0:
@@ -251,6 +252,7 @@ def check(settings: Settings) -> None:
     for at, upstream in enumerate(settings.upstreams):
         _check_upstream(upstream, at, names)
     _check_routes(settings, names)
+    check_prices(settings)
     _check_passthrough(settings, names)
     reasons = [entry.when for entry in settings.compensation]
     for at, reason in enumerate(reasons):
@@ -407,7 +409,7 @@ def _check_passthrough(settings: Settings, upstream_names: list[str]) -> None:
 
 
 def _check_route_price(settings: Settings, route: Route) -> None:
-    if not any(price.model == route.model for price in settings.prices):
+    if not any(price.model == route.model and price.is_general for price in settings.prices):
         foreign = f" (list prices are in {LIST_CURRENCY})" if settings.money.currency != LIST_CURRENCY else ""
         raise ConfigError(
             f'The model {route.model!r} has no price{foreign}. Add [[prices]] with model = "{route.model}", '

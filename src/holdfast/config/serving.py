@@ -11,6 +11,9 @@ from enum import StrEnum
 from holdfast.config.keys import key, required
 from holdfast.types import Tier
 
+NO_END = date(9999, 12, 31)
+"""Of a price that holds until another takes over."""
+
 
 class Provider(StrEnum):
     """An API family that we can speak."""
@@ -225,12 +228,40 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What one image of a model costs, by size and quality, from a day on."""
+    """What one image of a model costs, by size, quality and number, from a day on.
+
+    A plain entry is the list price: what upstreams take, and with `money.margin` what customers pay. With `upstream` it
+    says what that one takes, with `group` what keys of that group pay.
+    """
 
     model: str = required("The public model name", source="matches `routes.model`")
     micros: Mapping[str, int] = required(
-        'Micro-units an image: by size, quality and ratio as far as they matter: `"4K"`, `"1K/low"`, `"1K/low@3:2"`',
+        'Micro-units an image: by size, quality, ratio and number as far as they matter: `"4K"`, `"1K/low"`, '
+        '`"1K/low@3:2"`, `"4K*4"` for each of at least 4 images of one call',
         source="240000 is 0.24 of the currency",
     )
     source: str = required("Where the figure comes from", source="a price without a source is a guess")
     valid_from: date = required("First day (UTC) on which it holds", source="a later entry takes over on its day")
+    valid_until: date = key(
+        NO_END, "Last day (UTC) on which it holds", source="9999-12-31: until a later entry takes over"
+    )
+    currency: str = key(
+        "",
+        "What the micro-units are of; empty: `money.currency`",
+        source="another is refused: nothing is converted here",
+    )
+    upstream: str = key(
+        "",
+        "The entry of `upstreams` that takes this for an image: its cost, where that is not the list price",
+        source="relays and contracts have prices of their own",
+    )
+    group: str = key(
+        "",
+        "The label of the key group whose keys pay this: as it stands, without a margin",
+        source="a reseller's customers have prices of their own",
+    )
+
+    @property
+    def is_general(self) -> bool:
+        """Whether it is a list price."""
+        return not self.upstream and not self.group

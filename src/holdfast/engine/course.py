@@ -12,8 +12,7 @@ from datetime import date
 
 from holdfast.config import Settings, Upstream
 from holdfast.errors import ConfigError, RequestError
-from holdfast.money import with_margin
-from holdfast.policy.prices import unit_price_micros
+from holdfast.policy.prices import Wanted, cost_of, quote
 from holdfast.policy.routing import Entry
 from holdfast.policy.sizes import geometry_of
 from holdfast.providers.capabilities import obstacle_of
@@ -68,11 +67,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What an image of another model, or of a smaller size, costs."""
+    """What an image costs at an entry that has a price of its own: another model, a smaller size, a dearer upstream."""
 
     list_micros: int
-    unit_micros: int
-    """With our margin."""
+    """What its upstream takes."""
+    unit_micros: int | None
+    """What the customer pays; None: as for what was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +83,7 @@ class Course:
     entries: tuple[Entry, ...]
     """The same, as `policy.routing` reads them."""
     offers: Mapping[int, Offer] = field(default_factory=dict)
-    """Of those that are not quite what was asked for, by place."""
+    """Of those that are not quite what was asked for, or cost us something else than its list price, by place."""
     barred: Mapping[int, str] = field(default_factory=dict)
     """Those that cannot serve it, by place: why."""
     gone: frozenset[int] = frozenset()
@@ -188,10 +188,12 @@ class Courses:
             RequestError: The route is gone, as when settings changed between two starts.
         """
         course = self._course(request.model, request.geometry.tier, request.may_degrade)
-        if len(course.candidates) == 1:
-            return course
         offers: dict[int, Offer] = {}
         barred: dict[int, str] = {}
+        if len(course.candidates) == 1:
+            # What the only one cannot do, or has no price for, is refused by whoever asks, in better words.
+            offer = self._dearer(request, course.candidates[0], today)
+            return course if offer is None else replace(course, offers={0: offer})
         for at, candidate in enumerate(course.candidates):
             try:
                 why = obstacle_of(
@@ -204,6 +206,8 @@ class Courses:
                     barred[at] = why
                 elif course.entries[at].is_lesser:
                     offers[at] = self._offer(request, candidate, today)
+                elif (offer := self._dearer(request, candidate, today)) is not None:
+                    offers[at] = offer
             except RequestError as exc:
                 # It has no price at this size, which is no reason to refuse what its siblings can do.
                 barred[at] = exc.message
@@ -242,15 +246,19 @@ class Courses:
         )
 
     def _offer(self, request: Request, candidate: Candidate, today: date) -> Offer:
-        list_micros = unit_price_micros(
-            self._settings.prices,
-            model=candidate.target.route,
-            tier=candidate.tier,
-            quality=request.quality,
-            geometry=request_at(request, candidate.tier).geometry,
-            today=today,
-        )
-        return Offer(list_micros=list_micros, unit_micros=with_margin(list_micros, self._settings.money.margin))
+        wanted = Wanted.of(request_at(request, candidate.tier))
+        quoted = quote(self._settings, candidate.target.route, wanted, today, request.tariff)
+        cost = self._cost(candidate, wanted, today)
+        return Offer(list_micros=quoted.list_micros if cost is None else cost, unit_micros=quoted.unit_micros)
+
+    def _dearer(self, request: Request, candidate: Candidate, today: date) -> Offer | None:
+        """Of an entry that is what was asked for: what it costs us, if that is not the list price."""
+        cost = self._cost(candidate, Wanted.of(request), today)
+        return None if cost is None else Offer(list_micros=cost, unit_micros=None)
+
+    def _cost(self, candidate: Candidate, wanted: Wanted, today: date) -> int | None:
+        target = candidate.target
+        return cost_of(self._settings, target.upstream, target.model, target.route, wanted, today)
 
 
 def _is_below(tier: Tier, than: Tier) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from holdfast import faults
 from holdfast.config import Settings
-from holdfast.engine import attempt, recover, settle
+from holdfast.engine import attempt, recover, settle, submit
 from holdfast.engine.core import Core, InLine, Live
 from holdfast.engine.course import Target
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
@@ -109,6 +109,7 @@ class Engine:
             entering = entering_of(core, new, submission, may_buy=may_buy and refusal is None, asks_twins=asks_twins)
             await faults.point("accept.before_commit")
             entered = await self._enter(entering)
+            submit.refuse_spent(core, entered)
             if entered.generation_id is None and refusal is not None and not entered.twin_ids:
                 raise refusal
             if entered.generation_id is None:

@@ -13,13 +13,14 @@ from holdfast.engine.core import Core, Live
 from holdfast.engine.course import Course
 from holdfast.generation import parts_for
 from holdfast.log import emit
-from holdfast.money import times, with_margin
+from holdfast.money import times
 from holdfast.policy.access import NO_LIMITS, Limits
+from holdfast.policy.budgets import refusal
 from holdfast.policy.deadlines import CALLER_S_MAX, attempt_timeout_s_max, generation_s
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import FAILURE_S, NO_CLAIM, TWIN_AFTER_S, Claim
-from holdfast.policy.prices import unit_price_micros
-from holdfast.store.joining import Entering
+from holdfast.policy.prices import Wanted, quote
+from holdfast.store.joining import Entered, Entering
 from holdfast.store.records import GenerationRow, NewGeneration, to_json
 from holdfast.types import Request, Tier
 
@@ -157,15 +158,8 @@ def price(core: Core, submission: Submission) -> NewGeneration:
     """
     request, settings = submission.request, core.settings
     now = core.clock.now()
-    list_micros = unit_price_micros(
-        settings.prices,
-        model=request.model,
-        tier=request.geometry.tier,
-        quality=request.quality,
-        geometry=request.geometry,
-        today=now.date(),
-    )
-    unit = with_margin(list_micros, settings.money.margin)
+    quoted = quote(settings, request.model, Wanted.of(request), now.date(), request.tariff)
+    unit = quoted.unit_micros
     per_call = course_of(core, request).images_per_call(stream=request.stream)
     return NewGeneration(
         id=core.clock.new_id("gen"),
@@ -184,7 +178,7 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         unit_micros=unit,
         held_micros=times(unit, request.n),
         inputs=tuple(image.store_key for image in request.files),
-        list_micros=list_micros,
+        list_micros=quoted.list_micros,
         traceparent=submission.traceparent,
         fingerprint=submission.fingerprint,
         fingerprint_version=None if submission.fingerprint is None else VERSION,
@@ -196,6 +190,16 @@ def price(core: Core, submission: Submission) -> NewGeneration:
         default_webhook_id=core.clock.new_id("whk") if submission.webhook is not None else None,
         only_awaited=submission.only_awaited,
     )
+
+
+def refuse_spent(core: Core, entered: Entered) -> None:
+    """Tell a caller whose budget does not cover what it asks for; nothing was written.
+
+    Raises:
+        RequestError: `budget_exhausted`, 402.
+    """
+    if entered.exhausted is not None:
+        raise refusal(entered.exhausted, core.settings.money.currency)
 
 
 def _deadline_s(core: Core, submission: Submission) -> float:

@@ -52,6 +52,7 @@ from holdfast.policy.joining import (
     would_join,
 )
 from holdfast.policy.prefer import Preferences, asked_timeout_s, parse_prefer
+from holdfast.policy.prices import priced_by
 from holdfast.policy.wishes import as_wished
 from holdfast.store.joining import Entered
 from holdfast.store.records import KeyRow, Record, Told
@@ -545,7 +546,7 @@ def _submission(
     names_end_user = bool((end_user or "").strip() or (asked.request.end_user or "").strip())
     return Submission(
         key_id=key.id,
-        request=with_purchases(as_wished(asked.request, call.headers), key.purchases_max),
+        request=priced_by(key.tariff, with_purchases(as_wished(asked.request, call.headers), key.purchases_max)),
         limits=key.limits,
         asked_s=asked_timeout_s(call.headers),
         traceparent=call.headers.get("traceparent"),

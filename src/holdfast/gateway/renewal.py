@@ -23,6 +23,7 @@ from holdfast.gateway.chats import Chats
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.passing import PassingOn
 from holdfast.log import emit
+from holdfast.policy.prices import check_priced
 from holdfast.transport.through import Through
 
 
@@ -84,6 +85,7 @@ class Renewal:
         settings, waiting = renewed(before, read)
         # Whole for itself, they may contradict what only a restart changes: a route for TLS only, without its listener.
         check(settings)
+        check_priced(settings, core.clock.now().date())
         targets = renewed_targets(targets_of(settings, keys), core.targets)
         known = _keys_of(core.targets)
         core.tokens.add((to.upstream, key) for route in targets.values() for to in route for key in to.current)

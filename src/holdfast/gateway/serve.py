@@ -43,6 +43,7 @@ from holdfast.gateway.tuning import tune_gc, tune_malloc
 from holdfast.gateway.webhooks import Webhooks
 from holdfast.log import emit
 from holdfast.policy.addresses import AddressRules
+from holdfast.policy.prices import check_priced
 from holdfast.store.address import note_address
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
 from holdfast.store.blobs import LocalBlobs
@@ -110,6 +111,7 @@ async def serve(
     keys = upstream_keys(settings, environ)
     targets = targets_of(settings, keys)
     clock = SystemClock()
+    check_priced(settings, clock.now().date())
     with Signals(asyncio.get_running_loop(), renews=reread is not None) as signals, suppress(_StoppedEarly):
         async with running(settings, targets, clock, tell_first_key, keys, stop=signals.first) as gateway:
             announced = announce(gateway.listeners, settings, signals.received)

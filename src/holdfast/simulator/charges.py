@@ -15,7 +15,8 @@ from types import MappingProxyType
 import orjson
 
 from holdfast.clock import rfc3339
-from holdfast.config import LIST_PRICES
+from holdfast.config import LIST_PRICES, Price
+from holdfast.config.provider_prices import PROVIDER_PRICES
 from holdfast.errors import RequestError
 from holdfast.money import times
 from holdfast.policy.prices import unit_price_micros
@@ -71,15 +72,19 @@ def price_micros(model: str, geometry: Geometry, quality: str | None, *, at: dat
     What has no list price costs what the nearest picture that has one costs, by area; an unknown model costs what
     nano-banana-pro costs: nothing that is made here is free.
     """
+    own = next((row for row in PROVIDER_PRICES if not row.host and model.removesuffix("/edit") in row.models), None)
     model = model.removeprefix("fal-ai/").removeprefix("google/").removesuffix("/edit")
     public = _PUBLIC_NAMES.get(model, model)
     known = public if any(price.model == public for price in LIST_PRICES) else "nano-banana-pro"
     today = at.date()
+    prices = LIST_PRICES
+    if own is not None:
+        prices = (Price(model=known, micros=own.micros, source=own.source, valid_from=today),)
     for shape in (geometry, geometry_of(Tier.K1, "1:1")):
         for stated in (quality, None):
             try:
                 micros = unit_price_micros(
-                    LIST_PRICES, model=known, tier=shape.tier, quality=stated, geometry=shape, today=today
+                    prices, model=known, tier=shape.tier, quality=stated, geometry=shape, today=today
                 )
             except RequestError:
                 continue

@@ -77,7 +77,7 @@ def audit(conn: sqlite3.Connection) -> Audit:
     counts = conn.execute(_Q["counts"]).fetchone()
     sums = ledger_sums(conn)
     found = [*_of_accounts(conn, sums.accounts, sums.drifted)]
-    for check in (_of_transactions, _of_holds, _of_records, _of_attempts):
+    for check in (_of_transactions, _of_holds, _of_records, _of_budgets, _of_attempts):
         found += check(conn)
     return Audit(
         generations=counts["generations"],
@@ -149,6 +149,13 @@ def _of_records(conn: sqlite3.Connection) -> Iterator[Problem]:
         booked = f"captured {row['captured']}, compensated {row['given']}"
         message = f"{row['id']} tells {told}; the ledger has {booked} (micro-units)"
         yield Problem(rule="told_otherwise", id=row["id"], message=message)
+
+
+def _of_budgets(conn: sqlite3.Connection) -> Iterator[Problem]:
+    for row in _rows(conn, _Q["spent_otherwise"]):
+        what = f"{row['owner']} is counted with {row['counted']} micro-units on {row['day']}"
+        message = f"{what}; the ledger has {row['booked']}"
+        yield Problem(rule="spent_otherwise", id=row["owner"], message=message)
 
 
 def _of_attempts(conn: sqlite3.Connection) -> Iterator[Problem]:

@@ -9,9 +9,11 @@ from typing import Any
 from holdfast import faults, generation
 from holdfast.generation import Effect, State, Transition
 from holdfast.ledger import postings
+from holdfast.policy.budgets import Exhausted
 from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.policy.retention import Retention
 from holdfast.store.bookkeeping import Booking, post
+from holdfast.store.budgets import budgets_of, give_back, group_in, spend
 from holdfast.store.charging import bill_of
 from holdfast.store.queries import queries
 from holdfast.store.records import (
@@ -34,12 +36,20 @@ _Q = queries("generations")
 _A = queries("attempts")
 
 
-def accept(conn: sqlite3.Connection, new: NewGeneration) -> None:
-    """Write the first of the three commits: the generation, the hold on its price, its first event."""
+def accept(conn: sqlite3.Connection, new: NewGeneration) -> Exhausted | None:
+    """Write the first of the three commits: the generation, the hold on its price, its first event.
+
+    Where the hold does not fit into a budget nothing is written, and the budget is told.
+    """
     faults.point_sync("accept.before_rows")
     transition = generation.apply(None, generation.Accepted())
     assert Effect.HOLD in transition.effects
+    budgets, day = budgets_of(conn, new.key_id), new.created_at[:10]
+    exhausted = spend(conn, budgets, day=day, micros=new.held_micros)
+    if exhausted is not None:
+        return exhausted
     values = {**values_of(new), "state": transition.state.value, "sequence_number": 1}
+    values |= {"held_on": day, "group_id": group_in(budgets)}
     conn.execute(_Q["insert_generation"], values)
     insert_input_refs(conn, new.id, new.inputs)
     faults.point_sync("accept.after_generation_row")
@@ -55,6 +65,7 @@ def accept(conn: sqlite3.Connection, new: NewGeneration) -> None:
             created_at=new.created_at,
         )
     faults.point_sync("accept.after_rows")
+    return None
 
 
 def record_event(
@@ -172,6 +183,8 @@ def end_generation(
     written = conn.execute(_Q["finish_generation"], {"id": row.id, **end}).rowcount
     assert written == 1, "a generation ends once"
     faults.point_sync("ending.after_state_row")
+    kept = bill.charged_micros - bill.compensated_micros
+    give_back(conn, key_id=row.key_id, group_id=row.group_id, day=row.held_on, micros=row.held_micros - kept)
     post(conn, *bill.transactions, generation_id=row.id, drive=row.drive, at=at, booking=booking)
     faults.point_sync("ending.after_postings")
     ended = row.but(**end)

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from holdfast import faults, generation
 from holdfast.generation import Effect, State
 from holdfast.ledger import postings
+from holdfast.policy.budgets import Exhausted
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import REFUSALS, Answer, Claim, Found, answer_to
 from holdfast.store.bookkeeping import post
+from holdfast.store.budgets import budgets_of, group_in, spend
 from holdfast.store.generations import accept, get_generation, insert_event
 from holdfast.store.queries import queries
 from holdfast.store.records import GenerationRow, NewGeneration
@@ -56,6 +58,8 @@ class Entered:
     """Of a generation that is driven again."""
     twin_ids: tuple[str, ...] = ()
     """Whose callers are to be asked for before this one buys; nothing was written."""
+    exhausted: Exhausted | None = None
+    """It would have to buy, and its budget does not cover that; nothing was written."""
 
 
 def enter(conn: sqlite3.Connection, entering: Entering, departed: Sequence[str] = ()) -> Entered:
@@ -81,8 +85,8 @@ def enter(conn: sqlite3.Connection, entering: Entering, departed: Sequence[str] 
         twins = tuple(row["id"] for row in conn.execute(_Q["twins"], _values(entering)))
         if twins:
             return Entered(twin_ids=twins)
-    accept(conn, entering.new)
-    return Entered(generation_id=entering.new.id)
+    exhausted = accept(conn, entering.new)
+    return Entered(generation_id=entering.new.id) if exhausted is None else Entered(exhausted=exhausted)
 
 
 def _found(conn: sqlite3.Connection, entering: Entering) -> GenerationRow | None:
@@ -130,17 +134,26 @@ def _give(conn: sqlite3.Connection, entering: Entering, row: GenerationRow) -> E
     if answer is Answer.DRIVE_AGAIN:
         if not entering.may_buy:
             return Entered()
-        row = _drive_again(conn, row, found, new)
+        driven = _drive_again(conn, row, found, new)
+        if isinstance(driven, Exhausted):
+            return Entered(exhausted=driven)
+        row = driven
     if answer not in REFUSALS:
         conn.execute(_Q["join"], {"id": row.id, "owner": new.watched_by, "only_awaited": new.only_awaited})
         faults.point_sync("enter.after_join")
     return Entered(generation_id=row.id, answer=answer, row=row)
 
 
-def _drive_again(conn: sqlite3.Connection, row: GenerationRow, found: Found, new: NewGeneration) -> GenerationRow:
+def _drive_again(
+    conn: sqlite3.Connection, row: GenerationRow, found: Found, new: NewGeneration
+) -> GenerationRow | Exhausted:
     event = generation.Redriven(charge=found.charge, is_definite=False)
     transition = generation.apply(State.FAILED, event)
     assert Effect.BUMP_DRIVE in transition.effects
+    budgets, day = budgets_of(conn, row.key_id), new.created_at[:10]
+    exhausted = spend(conn, budgets, day=day, micros=row.held_micros)
+    if exhausted is not None:
+        return exhausted
     drive, number = row.drive + 1, row.sequence_number + 1
     values = {
         "id": row.id,
@@ -149,6 +162,8 @@ def _drive_again(conn: sqlite3.Connection, row: GenerationRow, found: Found, new
         "deadline_at": new.deadline_at,
         "hard_deadline": new.hard_deadline,
         "sequence_number": number,
+        "held_on": day,
+        "group_id": group_in(budgets),
     }
     written = conn.execute(_Q["drive_again"], values).rowcount
     assert written == 1, "a failure is driven again once"

@@ -13,7 +13,7 @@ import msgspec
 from holdfast.generation import OPEN_ATTEMPT_STATES
 from holdfast.policy.access import Limits, Scopes
 from holdfast.store.exposure import Cap
-from holdfast.types import Charge, Failure, ImageInfo, Usage
+from holdfast.types import Charge, Failure, ImageInfo, Tariff, Usage
 
 
 class _FromRow:
@@ -112,6 +112,8 @@ class KeyRow(_FromRow):
     tls_required: int = 0
     margin_share: float | None = None
     """Of its group: added to list prices, 0.2 is a fifth; None: `money.margin` counts."""
+    group_label: str | None = None
+    """By which `[[prices]]` name its group."""
     secret_expires_at: str | None = None
     """Of the secret it was found by, if that was replaced."""
 
@@ -124,6 +126,11 @@ class KeyRow(_FromRow):
     def limits(self) -> Limits:
         """How much of it is taken at once."""
         return Limits(rate_per_min=self.rate_per_min, concurrency=self.concurrency)
+
+    @property
+    def tariff(self) -> Tariff | None:
+        """At what prices it buys; None: at the usual ones."""
+        return None if self.group_label is None else Tariff(group=self.group_label, margin_share=self.margin_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +256,10 @@ class GenerationRow(_FromRow):
     idempotency_key: str | None = None
     metadata: str | None = None
     only_awaited: int = 0
+    held_on: str = ""
+    """The day (UTC) of its hold."""
+    group_id: str | None = None
+    """The group that its hold was counted against."""
 
     @property
     def told(self) -> Told | None:

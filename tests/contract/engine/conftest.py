@@ -298,7 +298,11 @@ def settings_of(**sections: Any) -> Settings:
     }
     # Unless a test asks for it, what may have been charged is not bought again.
     usual["retry"] = {"on_unknown": "fail"} | sections.pop("retry", {})
-    return parse(usual | sections)
+    settings = usual | sections
+    # fal has a list of its own, which says more of what it takes than a price for everybody; here both are the same.
+    queues = [each["name"] for each in settings["upstreams"] if each["provider"] == "fal"]
+    own = [{**price, "upstream": name} for name in queues for price in settings["prices"]]
+    return parse(settings | {"prices": [*settings["prices"], *own]})
 
 
 def targets_of(settings: Settings) -> Mapping[str, tuple[Target, ...]]:

@@ -108,7 +108,8 @@ class Door:
         return {
             "upstreams": [upstream],
             "routes": [route],
-            "prices": [price],
+            # What it takes is what is said here, whatever its own list says.
+            "prices": [price, {**price, "upstream": "the-upstream"}],
             # Pauses are tested where they are decided; here they would only be waited for.
             "retry": {"backoff_s_first": 0.05, "backoff_s_max": 0.2},
             "latency": {"scale": 0.001},

@@ -10,7 +10,7 @@ import pytest
 from holdfast.config import parse
 from holdfast.engine.course import Course, Courses, Offer, alone, request_at, targets_of
 from holdfast.errors import ConfigError, RequestError
-from holdfast.types import Geometry, InputImage, Request, Surface, Tier
+from holdfast.types import Geometry, InputImage, Request, Surface, Tariff, Tier
 
 TODAY = date(2026, 11, 24)
 
@@ -161,3 +161,30 @@ def test_settings_without_a_route_or_a_key_are_refused() -> None:
     assert told.value.key == "routes"
     with pytest.raises(ConfigError, match="'a' has no key"):
         targets_of(some_settings(), {"a": (), "b": ("k",), "c": ("k",)})
+
+
+def test_an_upstream_with_a_price_of_its_own_is_booked_at_it() -> None:
+    """Its customer pays as for what was asked for: no price of the entry's own stands beside it."""
+    cost = {"model": "pro", "upstream": "b", "micros": {"1K": 130}, "source": "t", "valid_from": "2026-01-01"}
+    plain = [
+        {"model": "pro", "micros": {"1K": 100}, "source": "t", "valid_from": "2026-01-01"},
+        {"model": "other", "micros": {"1K": 50}, "source": "t", "valid_from": "2026-01-01"},
+    ]
+    offers = a_course(a_request(), prices=[*plain, cost]).offers
+    assert dict(offers) == {1: Offer(list_micros=130, unit_micros=None), 2: Offer(list_micros=50, unit_micros=50)}
+    alone = [{"model": "pro", "upstreams": [{"upstream": "b", "model": "m-b"}]}]
+    course = a_course(a_request(), routes=alone, prices=[plain[0], cost])
+    assert dict(course.offers) == {0: Offer(list_micros=130, unit_micros=None)}
+
+
+def test_a_group_pays_its_own_price_of_what_serves_it() -> None:
+    """The lower of two prices is the lower of its own two."""
+    own = {"model": "other", "group": "gold", "micros": {"1K": 40}, "source": "t", "valid_from": "2026-01-01"}
+    plain = [
+        {"model": "pro", "micros": {"1K": 100}, "source": "t", "valid_from": "2026-01-01"},
+        {"model": "other", "micros": {"1K": 50}, "source": "t", "valid_from": "2026-01-01"},
+    ]
+    request = a_request(tariff=Tariff(group="gold"))
+    assert dict(a_course(request, prices=[*plain, own]).offers) == {2: Offer(list_micros=50, unit_micros=40)}
+    request = a_request(tariff=Tariff(group="other", margin_share=0.2))
+    assert dict(a_course(request, prices=[*plain, own]).offers) == {2: Offer(list_micros=50, unit_micros=60)}

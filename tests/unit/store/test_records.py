@@ -37,7 +37,7 @@ TABLES = {
     BlobRow: "blob",
     EventRow: "event",
 }
-JOINED = {KeyRow: ("margin_share", "secret_expires_at")}
+JOINED = {KeyRow: ("margin_share", "group_label", "secret_expires_at")}
 """Columns that stand in the tables beside."""
 FAILURE = Failure(
     kind=FailureKind.REFUSED_OUTPUT,

@@ -2,11 +2,11 @@
 INSERT INTO generation (id, key_id, surface, model, tier, size, n, request, state, parts, parts_open, deadline_at,
   hard_deadline, created_at, traceparent, currency, unit_micros, held_micros, sequence_number, fingerprint,
   fingerprint_version, idempotency_key, callers, watched_by,
-  list_micros, metadata, only_awaited)
+  list_micros, metadata, only_awaited, held_on, group_id)
 VALUES (:id, :key_id, :surface, :model, :tier, :size, :n, :request, :state, :parts, :parts, :deadline_at,
   :hard_deadline, :created_at, :traceparent, :currency, :unit_micros, :held_micros, :sequence_number, :fingerprint,
   :fingerprint_version, :idempotency_key, :callers, :watched_by, :list_micros,
-  :metadata, :only_awaited);
+  :metadata, :only_awaited, :held_on, :group_id);
 
 -- name: get_generation
 SELECT * FROM generation WHERE id = :id;

@@ -55,5 +55,5 @@ UPDATE generation SET callers = callers - 1 WHERE id = :id AND watched_by = :own
 -- name: drive_again
 UPDATE generation SET state = :state, drive = :drive, parts_open = parts, deadline_at = :deadline_at,
   hard_deadline = :hard_deadline, started_at = NULL, finished_at = NULL, answered_at = NULL, purge_after = NULL,
-  cancel_requested = 0, failure = NULL, sequence_number = :sequence_number
+  cancel_requested = 0, failure = NULL, sequence_number = :sequence_number, held_on = :held_on, group_id = :group_id
 WHERE id = :id AND state = 'failed' AND drive = :drive - 1;

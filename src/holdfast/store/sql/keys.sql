@@ -10,7 +10,7 @@ VALUES
 INSERT INTO key_secret (digest, key_id, created_at) VALUES (:digest, :key_id, :created_at);
 
 -- name: find_key
-SELECT api_key.*, key_group.margin_share, key_secret.expires_at AS secret_expires_at
+SELECT api_key.*, key_group.margin_share, key_group.label AS group_label, key_secret.expires_at AS secret_expires_at
 FROM key_secret
 JOIN api_key ON api_key.id = key_secret.key_id
 LEFT JOIN key_group ON key_group.id = api_key.group_id
@@ -20,13 +20,13 @@ WHERE key_secret.digest = :digest;
 SELECT count(*) FROM api_key;
 
 -- name: get_key
-SELECT api_key.*, key_group.margin_share, NULL AS secret_expires_at
+SELECT api_key.*, key_group.margin_share, key_group.label AS group_label, NULL AS secret_expires_at
 FROM api_key
 LEFT JOIN key_group ON key_group.id = api_key.group_id
 WHERE api_key.id = :id;
 
 -- name: list_keys
-SELECT api_key.*, key_group.margin_share, NULL AS secret_expires_at
+SELECT api_key.*, key_group.margin_share, key_group.label AS group_label, NULL AS secret_expires_at
 FROM api_key
 LEFT JOIN key_group ON key_group.id = api_key.group_id
 WHERE api_key.id > :after

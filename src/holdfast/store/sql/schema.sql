@@ -90,7 +90,9 @@ CREATE TABLE generation (
   compensated_micros  INTEGER NOT NULL DEFAULT 0,
   purged_at           TEXT,              -- images, prompt and the model's words were deleted
   metadata            TEXT,              -- {"name": "text", …}, as its caller gave it
-  only_awaited        INTEGER NOT NULL DEFAULT 0    -- asked for by callers who wait: nobody was told to come back for it
+  only_awaited        INTEGER NOT NULL DEFAULT 0,   -- asked for by callers who wait: nobody was told to come back for it
+  held_on             TEXT NOT NULL DEFAULT '',      -- the day (UTC) of the hold, and …
+  group_id            TEXT                           -- … the group that it was counted against
 );
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
@@ -184,6 +186,13 @@ CREATE INDEX ledger_entry_by_txn ON ledger_entry (txn_id);
 CREATE TABLE account (
   id      TEXT PRIMARY KEY,
   balance INTEGER NOT NULL DEFAULT 0
+);
+-- What stands against the budgets of keys and groups, by the day (UTC) of the hold: charged, and held for what is open.
+CREATE TABLE spend_day (
+  owner  TEXT NOT NULL,                  -- key:ID or group:ID
+  day    TEXT NOT NULL,
+  micros INTEGER NOT NULL,
+  PRIMARY KEY (owner, day)
 );
 -- What each rule has given back on each day (UTC), for its cap.
 CREATE TABLE compensation_day (

@@ -5,7 +5,7 @@ SELECT :digest, key_id, digest, :created_at, :expires_at FROM key_secret WHERE d
 
 -- name: find_session
 SELECT
-  api_key.*, key_group.margin_share, key_secret.expires_at AS secret_expires_at,
+  api_key.*, key_group.margin_share, key_group.label AS group_label, key_secret.expires_at AS secret_expires_at,
   session.created_at AS opened_at, session.expires_at AS ends_at
 FROM session
 JOIN key_secret ON key_secret.digest = session.secret_digest
