@@ -535,7 +535,8 @@ ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = MappingProxyType
     {
         _A.SENT: frozenset({_A.POLLING, _A.SETTLED, _A.REJECTED, _A.CHARGED_FAILED, _A.UNKNOWN}),
         _A.POLLING: frozenset({_A.SETTLED, _A.REJECTED, _A.CHARGED_FAILED, _A.UNKNOWN}),
-        _A.UNKNOWN: frozenset({_A.SETTLED}),
+        # Its image comes after all; or an operator finds in the provider's list what it took.
+        _A.UNKNOWN: frozenset({_A.SETTLED, _A.CHARGED_FAILED, _A.REJECTED}),
         _A.SETTLED: frozenset(),
         _A.REJECTED: frozenset(),
         _A.CHARGED_FAILED: frozenset(),

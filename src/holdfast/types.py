@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Self
 
@@ -264,3 +265,17 @@ def total_usage(usages: Iterable[Usage]) -> Usage | None:
         output_tokens=sum(each.output_tokens for each in used),
         output_image_tokens=sum(each.output_image_tokens for each in used),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedCharge:
+    """One charge, as a provider lists it."""
+
+    number: int
+    """Of its line or entry, from 1; a CSV's heading is line 1."""
+    reference: str | None
+    """What the provider calls it by: perhaps one of our ids, or the handle that we have of it."""
+    at: datetime | None
+    model: str | None
+    micros: int | None
+    """None: the list has no amounts."""

@@ -156,13 +156,22 @@ def test_a_ledger_that_holds_has_no_problem(folder: Path) -> None:
         ),
         (
             "UPDATE generation SET state = 'failed' WHERE id = 'gen_sent'",
-            [("held", "held"), ("unresolved", "gen_sent")],
+            [("held", "held"), ("rolled_up", "generations"), ("unresolved", "gen_sent")],
         ),
         (
             "UPDATE generation SET state = 'running' WHERE id = 'gen_lost'",
-            [("held", "held"), ("resolved_too_early", "gen_lost")],
+            [("held", "held"), ("rolled_up", "generations"), ("resolved_too_early", "gen_lost")],
         ),
         ("UPDATE generation SET drive = 1 WHERE id = 'gen_free'", [("never_held", "gen_free")]),
+        (
+            "UPDATE usage_day SET cost_micros = cost_micros + 1 WHERE outcome = 'succeeded'",
+            [("rolled_up", "provider_cost")],
+        ),
+        ("UPDATE usage_day SET unknown_micros = 0", [("rolled_up", "unknown_exposure")]),
+        (
+            "UPDATE usage_day SET generations = generations + 1 WHERE outcome = 'succeeded'",
+            [("rolled_up", "generations")],
+        ),
     ],
 )
 def test_damage_is_found_and_named(

@@ -355,7 +355,7 @@ def test_the_database_refuses_a_second_booking_of_an_attempt(books: Books) -> No
     books.accept(n=2, parts=2)
     books.end()
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-        again = Booking(attempt_id="gen_1.0", transactions=(cost("google", LIST),))
+        again = Booking(attempt_id="gen_1.0", transactions=(cost("google", LIST),), upstream="google")
         books.run(post, generation_id="gen_1", drive=0, at=at(40), booking=again)
     books.end(part=1)
     assert books.verbs().count("cost") == 1

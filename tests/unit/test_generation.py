@@ -315,7 +315,11 @@ def test_an_attempt_moves_only_forward() -> None:
         else:
             with pytest.raises(AssertionError, match="cannot become"):
                 move_attempt(state, to)
-    assert ATTEMPT_MOVES[AttemptState.UNKNOWN] == {AttemptState.SETTLED}
+    assert ATTEMPT_MOVES[AttemptState.UNKNOWN] == {
+        AttemptState.SETTLED,
+        AttemptState.CHARGED_FAILED,
+        AttemptState.REJECTED,
+    }
     assert all(state.is_open is (state in OPEN_ATTEMPT_STATES) for state in AttemptState)
 
 

@@ -31,6 +31,8 @@ COMMANDS = (
     "prices",
     "explain",
     "latency",
+    "usage",
+    "compensation",
     "whatif",
     "completion",
 )

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from holdfast.config.chat import Chat, ChatImages, PassThrough
+from holdfast.config.compensating import check_compensation
 from holdfast.config.describe import SettingDoc, describe
 from holdfast.config.environment import from_environment, slips, upstream_keys, with_provider_keys
 from holdfast.config.hedging import HedgeAfter, HedgeSettings
 from holdfast.config.keys import ByTier
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
-from holdfast.config.load import load
+from holdfast.config.load import load, load_compensation
 from holdfast.config.parse import check, merged, parse
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import (
@@ -98,9 +99,11 @@ __all__ = [
     "UpstreamStream",
     "Webhooks",
     "check",
+    "check_compensation",
     "describe",
     "from_environment",
     "load",
+    "load_compensation",
     "merged",
     "parse",
     "slips",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from holdfast.config.compensating import check_compensation
 from holdfast.config.environment import from_environment
 from holdfast.config.parse import merged, parse
-from holdfast.config.tree import Settings
+from holdfast.config.serving import Route
+from holdfast.config.tree import Compensation, Settings
 from holdfast.errors import ConfigError
 
 FILE = "holdfast.toml"
@@ -34,6 +36,23 @@ def load(path: Path | str | None, environ: Mapping[str, str]) -> Settings:
         raise ConfigError(f"{file}: {exc}", key=exc.key) from exc
     # A tilde in TOML is never expanded by a shell.
     return replace(settings, store=replace(settings.store, data=settings.store.data.expanduser()))
+
+
+def load_compensation(file: Path, routes: Sequence[Route]) -> tuple[Compensation, ...]:
+    """Read the `[[compensation]]` entries of a file, which may be a whole settings file or hold nothing else.
+
+    Raises:
+        ConfigError: The file cannot be read or has none, or an entry is wrong, or for a model that no route has.
+    """
+    mapping = _read(file)
+    if "compensation" not in mapping:
+        raise ConfigError(f"{file} has no [[compensation]] entries.", key="compensation")
+    try:
+        entries = parse({"compensation": mapping["compensation"]}).compensation
+        check_compensation(entries, routes)
+    except ConfigError as exc:
+        raise ConfigError(f"{file}: {exc}", key=exc.key) from exc
+    return entries
 
 
 def _read(file: Path) -> dict[str, object]:

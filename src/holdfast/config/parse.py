@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from holdfast.config.chains import check_fallbacks, check_retry, check_steps
+from holdfast.config.compensating import check_compensation
 from holdfast.config.google_keys import check_vertex
 from holdfast.config.hedging import check_hedge
 from holdfast.config.keys import ByTier, Key
@@ -254,11 +255,7 @@ def check(settings: Settings) -> None:
     _check_routes(settings, names)
     check_prices(settings)
     _check_passthrough(settings, names)
-    reasons = [entry.when for entry in settings.compensation]
-    for at, reason in enumerate(reasons):
-        if reason in reasons[:at]:
-            path = f"compensation[{at}].when"
-            raise ConfigError(f"{path}: there are two entries for {reason.value!r}; keep one.", key=path)
+    check_compensation(settings.compensation, settings.routes)
 
 
 def _check_server(server: Server) -> None:

@@ -16,6 +16,7 @@ from holdfast.config.hedging import HedgeSettings
 from holdfast.config.keys import ByTier, key, required
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import Join, Price, Route, Upstream
+from holdfast.types import Tier
 
 MIB = 1 << 20
 
@@ -432,7 +433,10 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation:
-    """What of a charge is given back, by reason. Reasons that are not written have these defaults."""
+    """What of a charge is given back, by reason. A reason for which nothing is written has these defaults.
+
+    Where entries for a reason are written, whoever none of them is for gets nothing back.
+    """
 
     when: CompensationReason = required(
         "`refused`, `empty`, `failed`: the upstream was paid and brought no image, which it declined, left out or "
@@ -455,6 +459,20 @@ class Compensation:
         unit="micro-units",
         source="an upstream that is slow all day is the operator's risk until he says otherwise",
         at_least=0,
+    )
+    models: tuple[str, ...] = key(
+        (), "For which models, by the names of their routes; empty: for all", source="most promises are for all"
+    )
+    sizes: tuple[Tier, ...] = key(
+        (), "For which sizes; empty: for all", source="4K takes longer than 1K, and may have an entry of its own"
+    )
+    keys: tuple[str, ...] = key(
+        (), "Whose calls qualify: ids of API keys, `key_…`; empty, and `groups` too: everybody's", source="see `groups`"
+    )
+    groups: tuple[str, ...] = key(
+        (),
+        "Whose calls qualify: ids of key groups, `kgr_…`, beside `keys`",
+        source="a promise may be part of one customer's contract only",
     )
 
 

@@ -37,6 +37,7 @@ from holdfast.store.records import (
     withheld,
 )
 from holdfast.store.retention import prolong
+from holdfast.store.usage import count_booking, move, upstream_of
 from holdfast.store.webhooks import tell_end
 from holdfast.types import Charge
 
@@ -163,7 +164,7 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     booking = _booking(found, end, charge, was_exposed=before is AttemptState.UNKNOWN, is_late=is_late)
     if not is_due:
         # The customer's side stands already, or is not due yet.
-        post(conn, generation_id=row.id, drive=found["attempt_drive"], at=end.at, booking=booking)
+        _book(conn, row, booking, drive=found["attempt_drive"], at=end.at)
     if State(row.state).is_final:
         finished = _late(conn, row, part, end)
     elif is_outrun:
@@ -214,7 +215,7 @@ def _why_not(
 def _go_on(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
     """Note that the part is tried again; it stays open, and so does the hold. What it may have cost is booked."""
     if booking.transactions:
-        post(conn, generation_id=row.id, drive=row.drive, at=end.at, booking=booking)
+        _book(conn, row, booking, drive=row.drive, at=end.at)
     transition = generation.apply(State(row.state), generation.AttemptFailed())
     assert Effect.SET_TIMER in transition.effects
     number = row.sequence_number + 1
@@ -228,7 +229,7 @@ def _go_on(conn: sqlite3.Connection, row: GenerationRow, part: int, end: Attempt
 def _leave_to_other(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
     """Note that one of two attempts has failed: the part is the other's. What it may have cost is booked."""
     if booking.transactions:
-        post(conn, generation_id=row.id, drive=row.drive, at=end.at, booking=booking)
+        _book(conn, row, booking, drive=row.drive, at=end.at)
     assert end.failure is not None
     data = {"part": part, "failed": end.failure.kind.value, "other_in_flight": True}
     record_event(conn, row.id, "progress", at=end.at, data=data)
@@ -279,7 +280,13 @@ def _booking(found: sqlite3.Row, end: AttemptEnd, charge: Charge, *, was_exposed
         estimated_micros=estimated,
         cost_micros=estimated if end.cost_micros is None else end.cost_micros,
     )
-    return Booking(attempt_id=end.attempt_id, transactions=moves)
+    return Booking(attempt_id=end.attempt_id, transactions=moves, upstream=found["attempt_upstream"])
+
+
+def _book(conn: sqlite3.Connection, row: GenerationRow, booking: Booking, *, drive: int, at: str) -> None:
+    """Post and count what an attempt took that does not end its generation."""
+    post(conn, generation_id=row.id, drive=drive, at=at, booking=booking)
+    count_booking(conn, row, booking, at)
 
 
 def _insert_blobs(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, *, late: bool) -> None:
@@ -316,7 +323,7 @@ def _end_part(
     if left > 0:
         number = row.sequence_number + 1
         conn.execute(_G["end_part"], {"id": row.id, "parts_open": left, "sequence_number": number})
-        post(conn, generation_id=row.id, drive=row.drive, at=end.at, booking=booking)
+        _book(conn, row, booking, drive=row.drive, at=end.at)
         insert_event(conn, row.id, number, "stored" if end.failure is None else "progress", at=end.at)
         return None
     attempts, blobs = attempts_of(conn, row.id), blobs_of(conn, row.id)
@@ -390,14 +397,18 @@ def _late(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptE
     record_event(conn, row.id, "stored", at=end.at, data={"late": True})
     if not turned:
         return None
-    delivered = sum(blob.kind == "result" for blob in blobs_of(conn, row.id))
+    blobs = blobs_of(conn, row.id)
+    delivered = sum(blob.kind == "result" for blob in blobs)
     values = {
         "id": row.id,
         "state": transition.state.value,
         "purge_after": end.purge_after,
         "partial_result": int(delivered < row.n),
+        "served_by": upstream_of(attempts_of(conn, row.id), blobs, row.drive),
     }
     conn.execute(_G["mark_late"], values)
+    turned_row = row.but(state=values["state"], served_by=values["served_by"])
+    move(conn, row, turned_row, images=min(delivered, row.n))
     record_event(conn, row.id, transition.state.value, at=end.at, data={"late": True})
     record = get_record(conn, row.id)
     assert record is not None

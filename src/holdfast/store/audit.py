@@ -15,22 +15,25 @@ from typing import Any
 
 from holdfast.generation import AttemptState
 from holdfast.ledger.postings import COMPENSATION, HELD, UNKNOWN_EXPOSURE, Verb
-from holdfast.store.bookkeeping import ledger_sums
+from holdfast.store.bookkeeping import LedgerSums, ledger_sums
 from holdfast.store.queries import queries
+from holdfast.store.usage import ACCOUNTS
 
 _Q = queries("audit")
+_U = queries("usage")
 PROBLEMS_MAX = 100
 """Of one kind; a broken rule is told by its first examples."""
 
 _COSTS = (frozenset({Verb.COST}), frozenset({Verb.EXTRA}), frozenset({Verb.COST, Verb.EXTRA}))
+_RESOLVED = frozenset({Verb.EXPOSURE, Verb.RESOLVE})
 BOOKED_AS: Mapping[AttemptState, tuple[frozenset[Verb], ...]] = MappingProxyType(
     {
         AttemptState.SENT: (frozenset(),),
         AttemptState.POLLING: (frozenset(),),
-        AttemptState.REJECTED: (frozenset(),),
+        AttemptState.REJECTED: (frozenset(), _RESOLVED),
         AttemptState.UNKNOWN: (frozenset({Verb.EXPOSURE}),),
-        AttemptState.CHARGED_FAILED: _COSTS,
-        AttemptState.SETTLED: (*_COSTS, frozenset({Verb.EXPOSURE, Verb.RESOLVE})),
+        AttemptState.CHARGED_FAILED: (*_COSTS, _RESOLVED),
+        AttemptState.SETTLED: (*_COSTS, _RESOLVED),
     }
 )
 """What may stand on the provider's side of an attempt, by its state."""
@@ -76,7 +79,7 @@ def audit(conn: sqlite3.Connection) -> Audit:
     """Check the whole ledger; the transaction, and so the snapshot, is the caller's."""
     counts = conn.execute(_Q["counts"]).fetchone()
     sums = ledger_sums(conn)
-    found = [*_of_accounts(conn, sums.accounts, sums.drifted)]
+    found = [*_of_accounts(conn, sums.accounts, sums.drifted), *_of_usage(conn, sums)]
     for check in (_of_transactions, _of_holds, _of_records, _of_budgets, _of_attempts):
         found += check(conn)
     return Audit(
@@ -121,6 +124,19 @@ def _of_accounts(conn: sqlite3.Connection, accounts: Mapping[str, int], drifted:
     if accounts.get(COMPENSATION, 0) != given:
         message = f"{COMPENSATION} is {accounts.get(COMPENSATION, 0)} micro-units, and its days count {given}"
         yield Problem(rule="counted", id=COMPENSATION, message=message)
+
+
+def _of_usage(conn: sqlite3.Connection, sums: LedgerSums) -> Iterator[Problem]:
+    """The days of usage are another telling of the same; an account that has drifted is told of already."""
+    rolled = conn.execute(_U["rolled_up"]).fetchone()
+    for account, (measure, sign) in ACCOUNTS.items():
+        booked = sign * sums.accounts.get(account, 0)
+        if account not in sums.drifted and rolled[measure] != booked:
+            message = f"the days of usage count {measure} {rolled[measure]}, and {account} has {booked}"
+            yield Problem(rule="rolled_up", id=account, message=message)
+    if rolled["generations"] != rolled["ended"]:
+        message = f"the days of usage count {rolled['generations']} generations, and {rolled['ended']} have ended"
+        yield Problem(rule="rolled_up", id="generations", message=message)
 
 
 def _of_transactions(conn: sqlite3.Connection) -> Iterator[Problem]:

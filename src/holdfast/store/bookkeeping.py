@@ -18,6 +18,7 @@ class Booking:
 
     attempt_id: str
     transactions: tuple[Transaction, ...]
+    upstream: str
 
 
 def post(
@@ -51,15 +52,15 @@ def _lines(conn: sqlite3.Connection, transaction: Transaction, key: dict[str, An
     return [{"txn_id": txn_id, "account": line.account, "micros": line.micros} for line in transaction.postings]
 
 
-def given_on(conn: sqlite3.Connection, day: str, reason: str) -> int:
+def given_on(conn: sqlite3.Connection, day: str, rule: str) -> int:
     """Read what a rule of compensation has given back on a day, micro-units."""
-    row = conn.execute(_Q["given_on_day"], {"day": day, "reason": reason}).fetchone()
+    row = conn.execute(_Q["given_on_day"], {"day": day, "reason": rule}).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def give_on(conn: sqlite3.Connection, day: str, reason: str, micros: int) -> None:
+def give_on(conn: sqlite3.Connection, day: str, rule: str, micros: int) -> None:
     """Count what a rule of compensation gives back."""
-    conn.execute(_Q["give_on_day"], {"day": day, "reason": reason, "micros": micros})
+    conn.execute(_Q["give_on_day"], {"day": day, "reason": rule, "micros": micros})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

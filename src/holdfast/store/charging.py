@@ -16,7 +16,7 @@ from holdfast.generation import Effect, Transition, images_of_part
 from holdfast.ledger import postings
 from holdfast.ledger.postings import Transaction
 from holdfast.money import times
-from holdfast.policy.compensation import Rules, compensation_micros, reason_of
+from holdfast.policy.compensation import Rules, Subject, given_back, reason_of
 from holdfast.store.bookkeeping import give_on, given_on
 from holdfast.store.records import AttemptRow, BlobRow, GenerationRow
 from holdfast.types import Charge
@@ -111,11 +111,10 @@ def _give(
 ) -> int:
     took_s = (from_rfc3339(at) - from_rfc3339(row.created_at)).total_seconds()
     day, total = at[:10], 0
-    for reason, micros in charged.items():
-        rule = rules[reason]
-        today = given_on(conn, day, reason.value) if rule.cap_micros_per_day else 0
-        given = compensation_micros(rule, captured_micros=micros, took_s=took_s, given_today_micros=today)
-        if given:
-            give_on(conn, day, reason.value, given)
-            total += given
+    subject = Subject(key_id=row.key_id, group_id=row.group_id, model=row.model, tier=row.tier)
+    given = given_back(rules, subject, charged, took_s=took_s, given_today=lambda rule: given_on(conn, day, rule))
+    for each in given:
+        if each.micros:
+            give_on(conn, day, each.rule, each.micros)
+            total += each.micros
     return total

@@ -29,6 +29,7 @@ from holdfast.store.records import (
     values_of,
 )
 from holdfast.store.retention import Receipt, collect, insert_input_refs
+from holdfast.store.usage import count_end, move, upstream_of
 from holdfast.store.webhooks import tell_end, tell_inline
 from holdfast.types import worst_charge
 
@@ -164,30 +165,33 @@ def end_generation(
     tried and what it brought, where that was read before.
     """
     assert transition.state.is_final
-
-    def read() -> tuple[Sequence[AttemptRow], Sequence[BlobRow]]:
-        return made or (attempts_of(conn, row.id), blobs_of(conn, row.id))
-
-    bill = bill_of(conn, row, transition, delivered=delivered, made=read, at=at, rules=rules)
+    tried = made or (attempts_of(conn, row.id), blobs_of(conn, row.id))
+    bill = bill_of(conn, row, transition, delivered=delivered, made=lambda: tried, at=at, rules=rules)
+    is_success = transition.state is State.SUCCEEDED
     end = {
         "state": transition.state.value,
         "finished_at": at,
         "purge_after": purge_after,
         "charged_micros": bill.charged_micros,
         "compensated_micros": bill.compensated_micros,
-        "partial_result": int(transition.state is State.SUCCEEDED and delivered < row.n),
+        "partial_result": int(is_success and delivered < row.n),
         "failure": None if told is None else to_json(told),
         "parts_open": row.parts_open - parts_ended,
         "sequence_number": row.sequence_number + 1,
+        "served_by": upstream_of(*tried, row.drive),
     }
     written = conn.execute(_Q["finish_generation"], {"id": row.id, **end}).rowcount
     assert written == 1, "a generation ends once"
     faults.point_sync("ending.after_state_row")
     kept = bill.charged_micros - bill.compensated_micros
     give_back(conn, key_id=row.key_id, group_id=row.group_id, day=row.held_on, micros=row.held_micros - kept)
+    ended = row.but(**end)
+    if len(tried[0]) > (booking is not None):
+        # Most generations have one attempt, which ends them: then nothing was booked before.
+        move(conn, row, ended)
     post(conn, *bill.transactions, generation_id=row.id, drive=row.drive, at=at, booking=booking)
     faults.point_sync("ending.after_postings")
-    ended = row.but(**end)
+    count_end(conn, ended, bill.transactions, booking, images=min(delivered, row.n) if is_success else 0)
     insert_event(conn, row.id, ended.sequence_number, ended.state, at=at)
     tell_end(conn, ended, at)
     return ended

@@ -21,6 +21,7 @@ from holdfast.store.budgets import budgets_of, group_in, spend
 from holdfast.store.generations import accept, get_generation, insert_event
 from holdfast.store.queries import queries
 from holdfast.store.records import GenerationRow, NewGeneration
+from holdfast.store.usage import move
 from holdfast.types import Charge, worst_charge
 
 _Q = queries("joining")
@@ -172,6 +173,7 @@ def _drive_again(
     insert_event(conn, row.id, number, "queued", at=new.created_at)
     driven = get_generation(conn, row.id)
     assert driven is not None
+    move(conn, row, driven)
     return driven
 
 

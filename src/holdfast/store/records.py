@@ -260,6 +260,8 @@ class GenerationRow(_FromRow):
     """The day (UTC) of its hold."""
     group_id: str | None = None
     """The group that its hold was counted against."""
+    served_by: str | None = None
+    """The upstream under which it is counted; empty: it was sent nowhere; None: it has not ended."""
 
     @property
     def told(self) -> Told | None:

@@ -324,7 +324,7 @@ def test_rules_of_compensation_are_read_and_each_reason_has_one() -> None:
     read = [(rule.when, rule.slower_than_s, rule.share, rule.cap_micros_per_day) for rule in settings.compensation]
     assert read == [("slow", 90.0, 0.5, 1_000_000), ("refused", 180.0, 0.0, 0)]
     assert parse({}).compensation == ()
-    with pytest.raises(ConfigError, match=r"compensation\[1\]\.when: there are two entries for 'slow'"):
+    with pytest.raises(ConfigError, match=r"compensation\[0\] and compensation\[1\] overlap: both are for 'slow'"):
         parse({"compensation": [slow, slow]})
 
 

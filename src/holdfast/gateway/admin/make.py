@@ -12,6 +12,7 @@ from holdfast.gateway.admin.keys import Keys
 from holdfast.gateway.admin.overview import OverviewPage
 from holdfast.gateway.admin.reports import ReportsPage
 from holdfast.gateway.admin.sessions import Sessions
+from holdfast.gateway.admin.usage import UsagePage
 from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import Authenticator
 from holdfast.gateway.generations import Generations
@@ -43,6 +44,7 @@ def admin_api(
         events,
         ReportsPage(core, routes),
         Keys(KeyDesk(core.clock, secret), auth.forget),
+        UsagePage(core),
     ]
     gate = Gate(auth=auth, trusted=links.trusted, anywhere=server.admin_anywhere)
     return AdminApi(gate=gate, store=core.store, clock=core.clock, pages=pages, release=events.release)

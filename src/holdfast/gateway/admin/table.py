@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.gateway.admin import events, generations, keys, overview, reports, sessions
+from holdfast.gateway.admin import events, generations, keys, overview, reports, sessions, usage
 from holdfast.gateway.admin.framework import Spec
 
 SPECS: tuple[Spec, ...] = (
@@ -12,4 +12,5 @@ SPECS: tuple[Spec, ...] = (
     *events.SPECS,
     *reports.SPECS,
     *keys.SPECS,
+    *usage.SPECS,
 )

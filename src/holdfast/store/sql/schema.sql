@@ -92,7 +92,8 @@ CREATE TABLE generation (
   metadata            TEXT,              -- {"name": "text", …}, as its caller gave it
   only_awaited        INTEGER NOT NULL DEFAULT 0,   -- asked for by callers who wait: nobody was told to come back for it
   held_on             TEXT NOT NULL DEFAULT '',      -- the day (UTC) of the hold, and …
-  group_id            TEXT                           -- … the group that it was counted against
+  group_id            TEXT,                          -- … the group that it was counted against
+  served_by           TEXT               -- the upstream under which an end is counted; '': it was sent nowhere
 );
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
@@ -200,6 +201,25 @@ CREATE TABLE compensation_day (
   reason TEXT NOT NULL,
   micros INTEGER NOT NULL,
   PRIMARY KEY (day, reason)
+);
+
+-- What was used, by day (UTC): generations and images on the day of their end, money on the day of its transaction.
+CREATE TABLE usage_day (
+  day                TEXT NOT NULL,
+  key_id             TEXT NOT NULL,
+  model              TEXT NOT NULL,
+  tier               TEXT NOT NULL,
+  upstream           TEXT NOT NULL,
+  outcome            TEXT NOT NULL,      -- succeeded, cancelled, the code of a failure, or open
+  currency           TEXT NOT NULL,
+  generations        INTEGER NOT NULL DEFAULT 0,
+  images             INTEGER NOT NULL DEFAULT 0,
+  charged_micros     INTEGER NOT NULL DEFAULT 0,
+  compensated_micros INTEGER NOT NULL DEFAULT 0,
+  cost_micros        INTEGER NOT NULL DEFAULT 0,
+  extra_micros       INTEGER NOT NULL DEFAULT 0,
+  unknown_micros     INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (day, key_id, model, tier, upstream, outcome, currency)
 );
 
 -- What has been bought a second time on each day (UTC), after an attempt of unknown outcome, for its cap.
