@@ -6,7 +6,7 @@ Each looks at a bounded number of rows, or runs along an index that has all it n
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from holdfast.store.story import Story, get_story
 
 UNCOLLECTED_MAX = 1000
 _NEWER_THAN_ALL = ("9999", "")
-_HOUR = len("2026-11-28T12")
 
 _Q = queries("overview")
 
@@ -77,6 +76,7 @@ class EndsOfHour:
     """What ended in an hour."""
 
     hour: str
+    """Its beginning."""
     succeeded: int
     failed: int
     cancelled: int
@@ -108,8 +108,8 @@ class FirstView:
     """What the first view needs of the store, as of one moment."""
 
     hours: tuple[EndsOfHour, ...]
-    told: tuple[Counted, ...]
-    """Failures by hour."""
+    kinds: Mapping[str, int]
+    """How often callers were told which kind of failure, most frequent first."""
     uncollected: int
     exposure_micros: int
     live: tuple[Shown, ...]
@@ -185,23 +185,31 @@ _ALONG = {
 """A page, and where the stretch ends that it looks at."""
 
 
-def first_view(conn: sqlite3.Connection, *, since: str, live_max: int, recent_max: int) -> FirstView:
+def first_view(conn: sqlite3.Connection, *, hours: Sequence[str], live_max: int, recent_max: int) -> FirstView:
     """Read all that the first view shows.
 
     Args:
         conn: Of one snapshot.
-        since: RFC 3339; sums reach back to it.
+        hours: Where each hour begins that is added up, RFC 3339, oldest first; the last one is open.
         live_max: Most of those that are open.
         recent_max: Most of those that have ended.
     """
     return FirstView(
-        hours=tuple(EndsOfHour(**dict(row)) for row in conn.execute(_Q["ends_by_hour"], {"since": since})),
-        told=_told(conn, since=since, until="9999", width=_HOUR),
+        hours=tuple(_ends_of(conn, hours)),
+        kinds={row["kind"]: row["count"] for row in conn.execute(_Q["told_kinds"], {"since": hours[0]})},
         uncollected=int(conn.execute(_Q["count_uncollected"], {"most": UNCOLLECTED_MAX}).fetchone()[0]),
         exposure_micros=exposure_balance(conn),
         live=live_now(conn, most=live_max),
         recent=show(conn, _ids(conn, _Q["ended_ids"], recent_max)),
     )
+
+
+def _ends_of(conn: sqlite3.Connection, hours: Sequence[str]) -> Iterator[EndsOfHour]:
+    """Add up what ended in each hour; those in which nothing did are left out."""
+    for since, until in zip(hours, (*hours[1:], "9999"), strict=True):
+        row = dict(conn.execute(_Q["ends_between"], {"since": since, "until": until}).fetchone())
+        if row.pop("ends"):
+            yield EndsOfHour(hour=since, **row)
 
 
 def live_now(conn: sqlite3.Connection, *, most: int) -> tuple[Shown, ...]:
@@ -217,12 +225,8 @@ def failures(conn: sqlite3.Connection, *, since: str, until: str, width: int) ->
     """Count failures by time and kind; `width`: how many characters of the time tell hours (13) or days (10) apart."""
     values = {"since": since, "until": until, "width": width}
     met = tuple(Counted(**dict(row)) for row in conn.execute(_Q["met_failures"], values))
-    return Failures(told=_told(conn, since=since, until=until, width=width), met=met)
-
-
-def _told(conn: sqlite3.Connection, *, since: str, until: str, width: int) -> tuple[Counted, ...]:
-    values = {"since": since, "until": until, "width": width}
-    return tuple(Counted(**dict(row)) for row in conn.execute(_Q["told_failures"], values))
+    told = tuple(Counted(**dict(row)) for row in conn.execute(_Q["told_failures"], values))
+    return Failures(told=told, met=met)
 
 
 def exposure_balance(conn: sqlite3.Connection) -> int:

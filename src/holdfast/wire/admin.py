@@ -286,7 +286,7 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     load: OverviewLoad
     day: OverviewTotals
-    """The last 24 hours."""
+    """The last 24 hours, of which the latest goes on."""
     hours: tuple[OutcomeHour, ...]
     """The last 24, oldest first."""
     failures: tuple[FailureCount, ...]

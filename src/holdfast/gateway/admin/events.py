@@ -26,13 +26,13 @@ from holdfast.wire.admin import AdminEvent
 from holdfast.wire.generations import Progress
 from holdfast.wire.sse import event_of
 
-STREAMS_MAX = 32
-"""At once: a person has some pages open; each reads the store once a turn."""
-TURN_S = 0.25
+STREAMS_MAX = 16
+"""At once: a few people have some pages open; each reads the store once a turn, in the time of those who are held."""
+TURN_S = 0.5
 """Between two looks: what happened meanwhile is told together."""
 PROGRESS_S = 1.0
-CHANGED_MAX = 500
-"""Generations that wait to be told to one reader."""
+CHANGED_MAX = 100
+"""Generations that are told to one reader in a turn: a page shows about as many."""
 LISTED_MAX = 50
 """Open generations whose progress is told, newest first; as many as the first view shows."""
 CHECK_S = 15.0
@@ -82,6 +82,8 @@ class EventsPage:
         self._core = core
         self._engine = engine
         self._open: set[asyncio.Event] = set()
+        self._latest: tuple[float, AdminEvent] | None = None
+        """How everything stood, and at which loop time: made once for all who follow."""
 
     def served(self) -> tuple[Served, ...]:
         """All endpoints."""
@@ -171,6 +173,12 @@ class EventsPage:
         return AdminEvent(type="generation", at=rfc3339(now), generation=generation)
 
     async def _progress(self, asked: AdminCall) -> AdminEvent:
+        at = asyncio.get_running_loop().time()
+        if self._latest is None or at - self._latest[0] >= PROGRESS_S / 2:
+            self._latest = at, await self._progress_now(asked)
+        return self._latest[1]
+
+    async def _progress_now(self, asked: AdminCall) -> AdminEvent:
         core, now = self._core, self._core.clock.now()
         told: dict[str, Progress] = {}
         for shown in await asked.read(live_now, most=LISTED_MAX) if self._engine.open_generations else ():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from holdfast import __version__
 from holdfast.clock import rfc3339
@@ -13,12 +12,12 @@ from holdfast.engine.engine import Engine
 from holdfast.engine.standing import upstreams_now
 from holdfast.gateway.admin.framework import AdminCall, Served, Spec
 from holdfast.gateway.admin.shown import generation_of, upstream_of
-from holdfast.store.overview import Counted, EndsOfHour, Shown, first_view
+from holdfast.store.overview import EndsOfHour, Shown, first_view
 from holdfast.wire import admin
 
 LIVE_MAX = 50
 RECENT_MAX = 20
-DAY = timedelta(hours=24)
+HOURS = 24
 
 GET_OVERVIEW = Spec(
     "GET",
@@ -50,16 +49,18 @@ class OverviewPage:
 
     async def _overview(self, asked: AdminCall) -> admin.Overview:
         now = asked.now
-        since = rfc3339(now - DAY)
-        view = await asked.read(first_view, since=since, live_max=LIVE_MAX, recent_max=RECENT_MAX)
+        hours = hours_until(now)
+        view = await asked.read(first_view, hours=hours, live_max=LIVE_MAX, recent_max=RECENT_MAX)
         return admin.Overview(
             at=rfc3339(now),
             version=__version__,
             currency=self._core.settings.money.currency,
             load=load_of(self._core, self._engine),
-            day=_totals(since, view.hours),
+            day=_totals(hours[0], view.hours),
             hours=tuple(map(_hour, view.hours)),
-            failures=tuple(_together(since, view.told)),
+            failures=tuple(
+                admin.FailureCount(at=hours[0], kind=kind, count=count) for kind, count in view.kinds.items()
+            ),
             uncollected=view.uncollected,
             exposure_micros=view.exposure_micros,
             live=tuple(map(self._shown, view.live)),
@@ -76,6 +77,12 @@ class OverviewPage:
         return generation_of(shown, latencies=core.latencies, now=core.clock.now(), in_line=self._engine.in_line(id_))
 
 
+def hours_until(now: datetime) -> tuple[str, ...]:
+    """Where each of the last hours begins, the one that goes on included, oldest first."""
+    latest = now.replace(minute=0, second=0, microsecond=0)
+    return tuple(rfc3339(latest - timedelta(hours=back)) for back in reversed(range(HOURS)))
+
+
 def load_of(core: Core, engine: Engine) -> admin.OverviewLoad:
     """Say how full it is."""
     obstacle = engine.obstacle()
@@ -90,7 +97,7 @@ def load_of(core: Core, engine: Engine) -> admin.OverviewLoad:
 
 def _hour(ends: EndsOfHour) -> admin.OutcomeHour:
     return admin.OutcomeHour(
-        hour=f"{ends.hour}:00:00.000Z",
+        hour=ends.hour,
         succeeded=ends.succeeded,
         failed=ends.failed,
         cancelled=ends.cancelled,
@@ -109,10 +116,3 @@ def _totals(since: str, hours: Iterable[EndsOfHour]) -> admin.OverviewTotals:
         charged_micros=sum(each.charged_micros for each in every),
         compensated_micros=sum(each.compensated_micros for each in every),
     )
-
-
-def _together(since: str, told: Iterable[Counted]) -> Iterable[admin.FailureCount]:
-    kinds: Counter[str] = Counter()
-    for each in told:
-        kinds[each.kind] += each.count
-    return (admin.FailureCount(at=since, kind=kind, count=count) for kind, count in kinds.most_common())

@@ -40,7 +40,6 @@ GET_LATENCY = Spec(
         Parameter(name="model", means="Only this model, or the model with this alias."),
         Parameter(name="size", means="Only this size.", schema={"enum": [tier.value for tier in Tier]}),
     ),
-    codes=("model_not_found",),
 )
 GET_FAILURES = Spec(
     "GET",

@@ -1,11 +1,17 @@
--- name: ends_by_hour
--- Along generation_by_end alone.
+-- name: ends_between
+-- Along generation_by_end alone, hour by hour: grouping by a part of the time would sort all of it again.
 SELECT
-  substr(finished_at, 1, 13) AS hour,
-  sum(state = 'succeeded') AS succeeded, sum(state = 'failed') AS failed, sum(state = 'cancelled') AS cancelled,
-  sum(charged_micros) AS charged_micros, sum(compensated_micros) AS compensated_micros
-FROM generation WHERE finished_at >= :since
-GROUP BY 1 ORDER BY 1;
+  count(*) AS ends,
+  coalesce(sum(state = 'succeeded'), 0) AS succeeded, coalesce(sum(state = 'failed'), 0) AS failed,
+  coalesce(sum(state = 'cancelled'), 0) AS cancelled,
+  coalesce(sum(charged_micros), 0) AS charged_micros, coalesce(sum(compensated_micros), 0) AS compensated_micros
+FROM generation WHERE finished_at >= :since AND finished_at < :until;
+
+-- name: told_kinds
+-- Along generation_failed alone.
+SELECT coalesce(json_extract(failure, '$.kind'), 'unknown') AS kind, count(*) AS count
+FROM generation WHERE state = 'failed' AND finished_at >= :since
+GROUP BY 1 ORDER BY 2 DESC, 1;
 
 -- name: told_failures
 -- What callers were told, along generation_failed alone.
@@ -29,7 +35,8 @@ SELECT count(*) FROM (
 );
 
 -- name: open_ids
-SELECT id FROM generation WHERE state IN ('queued', 'running') ORDER BY created_at DESC, id DESC LIMIT :most;
+-- Without the id in the order, which would lead along another index, through all there are.
+SELECT id FROM generation WHERE state IN ('queued', 'running') ORDER BY created_at DESC LIMIT :most;
 
 -- name: ended_ids
 SELECT id FROM generation WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT :most;

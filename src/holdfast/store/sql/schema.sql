@@ -315,12 +315,12 @@ CREATE TABLE audit (
   details TEXT                           -- {"name": value, …}, without secrets
 );
 
-CREATE INDEX generation_by_creation ON generation (created_at, id);
+CREATE INDEX generation_by_creation ON generation (created_at);
 -- All that sums over ends need: rows are not looked at, whose requests may be kilobytes.
 CREATE INDEX generation_by_end ON generation (finished_at, state, charged_micros, compensated_micros)
   WHERE finished_at IS NOT NULL;
 CREATE INDEX generation_uncollected ON generation (created_at, id)
   WHERE state = 'succeeded' AND collected_at IS NULL AND purged_at IS NULL;
-CREATE INDEX generation_failed ON generation (finished_at, failure) WHERE state = 'failed';
+CREATE INDEX generation_failed ON generation (finished_at, failure, state) WHERE state = 'failed';
 CREATE INDEX attempt_failed ON attempt (ended_at) WHERE failure IS NOT NULL;
 CREATE INDEX attempt_unknown ON attempt (sent_at) WHERE charge = 'unknown' AND state NOT IN ('sent', 'polling');
