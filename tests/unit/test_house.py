@@ -37,7 +37,8 @@ ARROWS: dict[str, set[str]] = {
     "transport": CORE | AROUND,
     "store": CORE | AROUND,
     "engine": CORE | AROUND | {"transport", "store"},
-    "gateway": CORE | AROUND | {"store", "engine", "transport"},
+    "telemetry": CORE | AROUND,
+    "gateway": CORE | AROUND | {"store", "engine", "transport", "telemetry"},
     "client": CORE | {"clock", "transport"},
     "simulator": {"types", "errors", "wire", "policy", "config", "money", "clock", "log"},
     # Plays policies against the simulator's scenarios, in virtual time; of the engine only what it has learnt.

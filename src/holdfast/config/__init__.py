@@ -14,6 +14,7 @@ from holdfast.config.hedging import HedgeAfter, HedgeSettings
 from holdfast.config.keys import ByTier
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
 from holdfast.config.load import load, load_compensation
+from holdfast.config.observing import Traces
 from holdfast.config.parse import check, merged, parse
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import (
@@ -93,6 +94,7 @@ __all__ = [
     "SettingDoc",
     "Settings",
     "Store",
+    "Traces",
     "Upstream",
     "UpstreamApi",
     "UpstreamChatForm",

@@ -20,6 +20,7 @@ from holdfast.config.google_keys import check_vertex
 from holdfast.config.hedging import check_hedge
 from holdfast.config.keys import ByTier, Key
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
+from holdfast.config.observing import check_traces
 from holdfast.config.pricing import check_prices
 from holdfast.config.serving import (
     Flavor,
@@ -246,6 +247,7 @@ def check(settings: Settings) -> None:
         )
     check_retry(settings.retry)
     check_hedge(settings.hedge, settings.retry, settings.routes)
+    check_traces(settings.traces)
     currency = settings.money.currency
     if len(currency) != 3 or not (currency.isascii() and currency.isalpha() and currency.isupper()):
         raise ConfigError('money.currency must be a three-letter code such as "USD".', key="money.currency")

@@ -182,8 +182,12 @@ async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAtte
     return new
 
 
-async def run(core: Core, live: Live, part: int, at: int, key: int) -> Attempted | None:
+async def run(
+    core: Core, live: Live, part: int, at: int, key: int, *, queued_s: float | None = None
+) -> Attempted | None:
     """Try one part at one entry of its course, with one key; None when there was nothing left to do.
+
+    `queued_s` says how long it has waited for its place; for the log.
 
     Once the send commit is made, it never raises for what an upstream, the network, our own disk or a mistake of ours
     does: that is a `Failure`.
@@ -191,12 +195,16 @@ async def run(core: Core, live: Live, part: int, at: int, key: int) -> Attempted
     # As it is now: it may be another one, or gone, when the commit is made.
     target = live.course.candidates[at].target
     new = await begin(core, live, part, at, key)
-    return None if new is None else await carry_out(core, live, new, target, key)
+    return None if new is None else await carry_out(core, live, new, target, key, queued_s=queued_s)
 
 
-async def carry_out(core: Core, live: Live, new: NewAttempt, target: Target, key: int) -> Attempted:
+async def carry_out(
+    core: Core, live: Live, new: NewAttempt, target: Target, key: int, *, queued_s: float | None = None
+) -> Attempted:
     """Send what is committed, and see it to its end; as `run`, it raises for nothing that comes of it."""
     about = _fields(core, live, new)
+    if queued_s is not None:
+        about["queued_s"] = round(queued_s, 3)
     emit("attempt.sent", **(about | {"is_second": True} if new.hedge else about))
     talk = _Talk(core, live, new, target, key)
     try:
@@ -247,6 +255,7 @@ def _fields(core: Core, live: Live, new: NewAttempt) -> dict[str, Any]:
         "model": new.model,
         "size": new.tier or live.tier.value,
         "elapsed_s": round(core.clock.monotonic() - live.accepted_at, 4),
+        "traceparent": live.traceparent,
     }
 
 

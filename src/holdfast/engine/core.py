@@ -124,6 +124,8 @@ class Live:
     """Nobody was told to come back for it: while it is queued, it ends with the last of those who wait."""
     file_format: FileFormat | None = None
     """What its images are to be, where the caller named that: the request itself is let go of before they come."""
+    traceparent: str | None = None
+    """Of the request that made it, where it came with one."""
     parts_to_send: set[int] = field(default_factory=set)
     """Those that need the request now."""
     seconds_to_send: set[int] = field(default_factory=set)

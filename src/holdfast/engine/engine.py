@@ -447,8 +447,10 @@ class Engine:
         """Read one page of a key's generations, newest first; None: there is no such place to go on from."""
         return await self._core.store.read(list_generations, key_id, wanted)
 
-    async def answered(self, generation_id: str, *, with_image: bool, image_id: str | None = None) -> None:
-        """Note that an answer's last byte arrived: with the image named, or with all of them."""
+    async def answered(
+        self, generation_id: str, *, with_image: bool, image_id: str | None = None, **about: Any
+    ) -> None:
+        """Note that an answer's last byte arrived: with the image named, or with all of them; `about`: for the log."""
         if not self._received:
             self._noted = asyncio.Event()
             self._noting = self.spawn(self._note_received(), "note-received")
@@ -456,7 +458,7 @@ class Engine:
         # Not the task, which is everybody's: one caller's end must not take the note from the others.
         await self._noted.wait()
         if with_image:
-            emit("caller.collected", generation_id=generation_id)
+            emit("caller.collected", generation_id=generation_id, image_id=image_id, **about)
 
     async def _note_received(self) -> None:
         """Write the notes of a moment in one commit: a sync of the disk each is too much for what nobody waits for.

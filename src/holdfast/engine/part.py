@@ -33,6 +33,8 @@ class Part:
     """Why nothing more is to be had for it, where that is known before its deadline."""
     avoided: dict[int, float] | None = None
     """Entries that it passes over, by place: until which monotonic second."""
+    queued_at: float = 0.0
+    """Monotonic second since which it wants a place."""
     had_second: bool = False
     """Whether a second attempt was made beside a slow one: there is one for each part."""
 

@@ -82,7 +82,8 @@ class Parts:
         """Ask for a place for a part, now: the order of asking is the order of sending."""
         barred = dict.fromkeys(live.course.barred, NEVER)
         at = self._choice(live.course, barred, patience_s=self._decider.patience_s(live))
-        part = Part(live=live, number=number, at=at, ticket=self._ticket(live, number, at))
+        ticket, now = self._ticket(live, number, at), self._core.clock.monotonic()
+        part = Part(live=live, number=number, at=at, ticket=ticket, queued_at=now)
         live.tickets.append(part.ticket)
         earlier = live.earlier.get(number)
         if earlier is not None:
@@ -208,7 +209,7 @@ class Parts:
         assert key is not None, "whoever sends a part has a place"
         self.upstreams.sent(part.upstream, is_repeat=bool(part.failures_here))
         sent_at = core.clock.monotonic()
-        work = attempt.run(core, live, part.number, part.at, key)
+        work = attempt.run(core, live, part.number, part.at, key, queued_s=sent_at - part.queued_at)
         if self._hedging is not None and self._hedging.may_follow(part):
             task = asyncio.get_running_loop().create_task(work, name=f"first:{live.id}:{part.number}")
             first = Flight(at=part.at, key=key, ticket=part.ticket, sent_at=sent_at, task=task)
@@ -461,6 +462,7 @@ class Parts:
     async def _pause(self, part: Part, until: float) -> None:
         """Wait without a place, if there is a pause, then ask for one again."""
         live = part.live
+        part.queued_at = max(until, self._core.clock.monotonic())
         part.ticket.leave()
         live.let_go(part.number)
         after_s = until - self._core.clock.monotonic()

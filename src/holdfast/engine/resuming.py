@@ -150,6 +150,7 @@ def _live_of(core: Core, row: GenerationRow, request: Request, target: Target) -
         hard_deadline=bool(row.hard_deadline),
         only_awaited=bool(row.only_awaited),
         file_format=FileFormat.of(request),
+        traceparent=row.traceparent,
     )
 
 

@@ -58,6 +58,9 @@ class About:
     """What the upstream takes for an image."""
     accepted_at: float
     """Monotonic seconds."""
+    sent_at: str
+    """RFC 3339."""
+    traceparent: str | None = None
 
     @classmethod
     def of_live(cls, live: Live, new: NewAttempt) -> Self:
@@ -72,6 +75,8 @@ class About:
             provider=Provider(new.provider),
             list_micros=live.list_micros if new.list_micros is None else new.list_micros,
             accepted_at=live.accepted_at,
+            sent_at=new.sent_at,
+            traceparent=live.traceparent,
         )
 
     @classmethod
@@ -87,6 +92,8 @@ class About:
             provider=Provider(attempt.provider),
             list_micros=row.list_micros if attempt.list_micros is None else attempt.list_micros,
             accepted_at=core.monotonic_of(from_rfc3339(row.created_at)),
+            sent_at=attempt.sent_at,
+            traceparent=row.traceparent,
         )
 
 
@@ -229,7 +236,7 @@ async def commit(
     )
     await faults.point("settle.after_commit")
     if ended.was_open:
-        _tell_end(core, about, judged, sequel, goes_on=ended.goes_on)
+        _tell_end(core, about, judged, sequel, goes_on=ended.goes_on, received_at=received_at)
     finished: GenerationRow | Sequel | None = None
     if ended.finished is not None:
         finished = ended.finished.generation
@@ -356,6 +363,7 @@ def announce(core: Core, row: GenerationRow, record: records.Record | None = Non
         charged_micros=row.charged_micros,
         compensated_micros=row.compensated_micros,
         elapsed_s=round((core.clock.now() - from_rfc3339(row.created_at)).total_seconds(), 3),
+        traceparent=row.traceparent,
     )
     core.watchers.notify(row.id, Ended(record=record))
     core.followers.notify(row.id)
@@ -370,22 +378,29 @@ async def tell_if_ended(core: Core, generation_id: str) -> GenerationRow | None:
     return row
 
 
-def _tell_end(core: Core, about: About, judged: Judged, sequel: Sequel | None, *, goes_on: bool) -> None:
+def _tell_end(
+    core: Core, about: About, judged: Judged, sequel: Sequel | None, *, goes_on: bool, received_at: str | None
+) -> None:
     # A cancel that came first is told by itself.
     is_refused = sequel is not None and sequel.after_s is not None and not goes_on
-    _log_end(core, about, judged, None if is_refused else sequel)
+    _log_end(core, about, judged, None if is_refused else sequel, received_at)
     core.followers.notify(about.generation_id)
 
 
-def _log_end(core: Core, about: About, judged: Judged, sequel: Sequel | None) -> None:
+def _log_end(core: Core, about: About, judged: Judged, sequel: Sequel | None, received_at: str | None) -> None:
+    took_s, stored_s = _took(core, about, received_at)
     fields: dict[str, Any] = {
         "generation_id": about.generation_id,
         "attempt_id": about.attempt_id,
         "key_id": about.key_id,
         "upstream": about.upstream,
+        "provider": about.provider.value,
         "model": about.model,
         "size": about.tier,
         "elapsed_s": round(core.clock.monotonic() - about.accepted_at, 3),
+        "took_s": took_s,
+        "stored_s": stored_s,
+        "traceparent": about.traceparent,
     }
     failure = judged.failure
     if failure is None:
@@ -402,3 +417,14 @@ def _log_end(core: Core, about: About, judged: Judged, sequel: Sequel | None) ->
         **fields,
         **(sequel.told() if sequel is not None else {}),
     )
+
+
+def _took(core: Core, about: About, received_at: str | None) -> tuple[float, float | None]:
+    """Say how long an attempt took, and how long its answer was stored after that; None: there was none.
+
+    By the wall clock, since its beginning may be another process's: set back meanwhile, it tells zero.
+    """
+    now = core.clock.now()
+    until = now if received_at is None else from_rfc3339(received_at)
+    took_s = max(0.0, (until - from_rfc3339(about.sent_at)).total_seconds())
+    return round(took_s, 3), None if received_at is None else max(0.0, round((now - until).total_seconds(), 3))

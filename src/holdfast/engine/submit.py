@@ -93,6 +93,7 @@ def live_of(core: Core, new: NewGeneration, submission: Submission, course: Cour
         hard_deadline=new.hard_deadline,
         only_awaited=new.only_awaited,
         file_format=FileFormat.of(request),
+        traceparent=new.traceparent,
     )
 
 
@@ -105,6 +106,7 @@ def tell_accepted(live: Live) -> None:
         model=live.model,
         size=live.tier.value,
         elapsed_s=0.0,
+        traceparent=live.traceparent,
     )
 
 
@@ -136,6 +138,7 @@ def live_of_row(core: Core, row: GenerationRow) -> Live:
         hard_deadline=bool(row.hard_deadline),
         only_awaited=bool(row.only_awaited),
         file_format=FileFormat.of(request),
+        traceparent=row.traceparent,
     )
 
 

@@ -59,6 +59,7 @@ from holdfast.store.records import KeyRow, Record, Told
 from holdfast.types import Charge, Request, Tier, worst_charge
 from holdfast.wire.generations import render_generation
 from holdfast.wire.template import length_of
+from holdfast.wire.trace_context import clean_traceparent
 
 TWIN_POLL_S = 0.02
 NOT_AWAITED = Told(
@@ -350,6 +351,7 @@ class Generator:
             waiting.hold = hold
             record = await self._awaited(call, held, hold)
             hold.quiet()
+            told_at = asyncio.get_running_loop().time()
             if record is None:
                 emit("caller.left", generation_id=held.generation_id, held=hold.committed)
                 return
@@ -359,7 +361,7 @@ class Generator:
         if is_sent_on:
             await self._send_on(call, held)
         else:
-            await self._confirm(call, held.generation_id, with_image=with_image, is_told=is_told)
+            await self._confirm(call, record, told_at, with_image=with_image, is_told=is_told)
 
     async def _tell(self, call: Call, record: Record, held: Held, *, is_late: bool) -> tuple[bool, bool]:
         """Write all but the end of the answer; say whether there are image bytes in it, and whether it tells an end."""
@@ -489,15 +491,22 @@ class Generator:
         await write_parts(call, rendered.template, rendered.files)
         return rendered.has_images
 
-    async def _confirm(self, call: Call, generation_id: str, *, with_image: bool, is_told: bool) -> None:
+    async def _confirm(self, call: Call, record: Record, told_at: float, *, with_image: bool, is_told: bool) -> None:
         """End the answer, and note whether it arrived; that nobody knows the end yet is no answer to note."""
+        generation_id = record.generation.id
         if call.has_left:
             emit("caller.left", generation_id=generation_id, held=True)
             return
         arrived = await finish_and_confirm(call, within_s=self._settings.server.body_stall_s)
         if arrived:
             if is_told:
-                await self._engine.answered(generation_id, with_image=with_image)
+                await self._engine.answered(
+                    generation_id,
+                    with_image=with_image,
+                    images=len(record.results),
+                    sent_s=round(asyncio.get_running_loop().time() - told_at, 3),
+                    traceparent=record.generation.traceparent,
+                )
         else:
             emit("caller.left", generation_id=generation_id, held=True)
 
@@ -549,7 +558,7 @@ def _submission(
         request=priced_by(key.tariff, with_purchases(as_wished(asked.request, call.headers), key.purchases_max)),
         limits=key.limits,
         asked_s=asked_timeout_s(call.headers),
-        traceparent=call.headers.get("traceparent"),
+        traceparent=clean_traceparent(call.headers.get("traceparent")),
         webhook=asked.webhook,
         claim=claim_of(call.headers, join=join, names_end_user=names_end_user, is_strict=is_strict),
         fingerprint=fingerprint(

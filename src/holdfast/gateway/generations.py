@@ -198,7 +198,7 @@ class Generations:
         if sent is None or not await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
             return
         if not sent.is_part and blob.kind != "draft":
-            await self._engine.answered(names["id"], with_image=True, image_id=blob.id)
+            await self._engine.answered(names["id"], with_image=True, image_id=blob.id, images=1)
 
     async def look(self, call: Call, names: Mapping[str, str]) -> None:
         """Send an image of any key's to somebody who only looks: it is not collected by that."""

@@ -144,6 +144,7 @@ def document() -> bytes:
             **probe_paths(_operation, *probe),
             **_webhook_paths(told),
             **admin_paths(SPECS, of_admins),
+            "/metrics": {"get": _metrics()},
             **_open_paths(),
         },
         "webhooks": {"generationEnded": {"post": _told(told[WebhookPayload])}},
@@ -490,6 +491,20 @@ def _open_paths() -> dict[str, Any]:
         "content": as_json,
     }
     return paths
+
+
+def _metrics() -> dict[str, Any]:
+    text = {media: {"schema": {"type": "string"}} for media in ("text/plain", "application/openmetrics-text")}
+    operation = _operation(
+        "metrics",
+        "Numbers for Prometheus; from elsewhere than the gateway's machine an admin key is needed",
+        ok=text,
+        codes=("admin_required", "tls_required"),
+        surface=Surface.GENERATIONS,
+    )
+    # Whoever asks from here needs nothing.
+    operation["security"] = [{}, {"bearer": []}, {"google": []}]
+    return operation
 
 
 def _operation(

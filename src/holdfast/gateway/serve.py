@@ -34,6 +34,7 @@ from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
 from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.links import LinkMaker
+from holdfast.gateway.metrics import MetricsPage
 from holdfast.gateway.probes import Probes
 from holdfast.gateway.renewal import Renewal, passing_on
 from holdfast.gateway.results import Results
@@ -51,6 +52,7 @@ from holdfast.store.keys import count_keys, insert_key
 from holdfast.store.lock import DataFolder
 from holdfast.store.signing import Signer
 from holdfast.store.sqlite import SqliteStore
+from holdfast.telemetry.tracing import tracing
 from holdfast.threads import Threads
 from holdfast.transport.aio import AioTransport
 from holdfast.transport.google_tokens import google_tokens
@@ -83,6 +85,7 @@ class Gateway:
     renewal: Renewal
     probes: Probes
     admin: AdminApi
+    metrics: MetricsPage
 
 
 async def serve(
@@ -188,6 +191,8 @@ async def running(
             converter=Converter(folder.paths.spool, threads) if is_available() else None,
         )
         gateway = make(core, listeners, folder)
+        traces = stack.enter_context(tracing(settings.traces))
+        stack.enter_context(gateway.metrics.watching(gateway.app))
         gateway.chats.passing = passing_on(core, settings, keys)
         stack.callback(gateway.chats.pass_by, None)
         try:
@@ -209,6 +214,7 @@ async def running(
             cut += await listeners.close()
             if cut:
                 emit("server.cut_short", level="warning", answers=cut)
+            await traces.finish()
             await transport.close()
 
 
@@ -273,8 +279,9 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     admin = admin_api(
         core, engine, auth=auth, secret=folder.secret, links=links, routes=routes, generations=generations
     )
+    metrics = MetricsPage(core, engine, auth=auth, wheel=wheel, disk=folder.free_bytes, trusted=links.trusted)
     return Gateway(
-        app=app_of(core, *pages, probes, admin),
+        app=app_of(core, *pages, probes, admin, metrics),
         engine=engine,
         sweeper=Sweeper(core, engine.storage_low),
         keeper=LatencyKeeper(core),
@@ -287,6 +294,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         renewal=Renewal(core, engine=engine, routes=routes, generator=generator, chats=chats),
         probes=probes,
         admin=admin,
+        metrics=metrics,
     )
 
 
@@ -326,7 +334,7 @@ def _webhooks(
     )
 
 
-def app_of(core: Core, *pages: Surfaces | Chats | Webhooks | LatencyPage | Probes | AdminApi) -> App:
+def app_of(core: Core, *pages: Surfaces | Chats | Webhooks | LatencyPage | Probes | AdminApi | MetricsPage) -> App:
     """Make the application of everything that is served."""
     served = [each for page in pages for each in page.endpoints()]
     return App(served, clock=core.clock, body_bytes_max=core.settings.server.request_bytes_max)

@@ -262,6 +262,7 @@ class GenerationRow(_FromRow):
     """The group that its hold was counted against."""
     served_by: str | None = None
     """The upstream under which it is counted; empty: it was sent nowhere; None: it has not ended."""
+    traceparent: str | None = None
 
     @property
     def told(self) -> Told | None:

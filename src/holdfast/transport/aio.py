@@ -78,6 +78,16 @@ class AioTransport:
     def __repr__(self) -> str:
         return f"<AioTransport {self._open} exchanges open, {self._budget!r}>"
 
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of bodies in memory now."""
+        return self._budget.bytes_used
+
+    @property
+    def bytes_held_max(self) -> int:
+        """Most of them."""
+        return self._budget.bytes_max
+
     async def close(self) -> None:
         """Let the threads go. The engine waits for exchanges that are still running first."""
         self._names.close()

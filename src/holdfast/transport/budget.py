@@ -34,6 +34,16 @@ class ByteBudget:
         waiting = len(self._begun) + len(self._waiting)
         return f"<ByteBudget {used_bytes} of {self._bytes_max} bytes used, {waiting} waiting>"
 
+    @property
+    def bytes_used(self) -> int:
+        """Granted now."""
+        return self._bytes_max - self._bytes_free
+
+    @property
+    def bytes_max(self) -> int:
+        """Most that is granted at once."""
+        return self._bytes_max
+
     def clamp(self, bytes_: int) -> int:
         """Cut a wish down to what the whole budget holds, so that it can be granted at all."""
         return max(1, min(bytes_, self._bytes_max))

@@ -21,6 +21,7 @@ from holdfast.gateway.admin.make import admin_api
 from holdfast.gateway.app import Endpoint
 from holdfast.gateway.chats import Chats
 from holdfast.gateway.latency import LatencyPage
+from holdfast.gateway.metrics import MetricsPage
 from holdfast.gateway.probes import Probes
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.webhooks import Webhooks
@@ -96,7 +97,8 @@ def served() -> list[Endpoint]:
         routes=nothing,
         generations=nothing,
     )
-    others = (chats, webhooks, latency, probes, admin)
+    metrics = MetricsPage(core, nothing, auth=nothing, wheel=nothing, disk=nothing, trusted=())
+    others = (chats, webhooks, latency, probes, admin, metrics)
     return [*surfaces.endpoints(), *(each for served in others for each in served.endpoints())]
 
 
