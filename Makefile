@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix simulation test-mutants bench survival matrix claims constraints clean
+.PHONY: help run test check fix simulation test-mutants bench survival matrix claims screenshots constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 - \2/p' Makefile
@@ -42,6 +42,9 @@ matrix: $(VENV)/.installed-dev $(VENV)/.installed-matrix ## every client through
 
 claims: $(VENV)/.installed-dev $(VENV)/.installed-claims ## put what is said of slow image calls to the test (about an hour; root)
 	@$(BIN)/python lab/claims/run.py
+
+screenshots: $(VENV)/.installed-dev ## make the pictures of the console anew (Chromium needed)
+	@$(BIN)/python scripts/screenshots
 
 constraints: ## pin the newest packages that fit pyproject.toml
 	@scripts/constraints

@@ -22,6 +22,7 @@ from holdfast.engine.learning import LatencyKeeper
 from holdfast.engine.sweeper import Sweeper
 from holdfast.engine.webhooks import Deliverer
 from holdfast.gateway.admin.framework import AdminApi
+from holdfast.gateway.admin.gate import Gate
 from holdfast.gateway.admin.make import admin_api
 from holdfast.gateway.app import App
 from holdfast.gateway.asked import Routes
@@ -29,6 +30,7 @@ from holdfast.gateway.auth import Authenticator
 from holdfast.gateway.beats import BeatWheel
 from holdfast.gateway.bodies import BodyReader
 from holdfast.gateway.chats import Chats
+from holdfast.gateway.console import Console
 from holdfast.gateway.fetching import InputFetcher
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
@@ -58,6 +60,8 @@ from holdfast.transport.aio import AioTransport
 from holdfast.transport.google_tokens import google_tokens
 from holdfast.transport.guarded import GuardedTransport
 
+Page = Surfaces | Chats | Webhooks | LatencyPage | Probes | AdminApi | MetricsPage
+"""What brings endpoints."""
 FILE_THREADS = 3
 """Move and read files: three hide the disk's waiting from one another, more only switch."""
 BEFORE_CALLERS_S = 0.3
@@ -274,6 +278,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     chats = Chats(
         auth=auth, bodies=bodies, routes=routes, generator=generator, earlier=generations, fetcher=fetcher, links=links
     )
+    gate = Gate(auth=auth, trusted=links.trusted, anywhere=settings.server.admin_anywhere)
     pages = surfaces, chats, webhooks, LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
     probes = Probes(auth=auth, settings=settings, clock=core.clock, wheel=wheel)
     admin = admin_api(
@@ -281,7 +286,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     )
     metrics = MetricsPage(core, engine, auth=auth, wheel=wheel, disk=folder.free_bytes, trusted=links.trusted)
     return Gateway(
-        app=app_of(core, *pages, probes, admin, metrics),
+        app=app_of(core, *pages, probes, admin, metrics, console_for=gate),
         engine=engine,
         sweeper=Sweeper(core, engine.storage_low),
         keeper=LatencyKeeper(core),
@@ -334,9 +339,10 @@ def _webhooks(
     )
 
 
-def app_of(core: Core, *pages: Surfaces | Chats | Webhooks | LatencyPage | Probes | AdminApi | MetricsPage) -> App:
-    """Make the application of everything that is served."""
+def app_of(core: Core, *pages: Page, console_for: Gate) -> App:
+    """Make the application of everything that is served; the console shows what of it there is."""
     served = [each for page in pages for each in page.endpoints()]
+    served += Console(console_for, served).endpoints()
     return App(served, clock=core.clock, body_bytes_max=core.settings.server.request_bytes_max)
 
 
