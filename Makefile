@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix simulation test-mutants bench survival matrix claims screenshots constraints clean
+.PHONY: help run test check fix simulation test-mutants bench survival matrix claims screenshots docs constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 - \2/p' Makefile
@@ -42,6 +42,11 @@ matrix: $(VENV)/.installed-dev $(VENV)/.installed-matrix ## every client through
 
 claims: $(VENV)/.installed-dev $(VENV)/.installed-claims ## put what is said of slow image calls to the test (about an hour; root)
 	@$(BIN)/python lab/claims/run.py
+
+docs: $(VENV)/.installed-docs ## the documentation as a site, in site/ (SERVE=1: and look at it)
+	@$(BIN)/python scripts/docs-reference
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(if $(SERVE),serve,build) --strict --quiet
+	@echo site/index.html
 
 screenshots: $(VENV)/.installed-dev ## make the pictures of the console anew (Chromium needed)
 	@$(BIN)/python scripts/screenshots

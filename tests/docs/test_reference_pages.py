@@ -95,3 +95,14 @@ def test_an_outdated_page_is_told(
     assert script.main(["--check"]) == 0
     (tmp_path / "reference" / "failures.md").write_text("old", "utf-8")
     assert script.main(["--check"]) == 1
+
+
+def test_pages_beside_the_document_are_listed(script: ModuleType, tmp_path: Path) -> None:
+    """What serves a page and no API is told of in its module's words; what the document has is not told twice."""
+    (tmp_path / "page.py").write_text(
+        '"""`/page`: shows something.\n\nMore."""\n'
+        'all = [endpoint("GET", "/page", A, b), endpoint("GET", "/v1/known", A, b), endpoint("GET", f"/{x}", A, b)]\n',
+        "utf-8",
+    )
+    found = script.beside_the_document({("GET", "/v1/known")}, tmp_path)
+    assert found == [("GET", "/page", "`/page`: shows something")]
