@@ -17,8 +17,8 @@ CLAIM = "timeouts of 300, 300 and 600 s for 1K, 2K and 4K cover over 99 % of cal
 METHOD = (
     "No image API can be called here, so this is arithmetic on what is published: the percentiles of Nano Banana Pro "
     "by size (P50, P95, P99), and how much longer images took on 17 January (20-40 s grew to 180 s: 4.5 times). For "
-    "each size the share of images that are there within the timeout is worked out on a usual day, in the peak, and over "
-    "the eight hours of the scenario that `holdfast whatif` ships, weighted by its load."
+    "each size the share of images that are there within the timeout is worked out on a usual day, in the peak, and "
+    "over the eight hours of the scenario that `holdfast whatif` ships, weighted by its load."
 )
 LIMITS = (
     "Times only: a call that is turned away is none that a timeout covers. The shape of the day around its peak is "

@@ -251,9 +251,11 @@ async def test_lines_of_the_log_say_who_what_and_how_long(
     (finished,) = log("generation.finished")
     about = {"generation_id": id_, "key_id": "key_1", "size": "1K"}
     upstream = {"attempt_id": attempt.id, "upstream": "google", "model": "gemini-3-pro-image"}
-    assert accepted == {**about, "model": "nano-banana-pro", "elapsed_s": 0.0}
-    assert sent == {**about, **upstream, "elapsed_s": 0.0}
-    assert settled == {**about, **upstream, "elapsed_s": 12.5, "images": 1, "drafts": 0}
+    # Nobody has sent a trace along.
+    assert accepted == {**about, "model": "nano-banana-pro", "elapsed_s": 0.0, "traceparent": None}
+    assert sent == {**about, **upstream, "elapsed_s": 0.0, "queued_s": 0.0, "traceparent": None}
+    took = {"elapsed_s": 12.5, "took_s": 12.5, "stored_s": 0.0, "provider": "gemini", "traceparent": None}
+    assert settled == {**about, **upstream, **took, "images": 1, "drafts": 0}
     assert finished.items() >= {**about, "model": "nano-banana-pro", "elapsed_s": 12.5, "state": "succeeded"}.items()
     text = repr(log())
     assert "secret wish" not in text

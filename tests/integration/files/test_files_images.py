@@ -43,8 +43,11 @@ class FakeEngine:
     def in_line(self, generation_id: str) -> None:
         """Nowhere: it has ended."""
 
-    async def answered(self, generation_id: str, *, with_image: bool, image_id: str | None = None) -> None:
+    async def answered(
+        self, generation_id: str, *, with_image: bool, image_id: str | None = None, images: int = 0
+    ) -> None:
         """Note."""
+        assert images == int(with_image)
         self.collected.append((generation_id, with_image, image_id))
 
 

@@ -82,7 +82,7 @@ async def test_an_image_comes_through_the_queue(gateway: Any, simulator: Any, jo
     record = gateway.record(answer.generation_id)
     assert digests(answer) == [record.results[0].sha256]
     assert record.attempts[0].provider == "fal"
-    assert charged(simulator) == [("made", 134_000)]
+    assert charged(simulator) == [("made", 150_000)]
     assert len(journal.of("attempt.polling")) == 1
 
 
@@ -90,7 +90,7 @@ async def test_several_images_are_one_request_there(gateway: Any, simulator: Any
     """Up to four of a call; more are several calls."""
     answer = await gateway.images(n=3)
     assert (answer.status, len(set(digests(answer)))) == (200, 3)
-    assert charged(simulator) == [("made", 3 * 134_000)]
+    assert charged(simulator) == [("made", 3 * 150_000)]
     answer = await gateway.images(n=6)
     assert (answer.status, len(set(digests(answer)))) == (200, 6)
     assert len(charged(simulator)) == 3
@@ -148,17 +148,17 @@ async def test_trouble_on_the_way_costs_nothing_more(gateway: Any, simulator: An
     ("wish", "status", "code", "paid", "rows"),
     [
         ("refused_input", 400, "moderation_blocked", "no", [("refused", 0)]),
-        ("refused_output", 400, "moderation_blocked", "unknown", [("refused", 134_000)]),
+        ("refused_output", 400, "moderation_blocked", "unknown", [("refused", 150_000)]),
         ("no_image", 502, "empty_result", "unknown", [("empty", 0)]),
         ("status=500", 502, "upstream_failed", "no", [("failed", 0)]),
         ("status=503", 503, "server_is_overloaded", "no", [("failed", 0)]),
         ("status=429 retry_after=7", 503, "server_is_overloaded", "no", [("failed", 0)]),
         ("status=401", 502, "upstream_failed", "no", [("failed", 0)]),
         ("status=502", 502, "upstream_failed", "unknown", [("failed", 0)]),
-        ("reset_sent", 502, "outcome_unknown", "unknown", [("made", 134_000)]),
+        ("reset_sent", 502, "outcome_unknown", "unknown", [("made", 150_000)]),
         ("refuse_connect", 502, "outcome_unknown", "unknown", [("failed", 0)]),
-        ("cut_image", 502, "upstream_failed", "yes", [("made", 134_000)]),
-        ("not_image", 502, "upstream_failed", "yes", [("made", 134_000)]),
+        ("cut_image", 502, "upstream_failed", "yes", [("made", 150_000)]),
+        ("not_image", 502, "upstream_failed", "yes", [("made", 150_000)]),
     ],
 )
 async def test_failures_are_told_with_what_they_may_have_cost(
