@@ -32,6 +32,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--size", choices=[tier.value for tier in Tier], help="only this size")
     parser.add_argument("--window", choices=["1h", "24h", "7d"], help="only what was measured within this")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw the last week by hours into FILE, as SVG")
+    parser.add_argument(
+        "--measure", action="store_true", help="make images now, one after another, and time them: paid"
+    )
+    parser.add_argument(
+        "--times", type=int, default=1, metavar="N", help="with --measure: images of each size, 1 to 20"
+    )
+    parser.add_argument("--yes", action="store_true", help="with --measure: do not ask whether the price is right")
     parser.add_argument("--base-url", help="else HOLDFAST_BASE_URL, else the gateway of the settings, on this machine")
     parser.add_argument("--api-key", help="else HOLDFAST_API_KEY, else what a gateway on this machine wrote down")
 
@@ -43,6 +50,10 @@ def run(args: argparse.Namespace) -> int:
     from holdfast.wire.latency import LatencyQuery, render_latency
 
     settings = load(args.config, os.environ)
+    if args.measure:
+        from holdfast.cli.measuring import run_measure
+
+        return run_measure(args, settings)
     size = None if args.size is None else Tier(args.size)
     query = LatencyQuery(model=args.model, size=size, window=args.window, detail=True)
     if args.data is not None:
