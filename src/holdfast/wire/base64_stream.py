@@ -143,13 +143,15 @@ class Base64Decoder:
             decoded = pybase64.b64decode(text[:whole], validate=True)
         except binascii.Error:
             # A letter of the other alphabet or a blank somewhere: this costs ten times as much.
-            text = text.translate(_TO_STANDARD, _BLANKS)
+            text = _without_surplus(text.translate(_TO_STANDARD, _BLANKS))
             whole = len(text) & ~3
             decoded = _decoded(text[:whole])
         self._is_padded = text[whole - 1 : whole] == b"="
         self._rest = text[whole:].translate(_TO_STANDARD, _BLANKS)
-        if self._is_padded and self._rest.strip(b"="):
-            raise _garbage()
+        if self._is_padded:
+            if self._rest.strip(b"="):
+                raise _garbage()
+            self._rest = b""
         return [decoded] if decoded else []
 
     def _unescape(self, data: bytes) -> bytes:
@@ -188,6 +190,13 @@ class Base64Decoder:
 def _unescaped(match: re.Match[bytes]) -> bytes:
     code, letter = match.groups()
     return bytes.fromhex(code.decode("ascii")) if code is not None else _BLANK_OF_LETTER[letter]
+
+
+def _without_surplus(text: bytes) -> bytes:
+    """Cut padding off that its quantum has no room for: it is let pass where it comes in a piece of its own."""
+    first = text.find(b"=")
+    end = (first | 3) + 1
+    return text[:end] if first >= 0 and not text[end:].strip(b"=") else text
 
 
 def _decoded(text: bytes) -> bytes:

@@ -77,6 +77,16 @@ def test_padding_may_arrive_apart(length: int) -> None:
         assert decode(text[:cut], text[cut:]) == RAW[:length]
 
 
+@pytest.mark.parametrize("cut", range(9))
+def test_more_padding_than_there_is_room_for_is_let_pass_wherever_it_is_cut(cut: int) -> None:
+    """In one piece or in two, escaped or not: the same bytes."""
+    for text in (b"QQQ=====", b"QQ======", b"Q-Q=====", b"Q Q=\n===="):
+        decoder = Base64Decoder()
+        whole = [*decoder.feed(text), *decoder.finish()]
+        decoder = Base64Decoder()
+        assert b"".join([*decoder.feed(text[:cut]), *decoder.feed(text[cut:]), *decoder.finish()]) == b"".join(whole)
+
+
 def test_half_the_padding_is_accepted() -> None:
     """`QQ=` can mean one thing only."""
     assert decode(b"QQ=") == b"A"
