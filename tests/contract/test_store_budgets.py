@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.clock import from_rfc3339
 from holdfast.config import Compensation, CompensationReason
 from holdfast.generation import State
 from holdfast.policy.budgets import Budget, Period, Scope
@@ -24,6 +25,7 @@ from holdfast.store.budgets import budgets_of, spend, spent
 from holdfast.store.generations import accept, get_generation, pass_deadline
 from holdfast.store.joining import Entered, Entering, enter
 from holdfast.store.keys import insert_key
+from holdfast.store.past import past_charges
 from holdfast.store.queries import migrations
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Told
 from holdfast.store.sqlite import SqliteStore
@@ -280,6 +282,21 @@ def test_what_is_driven_again_is_held_anew_on_its_own_day(db: SqliteStore) -> No
     assert (of(db)[0], of(db, day=NEXT)[0]) == (PRICE, PRICE)
     end(db, "gen_1", failed(Charge.NO), at=f"{NEXT}T08:01:00.000Z", drive=1)
     assert (of(db)[0], of(db, day=NEXT)[0]) == (PRICE, 0)
+    the_books_hold(db)
+
+
+def test_what_is_driven_again_is_slow_only_if_that_took_long(db: SqliteStore) -> None:
+    """The hours between a failure and its repeat are nobody's wait: what came at once is charged, and stays charged."""
+    db.write_sync(enter, entering(keyed("gen_1")))
+    end(db, "gen_1", failed(Charge.NO), at=NOON)
+    db.write_sync(enter, entering(keyed("gen_2", at=f"{DAY}T15:00:00.000Z")))
+    end(db, "gen_1", 1, at=f"{DAY}T15:00:30.000Z", drive=1)
+    row = db.write_sync(get_generation, "gen_1")
+    assert (row.state, row.charged_micros, row.compensated_micros) == (State.SUCCEEDED, PRICE, 0)
+    past = db.write_sync(
+        lambda conn: list(past_charges(conn, from_rfc3339(NOON), from_rfc3339(f"{NEXT}T00:00:00.000Z")))
+    )
+    assert [each.took_s for each in past] == [30.0]
     the_books_hold(db)
 
 

@@ -244,3 +244,21 @@ def test_keys_of_an_older_folder_stay_valid_and_the_first_administers(tmp_path: 
         ("key_B", "second", 0, "retries", None),
         ("key_C", "gone", 0, "retries", AT),
     ]
+
+
+def test_of_an_older_folder_no_revoked_key_administers_while_another_may(tmp_path: Path) -> None:
+    """Whoever took the first key back, since it had leaked, has another: nobody would be admin otherwise."""
+    path = tmp_path / "holdfast.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript("\n".join(migrations()[:11]) + "PRAGMA user_version = 11;")
+        old.executemany(
+            "INSERT INTO api_key (id, digest, label, created_at, revoked_at) VALUES (?, ?, '', ?, ?)",
+            [
+                ("key_A", b"a", "2026-01-01T00:00:00.000Z", AT),
+                ("key_B", b"b", "2026-02-01T00:00:00.000Z", None),
+                ("key_C", b"c", "2026-03-01T00:00:00.000Z", None),
+            ],
+        )
+        old.commit()
+    with closing(SqliteStore(path, "new")) as store:
+        assert [store.write_sync(shown, digest).is_admin for digest in (b"a", b"b", b"c")] == [0, 1, 0]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from holdfast.clock import from_rfc3339
 from holdfast.errors import RequestError
 from holdfast.policy.reconcile import Resolution
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.audit import audit
 from holdfast.store.bookkeeping import ledger_of
 from holdfast.store.generations import accept, events_of, get_record
-from holdfast.store.reconcile import resolve_exposures
+from holdfast.store.reconcile import attempts_between, resolve_exposures
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Record
 from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
@@ -144,3 +146,16 @@ def test_what_was_resolved_takes_in_nothing_more(store: SqliteStore) -> None:
     ended = store.write_sync(end_attempt, ending("att_lost_0", with_image=True))
     assert not ended.was_open
     assert store.write_sync(audit).problems == ()
+
+
+def test_an_upstream_that_only_ever_failed_for_nothing_is_known(store: SqliteStore) -> None:
+    """Its list is the one to look at: another upstream brought the images, and stands in the days of usage."""
+
+    def pretend(conn: sqlite3.Connection) -> None:
+        conn.execute("UPDATE attempt SET upstream = 'free', state = 'rejected', charge = 'no' WHERE id = 'att_lost_0'")
+
+    store.write_sync(pretend)
+    since, until = (from_rfc3339(f"2026-01-{day}T00:00:00.000Z") for day in (17, 18))
+    assert [each.attempt_id for each in store.write_sync(attempts_between, "free", since, until)] == ["att_lost_0"]
+    with pytest.raises(RequestError, match="Nothing was ever sent to an upstream 'fre'"):
+        store.write_sync(attempts_between, "fre", since, until)

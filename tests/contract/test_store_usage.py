@@ -156,6 +156,16 @@ def test_what_was_booked_before_the_end_stands_open_until_then(days: Days) -> No
     }
 
 
+def test_an_image_of_the_attempt_before_the_pause_takes_its_exposure_along(days: Days) -> None:
+    """It had been given up on, and comes while the next one is waited for: nothing of it stays open."""
+    days.accept()
+    days.send("1")
+    days.end("1", LOST, goes_on=True)
+    assert days.told() == {("17", "google", "open"): {"unknown": LIST}}
+    days.end("1")
+    assert days.told() == {("17", "google", "succeeded"): IMAGE}
+
+
 def test_a_late_image_turns_a_failure_where_it_was_counted(days: Days) -> None:
     """The generation stays on the day of its end; the exposure is resolved on the day the image came."""
     days.accept()

@@ -3,6 +3,9 @@
 Real processes: the gateway, the simulator as its upstream, and schemathesis with every check it has. Each operation is
 called with data that fits its schema and with data that does not, with keys and without, and in sequences along the
 document's links: create, get, follow, cancel; register, rotate, list, delete. Nothing is paid.
+
+The admin API is left out: its event stream has no end, and what may be asked of it hangs on what is there (known
+models, moments in order), which a schema cannot say. tests/integration/gateway/test_admin_*.py ask it.
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ WITHIN_S = 400.0
 
 pytestmark = pytest.mark.timeout(WITHIN_S + 50.0)
 
+ADMIN = "/admin/"
+OPEN_HERE = {"/metrics"}
+"""To this machine: nobody is turned away."""
 SELDOM_REACHED = {"redeliver", "getProbe"}
 """These take a delivery, or a probe that was named by its caller, which a sequence seldom has at hand; the tests in
 tests/integration/gateway have them: test_gateway_webhooks.py, test_gateway_probes.py."""
@@ -98,6 +104,7 @@ def ran(processes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "--checks",
         "all",
     ]
+    command += ["--exclude-path-regex", f"^{ADMIN}"]
     command += ["--checks", "all", "--header", f"Authorization: Bearer {gateway.key}"]
     command += ["--report", "ndjson", "--report-ndjson-path", str(report), "--output-sanitize", "false"]
     try:
@@ -134,13 +141,15 @@ def test_every_operation_was_asked(ran: Run) -> None:
         if path == "/openapi.json":
             # schemathesis leaves out what it reads the document from; that it could is how all of this began.
             continue
+        if path.startswith(ADMIN):
+            continue
         for method, operation in item.items():
             seen = ran.answered(f"{method.upper()} {path}")
             assert sum(seen.values()) >= 3, (path, method, seen)
             if operation["operationId"] in SELDOM_REACHED:
                 continue
             assert any(status < 300 for status in seen), (path, method, seen)
-            if operation.get("security") != []:
+            if operation.get("security") != [] and path not in OPEN_HERE:
                 assert seen[401], (path, method, seen)
 
 

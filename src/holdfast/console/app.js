@@ -24,7 +24,16 @@ let shown = new AbortController();
 function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const [name, id] = path.split("/");
-  return { name: name || PAGES[0]?.[0], id: id && decodeURIComponent(id), query: new URLSearchParams(query) };
+  return { name: name || PAGES[0]?.[0], id: id && decoded(id), query: new URLSearchParams(query) };
+}
+
+/** Somebody may have typed it: what is not spelled as addresses are is taken as it stands. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 async function route() {

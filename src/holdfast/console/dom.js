@@ -1,7 +1,8 @@
 // Elements are made here and nowhere else. Text becomes text nodes: no string is ever parsed as HTML, so nothing that a
 // caller, an upstream or an operator wrote can be more than letters.
 
-const LINK = /^(?:#|\/(?!\/)|blob:)/;
+/** A backslash counts as a slash in an address, and blanks within it count for nothing: neither may come second. */
+const LINK = /^(?:#|\/(?![/\\\s])|blob:)/;
 /** Letters that turn the direction of all that follows: a prompt must not rewrite the line that it stands in. */
 const TURNS = /[\u202a-\u202e\u2066-\u2069]/g;
 const NEVER = new Set(["style", "srcdoc", "innerHTML", "outerHTML"]);

@@ -121,8 +121,9 @@ class Engine:
                 if core.courses is not courses:
                     # Settings were read anew while it was written down.
                     core.lead(live)
-                self.quotas.accepted(live.key_id, submission.limits)
                 self.drive(live)
+            if entered.answer in (None, Answer.DRIVE_AGAIN):
+                self.quotas.accepted(submission.key_id, submission.limits)
         if entered.answer is None:
             tell_accepted(live)
         elif entered.answer in REFUSALS:

@@ -10,12 +10,13 @@ from importlib.metadata import version
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client import disable_created_metrics as leave_out_created
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from holdfast.engine.core import Core
 from holdfast.engine.engine import Engine
 from holdfast.engine.renewal import by_name
 from holdfast.errors import StorageError
-from holdfast.gateway.admin.gate import Gate, is_here
+from holdfast.gateway.admin.gate import Gate, has_local_name, is_here
 from holdfast.gateway.app import App, Endpoint, endpoint
 from holdfast.gateway.auth import Authenticator, Networks
 from holdfast.gateway.beats import BeatWheel
@@ -87,10 +88,10 @@ class MetricsPage:
                 lag.stop()
 
     async def _get(self, call: Call, _: dict[str, str]) -> None:
-        if not is_here(call):
+        if not (is_here(call) and has_local_name(call)):
             await self._gate.admit(call)
         self._snapshot.stands = await self._stands()
-        encode, content_type = choose_encoder(call.headers.get("accept", ""))
+        encode, content_type = _encoder(call.headers.get("accept", ""))
         headers = ((b"cache-control", b"no-store"),)
         await call.respond(200, encode(self._registry), content_type.encode(), headers)
 
@@ -133,3 +134,12 @@ class MetricsPage:
             # Everything else is worth showing, then above all.
             emit("storage.failed", level="error", message=str(exc))
             return {}
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """Choose the format that is asked for; the plain one where the library cannot read what is."""
+    try:
+        return choose_encoder(accept)
+    except (TypeError, ValueError):
+        # It compares versions as numbers, also those that are none.
+        return choose_encoder("")

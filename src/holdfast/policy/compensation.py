@@ -106,7 +106,7 @@ def given_back(
         rules: Those in force.
         subject: Whose call it is, and of what.
         charged: What was charged, micro-units, by the reason for which it may be given back.
-        took_s: Seconds from acceptance to the end.
+        took_s: Seconds from acceptance, or from being driven again, to the end.
         given_today: What a rule, by its name, has given back today (UTC); asked only of one with a cap.
     """
     given = []

@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.ledger.postings import Transaction
+from holdfast.ledger.postings import Transaction, Verb
 from holdfast.store.queries import queries
 
 _Q = queries("ledger")
@@ -19,6 +19,11 @@ class Booking:
     attempt_id: str
     transactions: tuple[Transaction, ...]
     upstream: str
+
+    @property
+    def resolves(self) -> bool:
+        """Whether an exposure of its attempt was booked before."""
+        return any(each.verb is Verb.RESOLVE for each in self.transactions)
 
 
 def post(
@@ -50,6 +55,12 @@ def _lines(conn: sqlite3.Connection, transaction: Transaction, key: dict[str, An
     key["kind"] = transaction.verb.value
     txn_id = conn.execute(_Q["insert_txn"], key).lastrowid
     return [{"txn_id": txn_id, "account": line.account, "micros": line.micros} for line in transaction.postings]
+
+
+def held_at(conn: sqlite3.Connection, generation_id: str, drive: int) -> str:
+    """Read when the hold of a drive was taken, RFC 3339."""
+    at: str = conn.execute(_Q["held_at"], {"id": generation_id, "drive": drive}).fetchone()["at"]
+    return at
 
 
 def given_on(conn: sqlite3.Connection, day: str, rule: str) -> int:

@@ -17,7 +17,7 @@ from holdfast.ledger import postings
 from holdfast.ledger.postings import Transaction
 from holdfast.money import times
 from holdfast.policy.compensation import Rules, Subject, given_back, reason_of
-from holdfast.store.bookkeeping import give_on, given_on
+from holdfast.store.bookkeeping import give_on, given_on, held_at
 from holdfast.store.records import AttemptRow, BlobRow, GenerationRow
 from holdfast.types import Charge
 
@@ -109,7 +109,9 @@ def paid_for(row: GenerationRow, attempts: Sequence[AttemptRow]) -> Counter[Comp
 def _give(
     conn: sqlite3.Connection, row: GenerationRow, charged: Mapping[CompensationReason, int], *, at: str, rules: Rules
 ) -> int:
-    took_s = (from_rfc3339(at) - from_rfc3339(row.created_at)).total_seconds()
+    # One that is driven again was not waited for in between: a repeat may come days after the failure.
+    began_at = held_at(conn, row.id, row.drive) if row.drive else row.created_at
+    took_s = (from_rfc3339(at) - from_rfc3339(began_at)).total_seconds()
     day, total = at[:10], 0
     subject = Subject(key_id=row.key_id, group_id=row.group_id, model=row.model, tier=row.tier)
     given = given_back(rules, subject, charged, took_s=took_s, given_today=lambda rule: given_on(conn, day, rule))

@@ -186,8 +186,8 @@ def end_generation(
     kept = bill.charged_micros - bill.compensated_micros
     give_back(conn, key_id=row.key_id, group_id=row.group_id, day=row.held_on, micros=row.held_micros - kept)
     ended = row.but(**end)
-    if len(tried[0]) > (booking is not None):
-        # Most generations have one attempt, which ends them: then nothing was booked before.
+    if len(tried[0]) > (booking is not None) or (booking is not None and booking.resolves):
+        # Most generations have one attempt, which ends them and was not given up on: then nothing was booked before.
         move(conn, row, ended)
     post(conn, *bill.transactions, generation_id=row.id, drive=row.drive, at=at, booking=booking)
     faults.point_sync("ending.after_postings")

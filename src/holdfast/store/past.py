@@ -28,7 +28,7 @@ def past_charges(conn: sqlite3.Connection, since: datetime, until: datetime) -> 
     first_id = f"gen_{ulid(int((since - _OLDEST).timestamp() * 1000), bytes(10))}"
     wanted = {"first_id": first_id, "since": rfc3339(since), "until": rfc3339(until)}
     for row in conn.execute(_Q["charged_between"], wanted):
-        took_s = (from_rfc3339(row["finished_at"]) - from_rfc3339(row["created_at"])).total_seconds()
+        took_s = (from_rfc3339(row["finished_at"]) - from_rfc3339(row["began_at"])).total_seconds()
         yield Past(
             at=row["finished_at"],
             subject=Subject(key_id=row["key_id"], group_id=row["group_id"], model=row["model"], tier=row["tier"]),

@@ -50,7 +50,7 @@ def attempts_between(conn: sqlite3.Connection, upstream: str, since: datetime, u
         RequestError: Nothing was ever sent to an upstream of this name, or there are too many attempts.
     """
     known = [row["upstream"] for row in conn.execute(_Q["upstreams_tried"])]
-    if upstream not in known:
+    if upstream not in known and conn.execute(_Q["was_tried"], {"upstream": upstream}).fetchone() is None:
         told = nearest(upstream, known) if known else "Nothing was sent to any yet."
         raise _wrong(f"Nothing was ever sent to an upstream {upstream!r}. {told}")
     wanted = {

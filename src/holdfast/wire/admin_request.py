@@ -110,7 +110,10 @@ def moment(name: str, value: str | None) -> datetime | None:
         if len(value) != len("2026-11-28"):
             raise _no_moment(name)
         return found.replace(tzinfo=UTC)
-    return found.astimezone(UTC)
+    try:
+        return found.astimezone(UTC)
+    except OverflowError as exc:
+        raise _no_moment(name) from exc
 
 
 def _no_moment(name: str) -> RequestError:

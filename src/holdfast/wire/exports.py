@@ -12,7 +12,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 from types import MappingProxyType
 from typing import Any
 
@@ -91,6 +91,8 @@ def _of_json(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         # Perhaps one document a line.
         yield from _of_json_lines(text)
         return
+    except RecursionError as exc:
+        raise _wrong("The export is nested too deep.") from exc
     entries = document
     if isinstance(document, dict):
         entries = next((document[name] for name in _LISTS if isinstance(document.get(name), list)), [document])
@@ -108,6 +110,8 @@ def _of_json_lines(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             entry = msgspec.json.decode(line)
         except msgspec.DecodeError as exc:
             raise _wrong(f"Line {number} is no JSON: {exc}.") from exc
+        except RecursionError as exc:
+            raise _wrong(f"Line {number} is nested too deep.") from exc
         if not isinstance(entry, dict):
             raise _wrong(f"Line {number} is no object with named members.")
         yield number, entry
@@ -171,16 +175,16 @@ def _moment(value: Any, number: int) -> datetime:
             # Seconds since 1970 have ten digits until 2286; more are milliseconds.
             return datetime.fromtimestamp(stamp / 1000 if stamp >= 1e11 else stamp, UTC)
         moment = datetime.fromisoformat(str(value).strip().removesuffix(" UTC"))
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError, OSError) as exc:
         raise _wrong(f"Line {number}: {str(value)[:40]!r} is no time such as 2026-11-28T12:00:00Z.") from exc
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _micros(value: Any, number: int, per_unit: Decimal) -> int:
     told = f"Line {number}: {str(value)[:40]!r} is no amount such as 0.134."
     try:
         amount = Decimal(str(value).strip().removeprefix("$")) / per_unit * MICROS_PER_UNIT
-    except InvalidOperation as exc:
+    except (InvalidOperation, Overflow) as exc:
         raise _wrong(told) from exc
     if not amount.is_finite() or not 0 <= amount <= _MICROS_MAX:
         raise _wrong(told)

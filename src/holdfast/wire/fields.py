@@ -20,7 +20,8 @@ def document_of(skeleton: bytes) -> Any:
     """Decode a skeleton.
 
     Raises:
-        WireError: It is not JSON (only if it did not come from a reader), or holds a number no double can hold.
+        WireError: It is not JSON or too deep (only if it did not come from a reader), or holds a number no double can
+            hold.
     """
     try:
         return msgspec.json.decode(skeleton)
@@ -28,6 +29,8 @@ def document_of(skeleton: bytes) -> Any:
         raise WireError("encoding", "the document is not UTF-8") from exc
     except msgspec.DecodeError as exc:
         raise WireError("json", "the document is not valid JSON") from exc
+    except RecursionError as exc:
+        raise WireError("too_large", "the document is nested too deep") from exc
 
 
 def mapping_of(value: object) -> Mapping[str, Any]:

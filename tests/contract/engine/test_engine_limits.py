@@ -92,3 +92,14 @@ async def test_what_a_dead_process_left_open_takes_its_place(bench: Any) -> None
     gate.set()
     await bench.quiet()
     assert (await bench.made(limits=ONE_AT_ONCE)).generation.state == "succeeded"
+
+
+async def test_what_is_driven_again_counts_in_the_rate(bench: Any, shapes: Any) -> None:
+    """It is bought like any other: a failure that cost nothing is no way around a limit."""
+    once = Limits(rate_per_min=1)
+    bench.upstream.next.append(shapes.Reply(status=429, retry_after="299"))
+    assert (await bench.made(claim=ORDER, fingerprint=b"f")).generation.state == "failed"
+    bench.clock.jump(300.0)
+    record = await bench.made(limits=once, claim=ORDER, fingerprint=b"f")
+    assert (record.generation.state, record.generation.drive) == ("succeeded", 1)
+    assert await refused(bench, limits=once) == "rate_limited"

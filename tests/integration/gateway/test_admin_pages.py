@@ -116,6 +116,7 @@ async def test_pages_hang_together(gateway: Any) -> None:
         ("/failures?by=week", "by"),
         ("/failures?since=2026-02-01&until=2026-01-01", "since"),
         ("/failures?since=2020-01-01", "since"),
+        ("/failures?until=0001-01-01", "until"),
         ("/audit?after=0", "after"),
         ("/audit?after=99999999999999999", "after"),
         ("/overview?x=1", "x"),

@@ -138,6 +138,23 @@ async def test_whoever_asks_from_elsewhere_needs_an_admin_key(gateway: Any) -> N
         assert b"holdfast_" not in answer.body
 
 
+async def test_a_page_whose_name_was_led_here_reads_nothing(gateway: Any) -> None:
+    """Its browser comes from this machine, and calls it by the page's own name."""
+    answer = await gateway.ask("GET", "/metrics", headers={"Host": "evil.example:8080"})
+    assert answer.status == 401
+    assert b"holdfast_" not in answer.body
+    keyed = {"Host": "gateway.example", "Authorization": f"Bearer {gateway.key}"}
+    assert (await gateway.ask("GET", "/metrics", headers=keyed)).status == 200
+
+
+@pytest.mark.parametrize("accept", ["text/plain; version=x", "application/openmetrics-text; version=1.x"])
+async def test_a_format_that_nobody_knows_is_the_plain_one(gateway: Any, accept: str) -> None:
+    """Not a fault of ours."""
+    answer = await gateway.ask("GET", "/metrics", headers={"Accept": accept})
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
 async def test_a_trusted_proxy_that_says_https_lets_an_admin_in(start: Any) -> None:
     """And nobody without a key."""
     gateway = await start(server={"port": 0, "trusted_proxies": ["127.0.0.0/8"]})

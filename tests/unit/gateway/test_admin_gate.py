@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from holdfast.errors import RequestError
-from holdfast.gateway.admin.gate import Gate, is_here
+from holdfast.gateway.admin.gate import Gate, has_local_name, is_here
 from holdfast.store.records import KeyRow
 
 PROXIED = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7"}
@@ -108,3 +108,25 @@ def test_a_proxy_on_this_machine_is_not_this_machine() -> None:
     """Whatever it says of whom it speaks for."""
     call: Any = SimpleNamespace(client="127.0.0.1", headers={"x-forwarded-for": "127.0.0.1"})
     assert not is_here(call)
+
+
+@pytest.mark.parametrize(
+    ("host", "is_local"),
+    [
+        ("127.0.0.1:8080", True),
+        ("[::1]:8080", True),
+        ("localhost:8080", True),
+        ("LOCALHOST", True),
+        ("holdfast.localhost:8080", True),
+        ("gateway:8080", True),
+        ("", True),
+        ("evil.example:8080", False),
+        ("evil.example.:8080", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+    ],
+)
+def test_a_name_that_a_stranger_can_give_is_not_local(host: str, is_local: bool) -> None:
+    """His page would be of the same origin as what it reads here."""
+    call: Any = SimpleNamespace(headers={"host": host} if host else {})
+    assert has_local_name(call) is is_local

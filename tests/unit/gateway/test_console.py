@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from holdfast.config.tree import Compensation
+from holdfast.gateway.admin.generations import LIST_GENERATIONS
 from holdfast.gateway.app import Endpoint, endpoint
 from holdfast.gateway.console import FOLDER, PAGES, SECURITY, TYPES, Console, asset, pages_served
 from holdfast.types import Surface
+from holdfast.wire import admin
 
 SOURCES = sorted(FOLDER.glob("*.js")) + sorted(FOLDER.glob("pages/*.js"))
 IMPORT = re.compile(r"""(?:from|import\()\s*["`]([^"`\n]+)["`]""")
@@ -69,6 +73,50 @@ def test_no_text_can_become_markup(source: Path) -> None:
         re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", code) == []
     )
     assert re.findall(r"createElement|createTextNode", code) == [] or source.name == "dom.js"
+
+
+def test_filters_go_by_the_names_that_the_gateway_knows() -> None:
+    """`key` in a query would be taken for a credential: a wrong one, which ends the session."""
+    code = (FOLDER / "pages" / "generations.js").read_text("utf-8")
+    (listed,) = re.findall(r"const FILTERS = \[([^\]]*)\]", code)
+    filters = set(re.findall(r'"([a-z_]+)"', listed))
+    assert filters <= {each.name for each in LIST_GENERATIONS.parameters}
+    assert filters == set(re.findall(r'(?:input", \{ name: |select\()"([a-z_]+)"', code))
+
+
+def test_rules_are_tried_with_all_that_they_say() -> None:
+    """A rule for one customer, tried without saying so, would give back to everybody."""
+    code = (FOLDER / "pages" / "compensation.js").read_text("utf-8")
+    sent = code[code.index("function read(") : code.index("function report(")]
+    missing = [each.name for each in fields(Compensation) if not re.search(rf"\b{each.name}\b", sent)]
+    assert missing == []
+
+
+def test_spend_shows_what_is_told() -> None:
+    """A member that nobody sends is no number."""
+    shown = set(re.findall(r"\brow\.([a-z_]+)", (FOLDER / "pages" / "spend.js").read_text("utf-8")))
+    told = (admin.OutcomeHour, admin.UnknownAttempt, admin.ExposureDay)
+    assert shown <= {name for each in told for name in each.__struct_fields__}
+
+
+@pytest.mark.parametrize(
+    ("address", "is_ours"),
+    [
+        ("#/keys", True),
+        ("/v1/models", True),
+        ("/", True),
+        ("blob:null/1", True),
+        ("//evil.example", False),
+        ("/\\evil.example", False),
+        ("/\t/evil.example", False),
+        ("https://evil.example", False),
+        ("javascript:alert(1)", False),
+    ],
+)
+def test_a_link_leads_to_this_gateway(address: str, is_ours: bool) -> None:
+    """As browsers read addresses, which take a backslash for a slash and pass over tabs."""
+    (pattern,) = re.findall(r"const LINK = /(.+)/;", (FOLDER / "dom.js").read_text("utf-8"))
+    assert bool(re.match(pattern, address)) is is_ours
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)

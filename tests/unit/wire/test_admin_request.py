@@ -36,6 +36,7 @@ def test_a_document_is_read_strictly() -> None:
         (b"[]", None, "must be a JSON object"),
         (b"{", None, "not valid JSON"),
         (b"\xff", None, "cannot be read"),
+        (b'{"label":' + b"[" * 100_000, None, "nested too deep"),
     ],
 )
 def test_what_does_not_fit_is_named(body: bytes, param: str | None, words: str) -> None:
@@ -110,3 +111,10 @@ def test_a_moment_without_a_zone_is_none(value: str) -> None:
     """Whose noon it is, nobody could tell."""
     with pytest.raises(RequestError, match="since must be a moment"):
         moment("since", value)
+
+
+@pytest.mark.parametrize("value", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_a_moment_that_no_calendar_has_in_utc_is_none(value: str) -> None:
+    """It fits where it was written, and nowhere in UTC."""
+    with pytest.raises(RequestError, match="until must be a moment"):
+        moment("until", value)

@@ -38,7 +38,7 @@ export function rulesOf(settings) {
   return [...found.values()];
 }
 
-function rule({ when = "slow", slower_than_s: slow = SLOW_S, share = 1, cap_micros_per_day: cap = 0, models = [], sizes = [] }) {
+function rule({ when = "slow", slower_than_s: slow = SLOW_S, share = 1, cap_micros_per_day: cap = 0, models = [], sizes = [], keys = [], groups = [] }) {
   const made = h("fieldset", { class: "fields" }, h("legend", { class: "unseen" }, "Rule"),
     h("label", {}, "When", select("when", WHEN, when)),
     h("label", {}, "Slower than, s", h("input", { name: "slow", type: "number", min: 1, value: slow || SLOW_S })),
@@ -46,6 +46,8 @@ function rule({ when = "slow", slower_than_s: slow = SLOW_S, share = 1, cap_micr
     h("label", {}, "At most a day", h("input", { name: "cap", type: "number", min: 0, step: "0.01", value: cap ? cap / MICROS : "", placeholder: "no limit" })),
     h("label", {}, "Models", h("input", { name: "models", value: models.join(", "), placeholder: "all" })),
     h("label", {}, "Sizes", h("input", { name: "sizes", value: sizes.join(", "), placeholder: "all" })),
+    h("label", {}, "Keys", h("input", { name: "keys", value: keys.join(", "), placeholder: "everybody's", spellcheck: "false" })),
+    h("label", {}, "Groups", h("input", { name: "groups", value: groups.join(", "), placeholder: "everybody's", spellcheck: "false" })),
     h("button", { type: "button", class: "quiet", onclick: () => made.remove() }, "Take it away"));
   return made;
 }
@@ -55,7 +57,7 @@ function read(fields) {
   const several = (name) => value(name).split(",").map((each) => each.trim()).filter(Boolean);
   const wish = { when: value("when"), share: Number(value("share")) / 100, cap_micros_per_day: Math.round(Number(value("cap")) * MICROS) };
   if (wish.when === "slow") wish.slower_than_s = Number(value("slow"));
-  for (const name of ["models", "sizes"]) if (several(name).length) wish[name] = several(name);
+  for (const name of ["models", "sizes", "keys", "groups"]) if (several(name).length) wish[name] = several(name);
   return wish;
 }
 

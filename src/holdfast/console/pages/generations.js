@@ -9,7 +9,7 @@ import { doing } from "../notice.js";
 export const title = "Generations";
 const STATUSES = ["queued", "running", "succeeded", "failed", "cancelled"];
 const PAGE = 30;
-const FILTERS = ["status", "model", "collected", "key", "since", "until"];
+const FILTERS = ["status", "model", "collected", "key_id", "since", "until"];
 
 export async function show(main, { query, signal }) {
   const asked = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) ?? ""]));
@@ -22,7 +22,7 @@ export async function show(main, { query, signal }) {
     h("label", {}, "Status", select("status", [["", "any"], ...STATUSES], asked.status)),
     h("label", {}, "Model", h("input", { name: "model", value: asked.model, placeholder: "any", spellcheck: "false" })),
     h("label", {}, "Collected", select("collected", [["", "either way"], ["true", "collected"], ["false", "never"]], asked.collected)),
-    h("label", {}, "Key", h("input", { name: "key", value: asked.key, placeholder: "key_…", spellcheck: "false" })),
+    h("label", {}, "Key", h("input", { name: "key_id", value: asked.key_id, placeholder: "key_…", spellcheck: "false" })),
     h("label", {}, "Since", h("input", { name: "since", type: "datetime-local", value: localInput(asked.since) })),
     h("label", {}, "Until", h("input", { name: "until", type: "datetime-local", value: localInput(asked.until) })));
   fill(main, head("Generations", h("button", { type: "button", onclick: () => (location.hash = "#/generations") }, "Take filters away")),

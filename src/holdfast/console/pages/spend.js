@@ -17,7 +17,7 @@ export async function show(main, { signal }) {
   const write = (value) => money(Math.round(value * 1e6));
   fill(main, head("Spend"), h("div", { class: "stack" },
     figures(["Charged, 24 h", money(day.charged_micros)], ["Given back, 24 h", money(day.compensated_micros), day.charged_micros ? percent(day.compensated_micros / day.charged_micros) : ""],
-      ["Unknown exposure", money(exposure.balance_micros), "upstreams may have charged it"], ["Slow, 24 h", String(overview.hours.reduce((sum, row) => sum + row.slow, 0)), "took longer than the slow rule allows"]),
+      ["Unknown exposure", money(exposure.balance_micros), "upstreams may have charged it"]),
     card("The last 24 hours", stacked("Charged by hour", slots.map(([at]) => at), [{ name: "kept", ink: "accent", values: kept }, { name: "given back", ink: "warn", values: back }], write, signal)),
     card("Outcomes nobody knows", h("p", { class: "soft small" }, "The connection broke after the call was sent. Compare them with the provider's bill."), table([
       ["When", (row) => moment(row.at)],

@@ -85,3 +85,18 @@ def is_here(call: Call) -> bool:
         return ip_address(call.client).is_loopback
     except ValueError:
         return False
+
+
+def has_local_name(call: Call) -> bool:
+    """Whether a call was addressed to this machine by its number or by a name that no stranger can give it.
+
+    A page from elsewhere may have its own name lead to loopback, and then reads what is answered without a key (DNS
+    rebinding). Such a name has dots, as public ones do.
+    """
+    name = call.headers.get("host", "").lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    try:
+        ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith(".localhost")
+    return True

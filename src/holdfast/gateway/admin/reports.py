@@ -118,7 +118,7 @@ class ReportsPage:
     async def _failures(self, asked: AdminCall) -> admin.FailureReport:
         by = asked.word("by", ("hour", "day")) or "hour"
         until = asked.moment("until") or asked.now
-        since = asked.moment("since") or until - timedelta(hours=24)
+        since = asked.moment("since") or _day_before(until)
         _check_span(since, until)
         found = await asked.read(failures, since=rfc3339(since), until=rfc3339(until), width=_WIDTHS[by])
         return admin.FailureReport(
@@ -166,6 +166,13 @@ class ReportsPage:
 
     async def _settings(self, asked: AdminCall) -> admin.AdminSettings:
         return admin.AdminSettings(data=tuple(settings_in_force(self._core.settings)))
+
+
+def _day_before(until: datetime) -> datetime:
+    try:
+        return until - timedelta(hours=24)
+    except OverflowError as exc:
+        raise RequestError("Nothing is that old.", param="until") from exc
 
 
 def _check_span(since: datetime, until: datetime) -> None:

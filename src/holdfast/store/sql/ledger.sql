@@ -9,6 +9,9 @@ INSERT INTO ledger_entry (txn_id, account, micros) VALUES (:txn_id, :account, :m
 INSERT INTO account (id, balance) VALUES (:account, :micros)
 ON CONFLICT (id) DO UPDATE SET balance = balance + excluded.balance;
 
+-- name: held_at
+SELECT at FROM ledger_txn WHERE generation_id = :id AND drive = :drive AND attempt_id = '' AND kind = 'hold';
+
 -- name: given_on_day
 SELECT micros FROM compensation_day WHERE day = :day AND reason = :reason;
 

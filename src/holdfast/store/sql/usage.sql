@@ -46,7 +46,10 @@ SELECT coalesce(sum(generations), 0) AS generations, coalesce(sum(charged_micros
 FROM usage_day;
 
 -- name: charged_between
-SELECT id, key_id, group_id, model, tier, state, late, created_at, finished_at, charged_micros, compensated_micros
+SELECT id, key_id, group_id, model, tier, state, late, CASE drive WHEN 0 THEN created_at ELSE (
+    SELECT at FROM ledger_txn WHERE generation_id = generation.id AND drive = generation.drive AND attempt_id = ''
+      AND kind = 'hold'
+  ) END AS began_at, finished_at, charged_micros, compensated_micros
 FROM generation
 WHERE id >= :first_id AND finished_at >= :since AND finished_at < :until AND charged_micros > 0
 ORDER BY finished_at, id;
@@ -66,6 +69,10 @@ ORDER BY ended_at, attempt.id LIMIT :most;
 
 -- name: upstreams_tried
 SELECT DISTINCT upstream FROM usage_day WHERE upstream <> '' ORDER BY upstream;
+
+-- name: was_tried
+-- Also in vain, which stands under whoever brought the image: asked only of a name that the days do not know.
+SELECT 1 FROM attempt WHERE upstream = :upstream LIMIT 1;
 
 -- name: before_resolving
 SELECT generation.*, attempt.state AS attempt_state, attempt.drive AS attempt_drive, attempt.part AS attempt_part,

@@ -44,5 +44,6 @@ CREATE INDEX api_key_by_group ON api_key (group_id) WHERE group_id IS NOT NULL;
 INSERT INTO api_key (id, label, created_at, revoked_at, join_mode)
   SELECT id, label, created_at, revoked_at, join_mode FROM api_key_before;
 DROP TABLE api_key_before;
--- Whoever made the first key runs the gateway.
-UPDATE api_key SET is_admin = 1 WHERE id = (SELECT id FROM api_key ORDER BY created_at, id LIMIT 1);
+-- Whoever made the first key runs the gateway; where he took that back, the next one is his.
+UPDATE api_key SET is_admin = 1
+  WHERE id = (SELECT id FROM api_key ORDER BY revoked_at IS NOT NULL, created_at, id LIMIT 1);
