@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from holdfast.cli.api_key import FIRST_KEY
+from holdfast.cli.api_key import FIRST_KEY, is_loopback
 from holdfast.cli.exits import Exit, Stop
 from holdfast.cli.key_file import write_key
 from holdfast.cli.ports import port_number, port_refused
@@ -129,7 +129,19 @@ def announcement(settings: Settings, running: Running, *, as_json: bool) -> list
     lines.append(f"  Google SDKs: base_url {running.base_url}")
     if running.tls_base_url is not None:
         lines.append(f"  with TLS:    {running.tls_base_url}")
+    console = console_url(settings, running)
+    if console is not None:
+        lines.append(f"  console:     {console}, with an admin key; the first key is one")
     return [*lines, f"  images and records are in {settings.store.data}; Ctrl-C ends it when nothing is held any more"]
+
+
+def console_url(settings: Settings, running: Running) -> str | None:
+    """Say where admins are answered: over TLS, on loopback, or anywhere if that is set; None: behind a proxy alone."""
+    if running.tls_base_url is not None:
+        return f"{running.tls_base_url}/console"
+    if settings.server.admin_anywhere or is_loopback(running.base_url):
+        return f"{running.base_url}/console"
+    return None
 
 
 def first_key_told(key: str, data: Path, *, on_terminal: bool, as_json: bool) -> list[str]:

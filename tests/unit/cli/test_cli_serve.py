@@ -132,6 +132,24 @@ def test_the_announcement_names_the_tls_listener() -> None:
     assert any("https://127.0.0.1:16889" in line for line in announcement(parse({}), running, as_json=False))
 
 
+@pytest.mark.parametrize(
+    ("server", "running", "told"),
+    [
+        ({}, {}, "http://127.0.0.1:16888/console"),
+        ({}, {"tls_base_url": "https://127.0.0.1:16889"}, "https://127.0.0.1:16889/console"),
+        ({}, {"base_url": "http://192.0.2.7:16888"}, None),
+        ({"admin_anywhere": True}, {"base_url": "http://192.0.2.7:16888"}, "http://192.0.2.7:16888/console"),
+    ],
+)
+def test_the_announcement_names_the_console_where_it_is_answered(
+    server: dict[str, Any], running: dict[str, Any], told: str | None
+) -> None:
+    """A stranger on a clear line would only be refused there: then it is not named."""
+    lines = announcement(parse({"server": server}), a_running(**running), as_json=False)
+    named = [line.split()[1].rstrip(",") for line in lines if line.startswith("  console:")]
+    assert named == ([] if told is None else [told])
+
+
 def test_the_announcement_is_one_object_for_a_script() -> None:
     """A script that asked for port 0 learns the port from it."""
     settings = with_provider_keys(parse({}), {"OPENAI_API_KEY": "k"})
