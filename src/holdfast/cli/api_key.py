@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import shlex
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from holdfast.cli.exits import Exit, Stop
+from holdfast.client.address import is_loopback_host
 
 VARIABLE = "HOLDFAST_API_KEY"
 FIRST_KEY = "first.key"
@@ -95,10 +95,4 @@ def _read(file: Path) -> ApiKey:
 
 def is_loopback(base_url: str) -> bool:
     """Whether an address is this machine's own."""
-    host = urlsplit(base_url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback_host(urlsplit(base_url).hostname or "")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.cli.columns import columns
 from holdfast.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
@@ -75,20 +75,10 @@ def told(made: Preview, *, days: int, currency: str) -> list[str]:
             (one.rule, str(one.generations), spell(one.given_micros, currency), spell(one.withheld_micros, currency))
             for one in made.rules
         ]
-        lines += ["", *_columns(rows)]
+        lines += ["", *columns(rows, right=range(1, len(rows[0])))]
     rows = [("day", "charged", "given back", "would be")]
     for day in made.days:
         amounts = (day.charged_micros, day.given_micros, day.would_give_micros)
         first, second, third = (spell(each, currency) for each in amounts)
         rows.append((day.day, first, second, third))
-    return [*lines, "", *_columns(rows)]
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        sized = enumerate(zip(row, widths, strict=True))
-        cells = [cell.rjust(width) if at else cell.ljust(width) for at, (cell, width) in sized]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return lines
+    return [*lines, "", *columns(rows, right=range(1, len(rows[0])))]

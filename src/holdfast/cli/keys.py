@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from holdfast.cli.columns import columns
 from holdfast.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
@@ -326,6 +327,4 @@ def _budget_words(of: dict[str, Any], currency: str) -> list[str]:
 def _table(rows: Sequence[dict[str, str]]) -> list[str]:
     if not rows:
         return ["There are none."]
-    cells = [tuple(rows[0]), *(tuple(row.values()) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return columns([tuple(rows[0]), *(tuple(row.values()) for row in rows)], indent="")

@@ -16,23 +16,19 @@ from typing import Any, Protocol
 import msgspec
 
 from holdfast.cli.exits import Exit, Stop, of_answer
-from holdfast.cli.files import ErrorText
+from holdfast.cli.reaching import reach
 from holdfast.clock import SystemClock, rfc3339
 from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.auth import OPERATOR
 from holdfast.gateway.keys import KeyDesk
-from holdfast.providers.http import Head, HttpRequest
+from holdfast.providers.http import HttpRequest
 from holdfast.store.address import noted_address
 from holdfast.store.apikeys import operator_token
 from holdfast.store.audit_log import note
 from holdfast.store.lock import DataFolder, Paths
 from holdfast.store.sqlite import SqliteStore
-from holdfast.transport.aio import AioTransport
-from holdfast.types import Failure, Timeouts
 from holdfast.wire.keys import GroupResource, KeyResource, stated
 
-ANSWER_BYTES_MAX = 8 << 20
-"""A thousand keys with all their secrets take 1 MB."""
 PREFIX = "/admin/v1"
 
 
@@ -139,24 +135,8 @@ class Gateway:
             body = (msgspec.json.encode(document),)
         url = f"{self._base_url}{PREFIX}{path}"
         request = HttpRequest(method=method, url=url, headers=tuple(headers), body=body)
-        answer, heads = ErrorText(), list[Head]()
-
-        def on_head(head: Head) -> ErrorText:
-            heads.append(head)
-            return answer
-
-        transport = AioTransport(response_bytes_max=ANSWER_BYTES_MAX)
-        limits = Timeouts(connect_s=5.0, write_s=5.0, read_idle_s=20.0, total_s=30.0)
-        try:
-            outcome = await transport.exchange(request, timeouts=limits, on_head=on_head)
-        finally:
-            await transport.close()
-        if isinstance(outcome, Failure):
-            raise Stop(
-                Exit.UNREACHABLE,
-                f"{self._base_url} cannot be reached: {outcome.detail}. Is holdfast serve running there?",
-            )
-        return _read(heads[-1].status, answer.body, self._base_url)
+        status, said = await reach(self._base_url, request)
+        return _read(status, said, self._base_url)
 
 
 def _read(status: int, body: bytes, base_url: str) -> dict[str, Any]:

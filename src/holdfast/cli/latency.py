@@ -11,6 +11,7 @@ from math import ceil, floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.cli.columns import columns
 from holdfast.cli.exits import Exit, Stop
 from holdfast.types import Tier
 
@@ -22,7 +23,6 @@ PLOT_CHARS = 24
 STEP = 1.12
 """About the width of a step of a distribution, as gateways tell it."""
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-ANSWER_BYTES_MAX = 16 << 20
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -107,12 +107,9 @@ async def _of_gateway(args: argparse.Namespace, settings: Settings, query: Laten
 
     from holdfast.cli.api_key import find_api_key
     from holdfast.cli.asked import base_of
-    from holdfast.cli.files import ErrorText
     from holdfast.cli.generate import key_files, local_base_url
+    from holdfast.cli.reaching import reach
     from holdfast.providers.http import HttpRequest
-    from holdfast.transport.aio import AioTransport
-    from holdfast.transport.exchange import Timeouts
-    from holdfast.types import Failure
     from holdfast.wire.latency import decode_latency
 
     base_url = base_of(args.base_url or os.environ.get("HOLDFAST_BASE_URL") or local_base_url(settings))
@@ -120,29 +117,12 @@ async def _of_gateway(args: argparse.Namespace, settings: Settings, query: Laten
     bearer = [("Authorization", f"Bearer {key.value}")] if key.value else []
     url = f"{base_url}/latency?{_spelled(query)}"
     request = HttpRequest(method="GET", url=url, headers=(("Accept", "application/json"), *bearer), body=())
-    answer = ErrorText()
-    statuses: list[int] = []
-
-    def on_head(head: object) -> ErrorText:
-        statuses.append(getattr(head, "status", 0))
-        return answer
-
-    transport = AioTransport(response_bytes_max=ANSWER_BYTES_MAX)
-    limits = Timeouts(connect_s=5.0, write_s=5.0, read_idle_s=20.0, total_s=30.0)
-    try:
-        outcome = await transport.exchange(request, timeouts=limits, on_head=on_head)
-    finally:
-        await transport.close()
-    if isinstance(outcome, Failure):
-        raise Stop(
-            Exit.UNREACHABLE, f"{base_url} cannot be reached: {outcome.detail}. Is holdfast serve running there?"
-        )
-    status = statuses[-1]
+    status, body = await reach(base_url, request)
     if status != 200:
-        stop = refused(status, answer.body)
+        stop = refused(status, body)
         raise Stop(stop.code, key.refused(stop.message)) if stop.code is Exit.KEY_WRONG else stop
     try:
-        return decode_latency(answer.body)
+        return decode_latency(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise Stop(Exit.USAGE, f"{base_url} answers, and not as holdfast does. Is the URL right?") from exc
 
@@ -183,7 +163,8 @@ def table(report: LatencyReport) -> list[str]:
     for (model, size), group in groupby(report.data, key=lambda row: (row.model, row.size)):
         rows = list(group)
         axis = Axis.of(rows)
-        lines += ["", f"{model} {size}", *_columns([(*_HEAD, axis.told()), *(_cells(row, axis) for row in rows)])]
+        cells = [(*_HEAD, axis.told()), *(_cells(row, axis) for row in rows)]
+        lines += ["", f"{model} {size}", *columns(cells, right=_FIGURES)]
     foot = (
         "* is what estimates and deadlines are made from. "
         f"Published figures count as {report.prior_weight:g} calls; how much of a line they are, `prior` tells."
@@ -192,6 +173,7 @@ def table(report: LatencyReport) -> list[str]:
 
 
 _HEAD = ("upstream", "window", "calls", "timed out", "p50", "p95", "p99", "prior")
+_FIGURES = range(2, len(_HEAD))
 
 
 def _cells(row: LatencyRow, axis: Axis) -> tuple[str, ...]:
@@ -250,17 +232,3 @@ class Axis:
         # Whatever is there at all is seen.
         marks = [_BLOCKS[max(1, round(each / highest * 8))] if each > 0.0 else " " for each in heights]
         return "".join(marks).rstrip()
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lay rows out; the figures in the middle are aligned at the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    last = len(widths) - 1
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if 2 <= at < last else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return lines

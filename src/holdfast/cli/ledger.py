@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.cli.columns import columns
 from holdfast.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def verdict(found: Audit, currency: str) -> list[str]:
     if found.problems:
         return [f"The ledger does not hold ({read}):", *(f"  {problem.message}" for problem in found.problems)]
     rows = [(account, spell(micros, currency)) for account, micros in found.accounts.items()]
-    return [f"The ledger holds ({read}).", *_columns(rows)]
+    return [f"The ledger holds ({read}).", *columns(rows, right={1})]
 
 
 def story(row: GenerationRow, lines: Sequence[Line]) -> list[str]:
@@ -92,16 +93,4 @@ def story(row: GenerationRow, lines: Sequence[Line]) -> list[str]:
     for line in lines:
         amount = spell(line.micros, row.currency)
         rows.append((line.at, line.verb, line.account, amount, line.attempt_id or ""))
-    return [f"{row.id}: {row.model} {row.tier}, {row.state}{late}; {cost}", *_columns(rows)]
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lay rows out; amounts, which end in their currency, are aligned at the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    amount = 1 if len(widths) == 2 else 3
-    return ["  " + "  ".join(_cells(row, widths, amount)).rstrip() for row in rows]
-
-
-def _cells(row: tuple[str, ...], widths: Sequence[int], amount: int) -> list[str]:
-    sized = enumerate(zip(row, widths, strict=True))
-    return [cell.rjust(width) if at == amount else cell.ljust(width) for at, (cell, width) in sized]
+    return [f"{row.id}: {row.model} {row.tier}, {row.state}{late}; {cost}", *columns(rows, right={3})]

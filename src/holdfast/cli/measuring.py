@@ -15,6 +15,7 @@ from statistics import median
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+from holdfast.cli.columns import columns
 from holdfast.cli.exits import Exit, Stop
 from holdfast.types import Charge, Tier
 
@@ -221,6 +222,4 @@ def _clear(folder: Path) -> None:
 
 def table(measured: Sequence[Measured]) -> list[str]:
     """Lay it out, a line for each size."""
-    rows = [HEAD, *(each.row() for each in measured)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return columns([HEAD, *(each.row() for each in measured)], right=range(len(HEAD)), indent="")

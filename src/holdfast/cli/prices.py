@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.cli.columns import columns
 from holdfast.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
@@ -102,11 +103,7 @@ def listed(rows: Sequence[Row]) -> list[str]:
         )
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (head, *cells)
-    ]
+    return columns([head, *cells], indent="")
 
 
 def _several(amounts: Mapping[str, int]) -> str:

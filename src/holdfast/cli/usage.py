@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from holdfast.cli.columns import columns
 from holdfast.cli.exits import Exit
 from holdfast.cli.usage_reconcile import add_reconcile, run_reconcile
 
@@ -76,7 +77,7 @@ def table(report: UsageReport) -> list[str]:
     if len(report.rows) > 1:
         rows += [_sum_line(currency, report.rows, len(names)) for currency in sorted({r.currency for r in report.rows})]
     told = [] if report.is_whole else ["More lines than can be shown: choose fewer days, or break it down by less."]
-    return [head, *_columns(rows, len(names)), *told]
+    return [head, *columns(rows, right=range(len(names), len(rows[0]))), *told]
 
 
 def _line(row: UsageRow, names: Sequence[str]) -> tuple[str, ...]:
@@ -105,13 +106,3 @@ def _measures(rows: Sequence[UsageRow], currency: str) -> tuple[str, ...]:
 def _printable(text: str) -> str:
     """A label is somebody's choice: what moves a terminal's cursor is shown, not sent."""
     return "".join(character if character.isprintable() else "�" for character in text)
-
-
-def _columns(rows: Sequence[tuple[str, ...]], names: int) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        sized = enumerate(zip(row, widths, strict=True))
-        cells = [cell.ljust(width) if at < names else cell.rjust(width) for at, (cell, width) in sized]
-        lines.append("  " + "  ".join(cells).rstrip())
-    return lines

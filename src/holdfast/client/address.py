@@ -89,7 +89,7 @@ def address_of(base_url: str | None, server: str = "auto") -> Address:
         control_url=f"{origin}{root}/v1",
         speaks_gemini=is_gemini,
         server=known,
-        is_loopback=_is_loopback(host),
+        is_loopback=is_loopback_host(host),
     )
 
 
@@ -119,7 +119,8 @@ def _speaks_gemini(host: str, path: str, server: str) -> bool:
     return host == _GOOGLE or path.endswith("/v1beta")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """Whether a host, a name or an address without brackets, is this machine itself."""
     if host == "localhost":
         return True
     try:
