@@ -75,7 +75,7 @@ DRAWN = (
 CLASSES = (*TIMED, *DRAWN)
 FIRES_MIN = 50
 """Of each class over a thousand seeds."""
-POINT_FIRES_MIN = 15
+POINT_FIRES_MIN = 20
 """Of each point over a thousand seeds."""
 
 NOT_HERE: Mapping[str, str] = MappingProxyType(

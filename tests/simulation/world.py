@@ -59,6 +59,8 @@ WAIT_S = 1200.0
 """For callers to be done, after the last has come."""
 REST_S = 700.0
 """For attempts that nobody waits for any more: longer than the longest."""
+IDLE_S = 3000
+"""Until everything that was begun must have ended: attempts at a model that is known to be slow, and what follows."""
 LIMITS = Limits(retention_s_max=RETENTION_S, keep_after_finish_s=AFTER_FINISH_S, keep_after_collect_s=AFTER_COLLECT_S)
 
 
@@ -317,7 +319,7 @@ class World:
         kinds = [*KINDS, *(self.rng.choice(KINDS) for _ in range(CALLERS - len(KINDS)))]
         kinds += ["canceller"] * 10 if "cancel" in self.plan.wants else []
         kinds += ["leaver"] * 30 if "unwatched" in self.plan.wants else []
-        kinds += ["plain"] * 20 if "second" in self.plan.wants else []
+        kinds += ["plain"] * 35 if "second" in self.plan.wants else []
         kinds += ["keyed"] * 20 if "enter" in self.plan.wants else []
         kinds += ["budget"] * 10 if "ending" in self.plan.wants else []
         for number, kind in enumerate(kinds):
@@ -399,7 +401,8 @@ class World:
             await asyncio.sleep(0.5)
 
     async def _until_idle(self) -> None:
-        for _ in range(800):
+        # A call that a slow upstream has had since shortly before this is awaited for as long as it may take.
+        for _ in range(IDLE_S):
             process = self.process
             if process is not None and process.is_ready and not process.in_hand:
                 return
