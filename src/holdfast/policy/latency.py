@@ -77,10 +77,12 @@ class Latency:
 
     def fraction_done(self, elapsed_s: float) -> float:
         """Give the fraction of images that are there by this time; what a progress bar may honestly show."""
-        if elapsed_s <= 0.0:
+        unscaled_s = elapsed_s / self.scale
+        # The smallest of all numbers is nothing, too, once it is divided.
+        if unscaled_s <= 0.0:
             return 0.0
         points = tuple(log(point_s) for point_s in self.percentiles.points_s)
-        x = log(elapsed_s / self.scale)
+        x = log(unscaled_s)
         at = _segment(x, points)
         z = _Z[at] + (x - points[at]) * (_Z[at + 1] - _Z[at]) / (points[at + 1] - points[at])
         return _NORMAL.cdf(z)

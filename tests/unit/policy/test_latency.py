@@ -38,6 +38,7 @@ def test_nothing_is_done_at_the_start() -> None:
     """A progress bar begins at nothing."""
     assert prior(Tier.K1).fraction_done(0.0) == 0.0
     assert prior(Tier.K1).fraction_done(-1.0) == 0.0
+    assert prior(Tier.K1, scale=2.0).fraction_done(5e-324) == 0.0
     assert prior(Tier.K1).fraction_done(1e9) == pytest.approx(1.0)
 
 
