@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -147,6 +148,14 @@ class Stage:
             made = self.api("GET", f"/v1/generations/{made['id']}", key=key, headers={"Prefer": "wait=10"})
         assert made["status"] == status, made
         return str(made["id"])
+
+    def collected(self, generation_id: str, url: str) -> None:
+        """Fetch an image, and wait until that is on record: it is written a moment after the last byte."""
+        self.fetch(url)
+        until = time.monotonic() + 20
+        while generation_id not in [each["id"] for each in self.api("GET", "/v1/generations?collected=true")["data"]]:
+            assert time.monotonic() < until, f"nobody noted that {generation_id} was collected"
+            time.sleep(0.05)
 
     def api(self, method: str, path: str, *, key: str | None = None, **options: Any) -> Any:
         """Call the gateway with a key, the first one by default; its JSON."""

@@ -120,7 +120,7 @@ def test_the_gallery_knows_what_was_never_collected(stage: Any, any_size: Page) 
     """An image that its caller fetched leaves the list of those that nobody has."""
     taken, left = stage.ended("a taken one"), stage.ended("a left one")
     (image,) = stage.api("GET", f"/v1/generations/{taken}")["images"]
-    stage.fetch(image["url"])
+    stage.collected(taken, image["url"])
     page = open_page(any_size, stage, "gallery?collected=false")
     expect(page.locator(f"[data-row='{left}']")).to_have_count(1)
     expect(page.locator(f"[data-row='{taken}']")).to_have_count(0)
