@@ -138,7 +138,12 @@ def test_killed_again_and_again_it_ends_with_every_image_paid_once(batch: Batch)
 
 def test_ctrl_c_says_how_to_go_on(batch: Batch) -> None:
     """130, in one line, with nothing half-written left; and then it is as it says."""
-    prompts = named("interrupted", 5, "delay=1.2")
+    # The first is soon done; the next two hold both places for long enough, however busy the machine is.
+    prompts = [
+        *named("interrupted", 1, "delay=0.3"),
+        *named("interrupted for long", 2, "delay=8"),
+        *named("interrupted later", 2, "delay=0.3"),
+    ]
     batch.write(*prompts)
     first = batch.start("--concurrency", "2")
     batch.until(lambda: any(row["is"] == "done" for row in batch.journal()))

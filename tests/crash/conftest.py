@@ -76,20 +76,14 @@ def mounts() -> ModuleType:
     return load("mounts")
 
 
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One folder for what Python compiles, for all gateways."""
-    return tmp_path_factory.mktemp("compiled")
-
-
 @pytest.fixture
-async def street(tmp_path: Path, compiled: Path) -> AsyncIterator[Any]:
+async def street(tmp_path: Path) -> AsyncIterator[Any]:
     """Houses that are cleared when the test ends."""
     upstream = load("upstream").Upstream()
     await upstream.start()
     receiver = load("houses").Receiver()
     await receiver.start()
-    made = load("houses").Street(tmp_path, upstream, compiled, receiver)
+    made = load("houses").Street(tmp_path, upstream, receiver)
     yield made
     for house in made.houses:
         await house.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,116 @@ def test_a_suite_without_tests_has_failed(checkout: Path) -> None:
     assert done.returncode == 1
     assert "tests/docs holds no test" in done.stdout
     assert "FAILED" in done.stdout
+
+
+LANES = """
+import runpy, sys
+script = runpy.run_path("scripts/test", run_name="scripts_test")
+main, suite = script["main"], script["Suite"]
+def of(name, does, **more):
+    return suite(name, 1, command=("sh", "-c", does), **more)
+main.__globals__["LANES"] = lanes = {lanes}
+main.__globals__["SUITES"] = tuple(each for lane in lanes for each in lane)
+main.__globals__["PROGRAMS"] = {{}}
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def lanes(checkout: Path, written: str, *names: str) -> subprocess.Popen[str]:
+    """Start `scripts/test` with suites of our own."""
+    command = [sys.executable, "-c", LANES.format(lanes=written), *names]
+    return subprocess.Popen(command, cwd=checkout, stdout=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """Wait for its end."""
+    printed, _ = process.communicate(timeout=60)
+    return printed
+
+
+def test_lanes_run_beside_each_other_and_what_each_suite_says_stays_together(checkout: Path) -> None:
+    """Each of two waits for the other, while both speak; a third comes after the one before it."""
+    meet = "echo {0} one; touch {0}; while ! test -e {1}; do sleep 0.01; done; echo {0} two >&2"
+    first, second = meet.format("a", "b"), meet.format("b", "a")
+    written = f"((of('left', {first!r}), of('after', 'test -e b && echo c')), (of('right', {second!r}, is_work=True),))"
+    process = lanes(checkout, written)
+    printed = said(process)
+    assert process.returncode == 0
+    assert "--- left\na one\na two\nleft " in printed
+    assert "--- right\nb one\nb two\nright " in printed
+    assert "--- after\nc\nafter " in printed
+    told = printed[printed.rindex("---\n") :].splitlines()
+    assert [line.split()[0] for line in told[1:]] == ["left", "after", "right", "all"]
+    assert all("passed" in line and "s of CPU" in line for line in told[1:4])
+
+
+def test_what_works_gives_way_to_what_waits(checkout: Path) -> None:
+    """It runs nice, so that no test's waiting depends on it."""
+    process = lanes(checkout, "((of('works', 'nice', is_work=True),), (of('waits', 'nice'),))")
+    printed = said(process)
+    of_works, of_waits = (int(printed.split(f"--- {name}\n")[1].split()[0]) for name in ("works", "waits"))
+    assert of_works - of_waits == 10 or of_works == 19
+
+
+def test_one_failing_suite_fails_all_and_stops_none(checkout: Path) -> None:
+    """In its lane, and in the others."""
+    process = lanes(checkout, "((of('bad', 'echo why; exit 3'), of('next', 'echo went')), (of('beside', 'true'),))")
+    printed = said(process)
+    assert process.returncode == 1
+    assert "why" in printed
+    assert "went" in printed
+    ends = [line.split()[-1] for line in printed[printed.rindex("---\n") :].splitlines()[1:4]]
+    assert ends == ["FAILED", "passed", "passed"]
+
+
+def test_a_suite_alone_says_it_as_it_goes(checkout: Path) -> None:
+    """It is not kept until the end."""
+    process = lanes(checkout, "((of('one', 'echo now; read _ < held'), of('two', 'false')),)", "one")
+    os.mkfifo(checkout / "held")
+    assert process.stdout is not None
+    assert {process.stdout.readline(), process.stdout.readline()} == {"started one\n", "now\n"}
+    (checkout / "held").write_text("go on\n", "ascii")
+    assert "one " in said(process)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_what_it_started_and_tells_what_that_had_said(
+    checkout: Path, how: signal.Signals
+) -> None:
+    """Also a grandchild that would have gone on for an hour."""
+    os.mkfifo(checkout / "told")
+    process = lanes(
+        checkout, "((of('long', 'echo so far; sleep 3600 & echo $! > told; wait'),), (of('short', 'true'),))"
+    )
+    grandchild = int((checkout / "told").read_text("ascii"))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started long\n"
+    process.send_signal(how)
+    printed = said(process)
+    assert process.returncode == 1
+    assert "--- long\nso far\n" in printed
+    assert printed.endswith("interrupted\n")
+    # Killed it is already; the kernel may take a moment, and whoever has adopted it need not have noticed.
+    while is_running(grandchild):
+        time.sleep(0.01)
+
+
+def is_running(process_id: int) -> bool:
+    """Say whether a process is there, and not only what is left of one."""
+    try:
+        state = Path(f"/proc/{process_id}/stat").read_text("ascii").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def test_what_the_suites_start_finds_what_was_compiled_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of processes would each compile every module anew."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    environment = load_test_script()["environment"]
+    assert callable(environment)
+    assert "PYTHONDONTWRITEBYTECODE" not in environment()
 
 
 def test_every_suite_folder_is_run() -> None:

@@ -136,8 +136,8 @@ class Standings:
 
     def keys_ready_at(self, upstream: str, *, now: float) -> float:
         """Give the monotonic second from which on an upstream has a key that does not rest, however it is itself."""
-        usable = (key for key in self._of[upstream].keys if key is not RETIRED)
-        return min(credentials.ready_at(key, now=now, policy=self._keys) for key in usable)
+        usable = [key for key in self._of[upstream].keys if key is not RETIRED]
+        return min([credentials.ready_at(key, now=now, policy=self._keys) for key in usable])
 
     def has_other_key(self, upstream: str, key: int, *, now: float) -> bool:
         """Say whether an upstream has a key, besides this one, that can be used at this moment."""

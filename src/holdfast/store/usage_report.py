@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from holdfast.store.queries import queries
 from holdfast.wire.usage import ROWS_MAX, By, UsageQuery, UsageReport, UsageRow
@@ -22,20 +24,58 @@ def usage_report(conn: sqlite3.Connection, query: UsageQuery, *, rows_max: int =
         "outcome": query.outcome,
         "most": rows_max + 1,
     }
-    found = conn.execute(_Q["report"], values).fetchall()
+    rows = _each(conn, values) if set(query.by) == set(By) else _grouped(conn, values)
+    is_whole = len(rows) <= rows_max
     return UsageReport(
         since=query.since.isoformat(),
         until=query.until.isoformat(),
         by=list(query.by),
-        rows=[_row(each) for each in found[:rows_max]],
-        is_whole=len(found) <= rows_max,
+        rows=rows if is_whole else rows[:rows_max],
+        is_whole=is_whole,
     )
 
 
-def _row(row: sqlite3.Row) -> UsageRow:
-    # By place: a name is looked for among the columns each time, and there may be two hundred thousand rows.
-    day, key_id, label, model, tier, upstream, outcome, currency, generations, images, *amounts = row
-    charged, compensated, cost, extra, unknown = amounts
+def _plainly(conn: sqlite3.Connection, sql: str, values: Mapping[str, object]) -> sqlite3.Cursor:
+    """Ask for tuples: a name is looked for among the columns each time, and there may be two hundred thousand rows."""
+    cursor = conn.cursor()
+    cursor.row_factory = None
+    return cursor.execute(sql, values)
+
+
+def _grouped(conn: sqlite3.Connection, values: Mapping[str, object]) -> list[UsageRow]:
+    return [
+        _row(day, key_id, label, model, tier, upstream, outcome, currency, measures)
+        for day, key_id, label, model, tier, upstream, outcome, currency, *measures in _plainly(
+            conn, _Q["report"], values
+        )
+    ]
+
+
+def _each(conn: sqlite3.Connection, values: Mapping[str, object]) -> list[UsageRow]:
+    @cache
+    def label_of(key_id: str) -> str | None:
+        # Asked for once each: keys are few, and their lines many.
+        found = _plainly(conn, _Q["label"], {"id": key_id}).fetchone()
+        return None if found is None else str(found[0])
+
+    return [
+        _row(day, key_id, label_of(key_id), model, tier, upstream, outcome, currency, measures)
+        for day, key_id, model, tier, upstream, outcome, currency, *measures in _plainly(conn, _Q["each"], values)
+    ]
+
+
+def _row(
+    day: str | None,
+    key_id: str | None,
+    label: str | None,
+    model: str | None,
+    tier: str | None,
+    upstream: str | None,
+    outcome: str | None,
+    currency: str,
+    measures: Sequence[int],
+) -> UsageRow:
+    generations, images, charged, compensated, cost, extra, unknown = measures
     return UsageRow(
         day=day,
         key_id=key_id,

@@ -502,6 +502,8 @@ class Gateway:
     def _close(self, part: _Part) -> None:
         self._waits_no_longer(part)
         part.has_ended = True
+        # Neither holds the other any longer: both go with the last call, and no collector has to find them.
+        part.ticket = None
         if part.waited_s > 0.0:
             self._book.waited(part.waited_s)
 

@@ -12,8 +12,6 @@ Pure: no I/O, clock or randomness.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
@@ -31,15 +29,17 @@ def defused(text: str) -> str:
 
 def csv_text(rows: Iterable[Sequence[Cell]]) -> str:
     """Spell rows as RFC 4180 has them: CRLF between lines, quotes where they are needed; None is an empty cell."""
-    out = io.StringIO()
-    # Text is always quoted: a separator that a program guesses differently (`;`) then splits no cell in two.
-    writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
-    for row in rows:
-        writer.writerow([_cell(cell) for cell in row])
-    return out.getvalue()
+    return "".join(f"{','.join(map(spelled_cell, row))}\r\n" for row in rows)
 
 
-def _cell(cell: Cell) -> Cell:
+def spelled_cell(cell: Cell) -> str:
+    """Spell one cell; what is given to several lines may be spelled once.
+
+    Text is always quoted: a separator that a program guesses differently (`;`) then splits no cell in two.
+    """
     if cell is None:
-        return ""
-    return defused(cell) if isinstance(cell, str) else cell
+        return '""'
+    if not isinstance(cell, str):
+        return str(cell)
+    quoted = defused(cell).replace('"', '""')
+    return f'"{quoted}"'

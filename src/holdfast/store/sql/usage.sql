@@ -37,6 +37,19 @@ FROM (
 ) AS usage LEFT JOIN api_key ON api_key.id = usage.key_id
 ORDER BY day, key_id, model, tier, upstream, outcome, usage.currency LIMIT :most;
 
+-- name: each
+-- Broken down by everything each roll-up is a line of its own: nothing is grouped, and the key brings the order along.
+SELECT day, key_id, model, tier, upstream, outcome, currency, generations, images, charged_micros, compensated_micros,
+  cost_micros, extra_micros, unknown_micros
+FROM usage_day
+WHERE day >= :since AND day <= :until AND (:key_id IS NULL OR key_id = :key_id) AND (:model IS NULL OR model = :model)
+  AND (:tier IS NULL OR tier = :tier) AND (:upstream IS NULL OR upstream = :upstream)
+  AND (:outcome IS NULL OR outcome = :outcome)
+ORDER BY day, key_id, model, tier, upstream, outcome, currency LIMIT :most;
+
+-- name: label
+SELECT label FROM api_key WHERE id = :id;
+
 -- name: rolled_up
 -- What the roll-ups say altogether, for whoever checks them against the ledger.
 SELECT coalesce(sum(generations), 0) AS generations, coalesce(sum(charged_micros), 0) AS charged_micros,
