@@ -267,7 +267,7 @@ def test_a_tombstone_keeps_the_record_and_the_money_and_nothing_of_what_was_said
     assert (buried.generations, buried.images, buried.inputs) == (1, 1, ())
     after = bench.record()
     assert bench.purged_at() == at(CAP + 1)
-    assert after.generation == before.generation.but(request=None)
+    assert after.generation == before.generation.but(request=None, purged_at=at(CAP + 1))
     assert [attempt.answer for attempt in after.attempts] == [None]
     assert [attempt.but(answer=None) for attempt in before.attempts] == list(after.attempts)
     assert [blob.but(state="deleted") for blob in before.blobs] == list(after.blobs)

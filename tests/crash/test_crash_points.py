@@ -88,6 +88,11 @@ async def cancelled(house: Any) -> None:
     await house.post_until_death(house.cancelled("[delay=0.3]"))
 
 
+async def erased(house: Any) -> None:
+    """A call that is made, and deleted."""
+    await house.post_until_death(house.erased("[delay=0]"))
+
+
 async def driven_again(house: Any) -> None:
     """A call that the upstream refused, unpaid, with no time for another try; and its repeat."""
     named = {"Idempotency-Key": "order-2", "Holdfast-Timeout": "5"}
@@ -123,6 +128,10 @@ FIRST = {
     "cancel.before_rows": cancelled,
     "cancel.after_rows": cancelled,
     "cancel.after_commit": cancelled,
+    "erase.before_commit": erased,
+    "erase.before_rows": erased,
+    "erase.after_rows": erased,
+    "erase.after_commit": erased,
     "ending.before_commit": hurried,
     "ending.after_commit": hurried,
     "enter.after_join": repeated,

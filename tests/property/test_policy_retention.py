@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.policy.retention import Retention, all_collected_at, delete_after
+from holdfast.policy.retention import Retention, all_collected_at, changes_kept_since, delete_after
 
 ENDED_AT = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
 seconds = st.integers(0, 3_000_000)
@@ -74,3 +74,13 @@ def test_one_image_that_nobody_fetched_keeps_them_all(images: list[tuple[str, st
         assert collected_at is not None
         assert collected_at in wanted
         assert all(each is not None and each <= collected_at for each in wanted)
+
+
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)), st.integers(1, 36_500))
+def test_changes_are_kept_for_whole_days_and_go_once_a_day(now: datetime, days: int) -> None:
+    """From a midnight on: at no hour of a day is more deleted than at another."""
+    since = changes_kept_since(now, days=days)
+    assert timedelta(days=days) <= now - since < timedelta(days=days + 1)
+    assert (since.hour, since.minute, since.second, since.microsecond) == (0, 0, 0, 0)
+    last = now.replace(hour=23, minute=59, second=59)
+    assert changes_kept_since(last, days=days) == since

@@ -100,6 +100,7 @@ NOT_HERE: Mapping[str, str] = MappingProxyType(
 _BODIES = "images of a request are read by the gateway's handlers, which are stood in for"
 _SOCKETS = "below the port that the simulated upstream stands at"
 _HANDLES = "no simulated upstream gives handles; tests/crash kills there"
+_DELETIONS = "no simulated caller deletes what was made; tests/crash kills there"
 POINTS_NOT_HERE: Mapping[str, str] = MappingProxyType(
     {
         "accept.before_input": _BODIES,
@@ -113,6 +114,10 @@ POINTS_NOT_HERE: Mapping[str, str] = MappingProxyType(
         "handle.after_commit": _HANDLES,
         "handle.before_resume": _HANDLES,
         "recovery.before_resuming": _HANDLES,
+        "erase.before_commit": _DELETIONS,
+        "erase.before_rows": _DELETIONS,
+        "erase.after_rows": _DELETIONS,
+        "erase.after_commit": _DELETIONS,
     }
 )
 """Named points that no simulated life passes, and why."""

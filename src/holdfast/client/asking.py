@@ -209,6 +209,10 @@ class Asker:
         """Ask that nothing more is bought for a generation."""
         return self.control("POST", f"/generations/{quote(generation_id, safe='')}/cancel")
 
+    def delete(self, generation_id: str) -> Ask:
+        """Ask that a generation's images and prompt are deleted."""
+        return self.control("DELETE", f"/generations/{quote(generation_id, safe='')}")
+
     def events(self, generation_id: str, *, after: int | None) -> Ask:
         """Follow a generation, behind the last number that was seen."""
         extra = [("Accept", "text/event-stream")] + ([] if after is None else [("Last-Event-ID", str(after))])

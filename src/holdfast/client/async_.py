@@ -526,6 +526,19 @@ class AsyncGenerationCalls:
             (await client.control(Control(asker=client.asker, ask=ask, generation_id=generation_id))).document
         )
 
+    async def delete(self, generation_id: str) -> None:
+        """Delete a generation's images and its prompt at the gateway, now; its record and what it cost stay.
+
+        Asked twice, it is as asked once.
+
+        Raises:
+            RequestError: There is none of this name under this key, or it has not ended: cancel it first.
+            HoldfastError: It could not be reached.
+        """
+        client = self._client
+        ask = client.asker.delete(generation_id)
+        await client.control(Control(asker=client.asker, ask=ask, generation_id=generation_id))
+
     async def list(
         self,
         *,

@@ -503,6 +503,19 @@ class GenerationCalls:
         ask = client.asker.cancel(generation_id)
         return generation_of(client.control(Control(asker=client.asker, ask=ask, generation_id=generation_id)).document)
 
+    def delete(self, generation_id: str) -> None:
+        """Delete a generation's images and its prompt at the gateway, now; its record and what it cost stay.
+
+        Asked twice, it is as asked once.
+
+        Raises:
+            RequestError: There is none of this name under this key, or it has not ended: cancel it first.
+            HoldfastError: It could not be reached.
+        """
+        client = self._client
+        ask = client.asker.delete(generation_id)
+        client.control(Control(asker=client.asker, ask=ask, generation_id=generation_id))
+
     def list(
         self,
         *,

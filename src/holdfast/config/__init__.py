@@ -33,6 +33,7 @@ from holdfast.config.serving import (
     UpstreamChatForm,
     UpstreamStream,
 )
+from holdfast.config.sharing import Cors
 from holdfast.config.tree import (
     Compensation,
     CompensationReason,
@@ -64,6 +65,7 @@ __all__ = [
     "ChatImages",
     "Compensation",
     "CompensationReason",
+    "Cors",
     "Deadlines",
     "Drain",
     "Flavor",

@@ -32,6 +32,7 @@ from holdfast.config.serving import (
     UpstreamChatForm,
     UpstreamStream,
 )
+from holdfast.config.sharing import check_cors
 from holdfast.config.tree import Server, Settings
 from holdfast.config.words import nearest
 from holdfast.errors import ConfigError
@@ -239,6 +240,7 @@ def check(settings: Settings) -> None:
         ConfigError: With the key to change.
     """
     _check_server(settings.server)
+    check_cors(settings.cors)
     store = settings.store
     if store.image_bytes_max > store.response_bytes_max:
         raise ConfigError(

@@ -17,6 +17,7 @@ from holdfast.config.keys import ByTier, key, required
 from holdfast.config.observing import Traces
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import Join, Price, Route, Upstream
+from holdfast.config.sharing import Cors
 from holdfast.types import Tier
 
 MIB = 1 << 20
@@ -253,6 +254,14 @@ class Store:
         source="an hour: the next hop may have acknowledged for a client that got nothing",
         at_least=0,
     )
+    audit_keep_days: int = key(
+        400,
+        "For how many whole days (UTC) the log of changes is kept; then its oldest entries go, and that is noted in it",
+        unit="days",
+        source="a year and a month: whoever looks at the year's accounts finds who changed what in it",
+        at_least=1,
+        at_most=36_500,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -482,6 +491,7 @@ class Settings:
     """The whole configuration. Made by `parse`, `load` or, in tests, by hand."""
 
     server: Server = field(default_factory=Server)
+    cors: Cors = field(default_factory=Cors)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     store: Store = field(default_factory=Store)
     joining: Joining = field(default_factory=Joining)

@@ -20,8 +20,9 @@ from holdfast.engine.core import Core
 from holdfast.errors import StorageError
 from holdfast.log import emit
 from holdfast.policy.mishaps import reason_of
-from holdfast.policy.retention import INPUT_GRACE_S, JUMP_PAUSE_S, has_jumped
+from holdfast.policy.retention import INPUT_GRACE_S, JUMP_PAUSE_S, changes_kept_since, has_jumped
 from holdfast.store import spool
+from holdfast.store.audit_log import expire, expired
 from holdfast.store.leftovers import Found, Kind, is_old_enough, removable, walk
 from holdfast.store.retention import Due, Place, bury, due_after, mark_due
 
@@ -34,6 +35,8 @@ BATCH = 200
 """Generations marked, or buried, in one commit: a few milliseconds for whoever else writes."""
 UNLINK_BATCH = 32
 """Files removed at a time: 20 MB take a millisecond or more each, and the threads are everybody's."""
+AUDIT_BATCH = 1000
+"""Entries of the log of changes deleted in one commit."""
 LEFTOVERS_PER_RUN = 500
 WALK_EVERY_S = 3600.0
 """From one walk through the whole folder to the next, at least."""
@@ -99,6 +102,7 @@ class Sweeper:
         # One hour for all of the run: a clock that is set while it lasts makes nothing due, and the next run sees it.
         now = self._core.clock.now()
         await self._purge(now)
+        await self._shorten_log(now)
         await self._clear_leftovers(now.timestamp())
 
     def _is_resting(self) -> bool:
@@ -184,6 +188,25 @@ class Sweeper:
 
     def _delete_input(self, key: str, older_than_unix_s: float) -> bool:
         return self._core.blobs.delete_shared(key, older_than_unix_s=older_than_unix_s)
+
+    async def _shorten_log(self, moment: datetime) -> None:
+        """Delete what of the log of changes is too old, in steps that let others write in between."""
+        store = self._core.store
+        before = rfc3339(changes_kept_since(moment, days=self._core.settings.store.audit_keep_days))
+        gone = 0
+        while await store.read(expired, before, AUDIT_BATCH):
+            gone += await store.write(expire, before, AUDIT_BATCH, rfc3339(moment))
+        if gone:
+            emit("sweeper.deleted", kind="audit", entries=gone)
+
+    async def remove(self, due: Sequence[Due]) -> None:
+        """Delete now what has been marked just now, between two runs or beside one.
+
+        Raises:
+            StorageError: The tombstones were not taken; the next run sets them.
+        """
+        counts: Counter[str] = Counter()
+        await self._bury(await self._unlink(due, counts), self._core.clock.now(), counts)
 
     # What no row may know
 

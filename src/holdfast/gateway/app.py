@@ -13,6 +13,7 @@ from holdfast.gateway.astray import astray
 from holdfast.gateway.auth import speaks_gemini
 from holdfast.gateway.call import Call, CallerLeft, Headers, Receive, Scope, Send
 from holdfast.log import emit
+from holdfast.policy.cors import Sharing, is_shared
 from holdfast.types import Charge, Surface
 from holdfast.wire.failures import (
     content_type_of,
@@ -67,8 +68,12 @@ class _WrongMethod(RequestError):
 class App:
     """Serves the endpoints it is given."""
 
-    def __init__(self, endpoints: list[Endpoint], *, clock: Clock, body_bytes_max: int) -> None:
+    def __init__(
+        self, endpoints: list[Endpoint], *, clock: Clock, body_bytes_max: int, sharing: Sharing | None = None
+    ) -> None:
+        """Serve them; pages of other origins may call where `sharing` says so."""
         self._endpoints = endpoints
+        self._sharing = sharing
         self._clock = clock
         self._body_bytes_max = body_bytes_max
         self.in_progress = 0
@@ -83,6 +88,8 @@ class App:
         self.in_progress += 1
         self.idle.clear()
         surface = _surface_guess(call)
+        if self._sharing is not None and is_shared(call.path):
+            call.shared = self._sharing.told(call.headers.get("origin"))
         try:
             surface, handler, names = self._find(call)
             await handler(call, names)
@@ -111,10 +118,24 @@ class App:
             if each.method == method:
                 return each.surface_for(call), each.handler, match.groupdict()
             allowed.add(each.method)
+        if self._is_preflight(call):
+            return _surface_guess(call), self._tell_browser, {"methods": " ".join(allowed or {"GET", "POST"})}
         if allowed:
             raise _WrongMethod(call.method, allowed)
         hint = astray(call.path, lambda path: any(each.pattern.fullmatch(path) for each in self._endpoints))
         raise RequestError(f"Nothing is served at {call.path[:200]}. {hint}", code="not_found", status=404)
+
+    def _is_preflight(self, call: Call) -> bool:
+        """Whether a browser asks if a page that may call at all may make a certain call; it shows no key with that."""
+        headers, sharing = call.headers, self._sharing
+        is_asked = call.method == "OPTIONS" and "access-control-request-method" in headers
+        return is_asked and sharing is not None and is_shared(call.path) and sharing.allows(headers.get("origin"))
+
+    async def _tell_browser(self, call: Call, names: dict[str, str]) -> None:
+        assert self._sharing is not None
+        wanted = call.headers.get("access-control-request-headers", "")
+        await call.start(204, [*self._sharing.preflight(wanted, names["methods"].split())])
+        await call.finish()
 
     async def _fail(self, call: Call, surface: Surface) -> None:
         if call.started:

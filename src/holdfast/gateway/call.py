@@ -40,6 +40,7 @@ class Call:
         "received_at",
         "request_id",
         "scheme",
+        "shared",
         "started",
     )
 
@@ -71,6 +72,8 @@ class Call:
         """Whether the head of the answer is out."""
         self.complete = False
         """Whether its last byte is."""
+        self.shared: tuple[tuple[bytes, bytes], ...] = ()
+        """What its answer tells a browser whose page is another origin's."""
         self._receive = receive
         self._send = send
 
@@ -121,6 +124,7 @@ class Call:
         if self.http_version == "1.0" and not any(name == b"content-length" for name, _ in headers):
             self.protocol.close_delimited()
         headers.append((b"x-request-id", self.request_id.encode()))
+        headers.extend(self.shared)
         if not self.protocol.write_head(status, headers):
             await self._send({"type": "http.response.start", "status": status, "headers": headers})
 

@@ -15,6 +15,7 @@ from holdfast.clock import Clock
 from holdfast.config import Settings
 from holdfast.engine.core import InLine
 from holdfast.engine.engine import Engine
+from holdfast.engine.erasing import Eraser
 from holdfast.engine.latencies import Latencies
 from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.answer import FilePieces
@@ -33,6 +34,7 @@ from holdfast.generation import State
 from holdfast.log import emit
 from holdfast.policy.admission import storage_low
 from holdfast.policy.prefer import parse_prefer
+from holdfast.store.erasing import Erased, Erasing, ask_erase
 from holdfast.store.listing import Wanted
 from holdfast.store.records import AttemptRow, BlobRow, Record
 from holdfast.types import Charge, worst_charge
@@ -69,6 +71,7 @@ class Generations:
         root: Path,
         routes: Routes,
         wheel: BeatWheel,
+        eraser: Eraser,
     ) -> None:
         self.waits = Waits(engine, waiting_max=settings.server.held_max)
         self._streams = EventStreams(
@@ -81,6 +84,7 @@ class Generations:
             clock=clock,
         )
         self._engine = engine
+        self._eraser = eraser
         self._routes = routes
         self._auth = auth
         self._settings = settings
@@ -166,6 +170,26 @@ class Generations:
         record = await self._record(id_, key_id=key.id)
         await call.json(200, render_generation(self._resource(record, self._links.for_call(call))))
 
+    async def delete(self, call: Call, names: dict[str, str]) -> None:
+        """Delete the images and the prompt of a generation now; the record stays. Asked twice, it is as asked once."""
+        key = await self._auth.authenticate(call)
+        await self._record(names["id"], key_id=key.id)
+        await self.erase(names["id"])
+        await call.start(204, [(b"cache-control", b"no-store, no-transform")])
+        await call.finish()
+
+    async def erase(self, generation_id: str, *, ask: Erasing = ask_erase) -> Erased | None:
+        """Delete a generation's images and prompt, whoever's it is; None: there is no such one.
+
+        Raises:
+            RequestError: 409 `generation_open`, 503 `storage_low`.
+        """
+        try:
+            return await self._eraser.erase(generation_id, ask=ask)
+        except (StorageError, OSError) as exc:
+            emit("storage.failed", level="error", generation_id=generation_id, message=str(exc))
+            raise storage_low("does not take this request") from exc
+
     async def own_image(self, key_id: str, generation_id: str, index: int, *, where: str) -> BlobRow:
         """Find an image that a key's own generation made, to start another one from.
 
@@ -216,7 +240,7 @@ class Generations:
             )
         blob = images[int(index)]
         file = self._root / blob.store_key
-        with _opened(file, blob) as pieces:
+        with _opened(file, blob, record.generation.deleted_at) as pieces:
             return blob, await self._send(call, pieces, blob, f"{generation_id}-{index}{file.suffix}")
 
     async def _key_of(self, call: Call) -> str:
@@ -269,7 +293,7 @@ def _path_of(names: Mapping[str, str]) -> str:
     return image_path(names["id"], int(index)) if is_number else ""
 
 
-def _opened(file: Path, blob: BlobRow) -> FilePieces:
+def _opened(file: Path, blob: BlobRow, deleted_at: str | None) -> FilePieces:
     """Open an image before its head is sent: once that is said, one that is deleted meanwhile still arrives.
 
     Raises:
@@ -279,9 +303,11 @@ def _opened(file: Path, blob: BlobRow) -> FilePieces:
     with contextlib.suppress(FileNotFoundError):
         if blob.state == "stored":
             return FilePieces(file)
-    until = "" if blob.delete_after is None else f" It was kept until {blob.delete_after}."
+    why = "its retention ended." + ("" if blob.delete_after is None else f" It was kept until {blob.delete_after}.")
+    if deleted_at is not None:
+        why = f"that was asked for at {deleted_at}."
     raise RequestError(
-        f"The image has been deleted: its retention ended.{until} The generation's record stays.",
+        f"The image has been deleted: {why} The generation's record stays.",
         code="image_expired",
         status=410,
     )
@@ -387,6 +413,7 @@ def resource_of(
         late=bool(row.late),
         cancel_requested=bool(row.cancel_requested),
         metadata=None if row.metadata is None else msgspec.json.decode(row.metadata),
+        deleted_at=row.deleted_at,
     )
 
 

@@ -278,7 +278,7 @@ def _gemini_paths(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _links(id_: str, *, webhook: bool = False) -> dict[str, Any]:
     """Say which operations take what an answer gives."""
-    of_generations = ("getGeneration", "followGeneration", "cancelGeneration", "getImage")
+    of_generations = ("getGeneration", "followGeneration", "cancelGeneration", "getImage", "deleteGeneration")
     named = ("rotateWebhook", "listDeliveries", "deleteWebhook") if webhook else of_generations
     return {
         name: {"operationId": name, "parameters": {"id": id_} | ({"index": 0} if name == "getImage" else {})}
@@ -315,13 +315,21 @@ def _generation_paths(native: dict[str, Any], schema: dict[str, Any], listed: di
         codes=("generation_not_found", *answers.WRITING),
         **known,
     )
+    delete = _operation(
+        "deleteGeneration",
+        "Delete its images and its prompt now; the record and what it cost stay. Asked twice, it is as asked once",
+        codes=("generation_not_found", "generation_open", *answers.WRITING),
+        **known,
+    )
+    del delete["responses"]["200"]
+    delete["responses"] = {"204": {"description": "Done"}, **delete["responses"]}
     for operation in (create, status):
         for code in ("200", "202"):
             if code in operation["responses"]:
                 operation["responses"][code]["links"] = _links("$response.body#/id")
     return {
         "/v1/generations": {"post": create, "get": list_},
-        "/v1/generations/{id}": {"get": status},
+        "/v1/generations/{id}": {"get": status, "delete": delete},
         "/v1/generations/{id}/result": {"get": _result()},
         "/v1/generations/{id}/cancel": {"post": cancel},
         "/v1/generations/{id}/images/{index}": {"get": _image()},

@@ -18,6 +18,7 @@ from holdfast.engine.converter import Converter, is_available
 from holdfast.engine.core import Core
 from holdfast.engine.course import Target, targets_of
 from holdfast.engine.engine import Engine
+from holdfast.engine.erasing import Eraser
 from holdfast.engine.learning import LatencyKeeper
 from holdfast.engine.sweeper import Sweeper
 from holdfast.engine.webhooks import Deliverer
@@ -46,6 +47,7 @@ from holdfast.gateway.tuning import tune_gc, tune_malloc
 from holdfast.gateway.webhooks import Webhooks
 from holdfast.log import emit
 from holdfast.policy.addresses import AddressRules
+from holdfast.policy.cors import Sharing
 from holdfast.policy.prices import check_priced
 from holdfast.store.address import note_address
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
@@ -261,7 +263,8 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     bodies = BodyReader(blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=image_bytes_max)
     deliverer = Deliverer(core, GuardedTransport(AddressRules.of(settings.webhooks)), folder.secret)
     routes = Routes(settings, converts=core.converter is not None)
-    generations = _generations(core, engine, auth, links, folder, routes, wheel)
+    sweeper = Sweeper(core, engine.storage_low)
+    generations = _generations(core, engine, auth, links, folder, routes, wheel, Eraser(core, sweeper))
     fetcher = InputFetcher(core, GuardedTransport(AddressRules.of(settings.inputs)))
     webhooks = _webhooks(core, auth, bodies, deliverer, folder)
     surfaces = Surfaces(
@@ -288,7 +291,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     return Gateway(
         app=app_of(core, *pages, probes, admin, metrics, console_for=gate),
         engine=engine,
-        sweeper=Sweeper(core, engine.storage_low),
+        sweeper=sweeper,
         keeper=LatencyKeeper(core),
         generator=generator,
         generations=generations,
@@ -311,6 +314,7 @@ def _generations(
     folder: DataFolder,
     routes: Routes,
     wheel: BeatWheel,
+    eraser: Eraser,
 ) -> Generations:
     return Generations(
         engine=engine,
@@ -322,6 +326,7 @@ def _generations(
         root=folder.paths.root,
         routes=routes,
         wheel=wheel,
+        eraser=eraser,
     )
 
 
@@ -343,7 +348,10 @@ def app_of(core: Core, *pages: Page, console_for: Gate) -> App:
     """Make the application of everything that is served; the console shows what of it there is."""
     served = [each for page in pages for each in page.endpoints()]
     served += Console(console_for, served).endpoints()
-    return App(served, clock=core.clock, body_bytes_max=core.settings.server.request_bytes_max)
+    cors = core.settings.cors
+    sharing = Sharing(origins=frozenset(cors.origins), credentials=cors.credentials) if cors.origins else None
+    limit = core.settings.server.request_bytes_max
+    return App(served, clock=core.clock, body_bytes_max=limit, sharing=sharing)
 
 
 async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Callable[[str], None] | None) -> None:

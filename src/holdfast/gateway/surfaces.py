@@ -73,6 +73,7 @@ class Surfaces:
             endpoint("POST", "/v1/generations", Surface.GENERATIONS, self._create_generation),
             endpoint("GET", "/v1/generations", Surface.GENERATIONS, self._generations.list_own),
             endpoint("GET", "/v1/generations/{id}", Surface.GENERATIONS, self._generations.get),
+            endpoint("DELETE", "/v1/generations/{id}", Surface.GENERATIONS, self._generations.delete),
             endpoint("GET", "/v1/generations/{id}/events", Surface.GENERATIONS, self._generations.events),
             endpoint("GET", "/v1/generations/{id}/result", Surface.GENERATIONS, self._results.serve),
             endpoint("POST", "/v1/generations/{id}/cancel", Surface.GENERATIONS, self._generations.cancel),

@@ -177,7 +177,7 @@ def answer_to(found: Found, *, is_strict: bool = False) -> Answer:
     if found.is_open:
         return Answer.IN_FLIGHT if is_strict else Answer.JOIN
     if found.is_failed:
-        if found.open_attempts:
+        if found.open_attempts and not found.is_gone:
             # Told as unknown or too late, and its image may still arrive.
             return Answer.JOIN
         may_pass = found.charge is Charge.NO and found.code not in DEFINITE_CODES

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from holdfast.config import Store
 
@@ -77,6 +77,15 @@ def may_remove(*, age_s: float, is_kept: bool, is_settleable: bool) -> bool:
         is_settleable: Its attempt may still be settled: recovery decides, and it may be a paid image.
     """
     return age_s >= ABANDONED_S and not is_kept and not is_settleable
+
+
+def changes_kept_since(now: datetime, *, days: int) -> datetime:
+    """Say from when on changes are kept: from a midnight (UTC), so that they go once a day.
+
+    Whoever deleted each minute what is a minute too old would note as much as he deletes.
+    """
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=days)
 
 
 def has_jumped(*, wall_s: float, monotonic_s: float) -> bool:

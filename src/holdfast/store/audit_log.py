@@ -13,6 +13,8 @@ from holdfast.store.queries import queries
 LOOKED_AT_MAX = 10_000
 """Entries that one page looks at, whatever its filter leaves out."""
 _NEWEST = 1 << 62
+SWEEPER = "sweeper"
+"""Who deletes what nobody has asked to be deleted."""
 
 _Q = queries("audit_log")
 
@@ -43,7 +45,8 @@ def note(
 
     Args:
         conn: The writing transaction that changes it.
-        actor: Id of the key that asked for it; `operator` for a command on the gateway's own machine.
+        actor: Id of the key that asked for it; `operator` for a command on the gateway's own machine, `sweeper` for
+            what retention has ended for.
         action: `generation.cancelled`: what was changed, a point, what was done.
         target: Id of what was changed.
         at: Now, RFC 3339.
@@ -51,6 +54,68 @@ def note(
     """
     told = None if details is None else json.dumps(details, separators=(",", ":"), ensure_ascii=False)
     conn.execute(_Q["note"], {"at": at, "actor": actor, "action": action, "target": target, "details": told})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """Some changes, newest first."""
+
+    rows: tuple[AuditRow, ...]
+    has_more: bool
+    last_id: int | None
+    """Where the next page goes on; with a filter it may be one that was passed over."""
+
+
+def changes(
+    conn: sqlite3.Connection,
+    *,
+    limit: int,
+    before: int | None = None,
+    actor: str | None = None,
+    action: str | None = None,
+    target: str | None = None,
+    looks_at_max: int = LOOKED_AT_MAX,
+) -> AuditPage:
+    """Read one page of changes, below the id `before`.
+
+    With a filter it looks at so many entries and no more: then it may hold fewer, or none, and more lies behind it.
+    """
+    wanted = {"actor": actor, "action": action, "target": target}
+    found = entries(conn, limit=limit + 1, before=before, looks_at_max=looks_at_max, **wanted)
+    rows, has_more = found[:limit], len(found) > limit
+    last_id = rows[-1].id if rows else None
+    if not has_more:
+        values = {"before": _NEWEST if before is None else before, "looked_at_max": looks_at_max}
+        seen = conn.execute(_Q["last_looked_at"], values).fetchone()
+        if seen is not None:
+            has_more, last_id = True, int(seen["id"])
+    return AuditPage(rows=rows, has_more=has_more, last_id=last_id)
+
+
+def expired(conn: sqlite3.Connection, before: str, most: int) -> int:
+    """Count the entries from before a moment among the oldest."""
+    return len(conn.execute(_Q["oldest"], {"before": before, "most": most}).fetchall())
+
+
+def expire(conn: sqlite3.Connection, before: str, most: int, at: str) -> int:
+    """Delete the oldest entries from before a moment, `most` at a time, and note that in the same transaction.
+
+    Args:
+        conn: In the writing transaction.
+        before: RFC 3339.
+        most: In one commit.
+        at: Now, RFC 3339.
+
+    Returns:
+        How many went.
+    """
+    found = conn.execute(_Q["oldest"], {"before": before, "most": most}).fetchall()
+    if found:
+        # Before they go: the number of an entry that was the newest would be used again.
+        span = {"entries": len(found), "first_at": found[0]["at"], "last_at": found[-1]["at"]}
+        note(conn, actor=SWEEPER, action="audit.expired", target="audit", at=at, details=span)
+    conn.executemany(_Q["delete"], [{"id": row["id"]} for row in found])
+    return len(found)
 
 
 def entries(
@@ -61,6 +126,7 @@ def entries(
     actor: str | None = None,
     action: str | None = None,
     target: str | None = None,
+    looks_at_max: int = LOOKED_AT_MAX,
 ) -> tuple[AuditRow, ...]:
     """Read changes, newest first, below the id `before`; None in a filter: whatever it is."""
     values = {
@@ -68,7 +134,7 @@ def entries(
         "actor": actor,
         "action": action,
         "target": target,
-        "looked_at_max": LOOKED_AT_MAX,
+        "looked_at_max": looks_at_max,
         "limit": limit,
     }
     return tuple(

@@ -129,7 +129,7 @@ def _give(conn: sqlite3.Connection, entering: Entering, row: GenerationRow) -> E
         code=row.told.code if row.told is not None else None,
         charge=worst_charge(Charge(each["charge"]) for each in attempts),
         open_attempts=sum(each["state"] in generation.OPEN_ATTEMPT_STATES for each in attempts),
-        is_gone=row.request is None or deleted > 0,
+        is_gone=row.request is None or deleted > 0 or row.deleted_at is not None,
     )
     answer = answer_to(found, is_strict=entering.claim.is_strict)
     if answer is Answer.DRIVE_AGAIN:

@@ -263,6 +263,10 @@ class GenerationRow(_FromRow):
     served_by: str | None = None
     """The upstream under which it is counted; empty: it was sent nowhere; None: it has not ended."""
     traceparent: str | None = None
+    purged_at: str | None = None
+    """When its images and its prompt were gone."""
+    deleted_at: str | None = None
+    """When its owner had them deleted, before their time."""
 
     @property
     def told(self) -> Told | None:

@@ -84,25 +84,38 @@ def collect(conn: sqlite3.Connection, receipt: Receipt, at: str, retention: Rete
 
 
 def prolong(conn: sqlite3.Connection, generation_id: str, purge_after: str) -> None:
-    """Keep a generation to which an image came after its end."""
+    """Keep a generation to which an image came after its end; one that its owner had deleted goes at once."""
     conn.execute(_Q["prolong"], {"id": generation_id, "purge_after": purge_after})
 
 
 def due_after(conn: sqlite3.Connection, now: str, after: Place, count: int) -> tuple[Due, ...]:
     """Read the next generations whose time is over, with the files of theirs that may still be there."""
     values = {"now": now, "purge_after": after.purge_after, "id": after.generation_id, "count": count}
-    due = []
-    for row in conn.execute(_Q["due"], values).fetchall():
-        files = conn.execute(_Q["files_of"], {"id": row["id"]}).fetchall()
-        keys, sizes = tuple(file["store_key"] for file in files), sum(file["bytes"] for file in files)
-        due.append(Due(place=Place(row["purge_after"], row["id"]), store_keys=keys, bytes=sizes))
-    return tuple(due)
+    return tuple(due_of(conn, row["id"], row["purge_after"]) for row in conn.execute(_Q["due"], values).fetchall())
+
+
+def due_of(conn: sqlite3.Connection, generation_id: str, over_at: str) -> Due:
+    """Give the files that a generation may still have, as one whose time is over at this moment."""
+    files = conn.execute(_Q["files_of"], {"id": generation_id}).fetchall()
+    keys, sizes = tuple(file["store_key"] for file in files), sum(file["bytes"] for file in files)
+    return Due(place=Place(over_at, generation_id), store_keys=keys, bytes=sizes)
+
+
+def mark_deleting(conn: sqlite3.Connection, generation_id: str) -> None:
+    """Let nobody have the images of a generation any more; their files go next."""
+    conn.execute(_Q["mark_deleting"], {"id": generation_id})
+
+
+def forget_answers(conn: sqlite3.Connection, generation_id: str) -> None:
+    """Delete the model's words."""
+    conn.execute(_Q["purge_answers"], {"id": generation_id})
 
 
 def mark_due(conn: sqlite3.Connection, now: str, after: Place, count: int) -> tuple[Due, ...]:
     """Mark the images of the next generations whose time is over, and give their files."""
     due = due_after(conn, now, after, count)
-    conn.executemany(_Q["mark_deleting"], [{"id": each.place.generation_id} for each in due])
+    for each in due:
+        mark_deleting(conn, each.place.generation_id)
     faults.point_sync("sweeper.after_marking_rows")
     return due
 
@@ -117,7 +130,7 @@ def bury(conn: sqlite3.Connection, generation_ids: Sequence[str], now: str) -> B
         if conn.execute(_Q["purge_generation"], values).rowcount == 0:
             continue
         generations += 1
-        conn.execute(_Q["purge_answers"], values)
+        forget_answers(conn, generation_id)
         inputs.update(dict.fromkeys(row["store_key"] for row in conn.execute(_Q["inputs_of"], values)))
         conn.execute(_Q["drop_input_refs"], values)
     faults.point_sync("sweeper.after_burying_rows")

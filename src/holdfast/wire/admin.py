@@ -368,6 +368,7 @@ class AuditList(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["list"] = "list"
     data: tuple[AuditEntry, ...]
     has_more: bool
+    """Whether to ask on with `after` = `last_id`; with a filter the next page may be empty, and more behind it."""
     last_id: int | None = None
 
 

@@ -62,6 +62,7 @@ CODES: Mapping[str, CodeRow] = {
     "request_timeout": CodeRow(408, _MISTAKE, "request_timeout", 408, "DEADLINE_EXCEEDED", "Request too slow"),
     "idempotency_in_flight": CodeRow(409, _MISTAKE, "idempotency_in_flight", 409, "ABORTED", "Still in flight"),
     "generation_cancelled": CodeRow(409, _MISTAKE, "generation_cancelled", 499, "CANCELLED", "Generation cancelled"),
+    "generation_open": CodeRow(409, _MISTAKE, "generation_open", 409, "ABORTED", "Generation has not ended"),
     "image_expired": CodeRow(410, _MISTAKE, "image_expired", 410, "NOT_FOUND", "Image expired"),
     "unsupported_media_type": CodeRow(
         415, _MISTAKE, "unsupported_media_type", 415, "INVALID_ARGUMENT", "Unsupported media type"

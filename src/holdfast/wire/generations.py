@@ -117,6 +117,8 @@ class GenerationResource(msgspec.Struct, frozen=True, kw_only=True):
     """Nothing more is bought; an image that is in flight is still delivered."""
     metadata: dict[str, str] | None = None
     """What its caller had kept with it."""
+    deleted_at: str | None = None
+    """When its images and its prompt were deleted at its owner's wish; this record and what it cost stay."""
 
 
 EventType = Literal[

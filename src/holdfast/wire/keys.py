@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -27,23 +27,33 @@ OVERLAP_S_MAX = 90 * 86_400
 RATE_MAX = 10_000
 _MICROS_MAX = 10**15
 _PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/*-]{0,127}")
+_READABLE = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
+"""What a schema can say of one line of text that can be read."""
 _QUOTED_CHARS_MAX = 40
 
-_Label = Annotated[str, Meta(min_length=1, max_length=LABEL_CHARS_MAX, description="For people.")]
+_Label = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=LABEL_CHARS_MAX,
+        description="For people: one line of text.",
+        extra_json_schema={"pattern": _READABLE},
+    ),
+]
 _Micros = Annotated[int, Meta(ge=1, le=_MICROS_MAX, description="Micro-units, 1,000,000 to the unit of the currency.")]
 
 
 class KeyWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a key is to be."""
+    """What a key is to be; in a change, what is left out stays as it is."""
 
-    label: _Label | None = None
+    label: _Label | msgspec.UnsetType = msgspec.UNSET
     group_id: (
         Annotated[str, Meta(max_length=64, description="The group whose limits and price are its own too.")] | None
     ) = None
     is_admin: Annotated[bool, Meta(description="Whether it opens the admin API and the console.")] | None = None
     models: (
         Annotated[
-            list[str],
+            list[Annotated[str, Meta(extra_json_schema={"pattern": f"^{_PATTERN.pattern}$"})]],
             Meta(
                 min_length=1,
                 max_length=64,
@@ -76,13 +86,29 @@ class KeyWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     join: (
         Annotated[Literal["all", "retries", "keyed", "off"], Meta(description="Which of its repeats join.")] | None
     ) = None
-    expires_at: Annotated[str, Meta(max_length=40, description="When it ends, RFC 3339.")] | None = None
+    expires_at: (
+        Annotated[
+            str,
+            Meta(
+                max_length=40,
+                description="When it ends: a moment to come (RFC 3339), or a day, which begins at midnight UTC.",
+                extra_json_schema={"anyOf": [{"format": "date-time"}, {"format": "date"}]},
+            ),
+        ]
+        | None
+    ) = None
+
+
+class NewKeyWish(KeyWish, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a new key is to be."""
+
+    label: _Label
 
 
 class GroupWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a group of keys is to be."""
+    """What a group of keys is to be; in a change, what is left out stays as it is."""
 
-    label: _Label | None = None
+    label: _Label | msgspec.UnsetType = msgspec.UNSET
     margin_share: (
         Annotated[
             float, Meta(ge=-1.0, le=100.0, description="Added to list prices: 0.2 is a fifth; null: `money.margin`.")
@@ -91,6 +117,12 @@ class GroupWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ) = None
     spend_micros_per_day: _Micros | None = None
     spend_micros_per_month: _Micros | None = None
+
+
+class NewGroupWish(GroupWish, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a new group of keys is to be."""
+
+    label: _Label
 
 
 class RotateWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -164,9 +196,6 @@ class GroupList(msgspec.Struct, frozen=True, kw_only=True):
     data: tuple[GroupResource, ...]
 
 
-_Wish = TypeVar("_Wish", KeyWish, GroupWish, RotateWish)
-
-
 def decode_key_wish(body: bytes, *, now: datetime, is_new: bool) -> dict[str, Any]:
     """Read what a key is to be, as columns of its row; what is not stated is not among them.
 
@@ -178,9 +207,9 @@ def decode_key_wish(body: bytes, *, now: datetime, is_new: bool) -> dict[str, An
     Raises:
         RequestError: Not JSON, or a field is unknown, missing or not possible; `param` names it.
     """
-    wish = _decoded(body, KeyWish)
+    wish = _decoded(body, NewKeyWish if is_new else KeyWish)
     columns: dict[str, Any] = dict(wish)
-    _check_label(columns, is_new=is_new)
+    _check_label(columns)
     for name in ("models", "sizes", "surfaces"):
         if columns.get(name) is not None:
             columns[name] = msgspec.json.encode(list(dict.fromkeys(columns[name]))).decode()
@@ -203,8 +232,8 @@ def decode_key_wish(body: bytes, *, now: datetime, is_new: bool) -> dict[str, An
 
 def decode_group_wish(body: bytes, *, is_new: bool) -> dict[str, Any]:
     """Read what a group is to be; `decode_key_wish` says how."""
-    wish = _decoded(body, GroupWish)
-    _check_label(wish, is_new=is_new)
+    wish = _decoded(body, NewGroupWish if is_new else GroupWish)
+    _check_label(wish)
     return wish
 
 
@@ -246,7 +275,7 @@ def stated(body: bytes) -> dict[str, Any] | None:
     return dict(mapping_of(document)) or None
 
 
-def _decoded(body: bytes, kind: type[_Wish]) -> dict[str, Any]:
+def _decoded(body: bytes, kind: type[KeyWish | GroupWish | RotateWish]) -> dict[str, Any]:
     """Give the fields that are stated, validated."""
     try:
         document = document_of(body)
@@ -255,6 +284,9 @@ def _decoded(body: bytes, kind: type[_Wish]) -> dict[str, Any]:
             if name not in known:
                 path = name[:_QUOTED_CHARS_MAX]
                 raise RequestError(f"There is no field {path!r}. {nearest(name, known)}", param=path)
+        is_new = kind in (NewKeyWish, NewGroupWish)
+        if isinstance(document, dict) and document.get("label", None if is_new else "") is None:
+            raise RequestError("label is missing: say for people what it is for.", param="label")
         wish = msgspec.convert(document, type=kind)
     except WireError as exc:
         raise request_error_of(exc) from exc
@@ -263,10 +295,8 @@ def _decoded(body: bytes, kind: type[_Wish]) -> dict[str, Any]:
     return {name: getattr(wish, name) for name in mapping_of(document)}
 
 
-def _check_label(wish: Mapping[str, Any], *, is_new: bool) -> None:
+def _check_label(wish: Mapping[str, Any]) -> None:
     label = wish.get("label")
-    if label is None and (is_new or "label" in wish):
-        raise RequestError("label is missing: say for people what it is for.", param="label")
     if label is not None and not (label.isprintable() and label.strip()):
         raise RequestError("label must be one line of text that can be read.", param="label")
 

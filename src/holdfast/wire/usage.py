@@ -36,6 +36,11 @@ class By(StrEnum):
     OUTCOME = "outcome"
 
 
+_WORD = f" *(?:{'|'.join(By)}) *"
+BY_PATTERN = f"^{_WORD}(?:,{_WORD})*$"
+"""How `by` is written."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageQuery:
     """Which usage, and how it is broken down."""
@@ -129,7 +134,7 @@ def decode_usage_query(asked: Mapping[str, str], *, today: date) -> UsageQuery:
     return UsageQuery(
         since=since,
         until=until,
-        by=tuple(dict.fromkeys(_by(word) for word in given.get("by", "").split(",") if word.strip())),
+        by=tuple(dict.fromkeys(_by(word) for word in given.get("by", "").split(",") if "by" in given)),
         key_id=given.get("key_id"),
         model=given.get("model"),
         size=None if size is None else Tier(size),

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from holdfast.gateway.admin.events import CHANGED_MAX, STREAMS_MAX, Changed
-from holdfast.store.audit_log import entries
+from holdfast.store.audit_log import entries, expire
 from holdfast.wire import admin
 
 HOSTILE = "<script>alert(1)</script> \"'&"
@@ -315,3 +315,25 @@ async def test_errors_are_problem_documents(gateway: Any) -> None:
         problem = json.loads(answer.body)
         assert problem["type"] == f"urn:holdfast:error:{problem['code']}"
         assert problem["status"] == status
+
+
+async def test_the_log_of_changes_is_read_page_by_page(gateway: Any) -> None:
+    """Newest first, each once, with a filter and without; what is too old has gone, and the log says so."""
+    for number in range(7):
+        made = await gateway.ask("POST", "/admin/v1/keys", json={"label": f"key {number}"})
+        assert made.status == 201
+    for query, count in (("", 7), ("action=key.created", 7), ("action=key.revoked", 0)):
+        seen: list[int] = []
+        after = ""
+        while True:
+            page = await ask(gateway, f"/audit?limit=3&{query}{after}", admin.AuditList)
+            seen += [each.id for each in page.data]
+            if not page.has_more:
+                break
+            after = f"&after={page.last_id}"
+        assert len(seen) == count
+        assert seen == sorted(seen, reverse=True)
+    far = "2999-01-01T00:00:00.000Z"
+    assert await gateway.core.store.write(expire, far, 100, gateway.core.now_text()) == 7
+    (line,) = (await ask(gateway, "/audit", admin.AuditList)).data
+    assert (line.actor, line.action, line.details["entries"]) == ("sweeper", "audit.expired", 7)

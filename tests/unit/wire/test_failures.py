@@ -40,6 +40,7 @@ STATUSES = {
     "request_timeout": 408,
     "idempotency_in_flight": 409,
     "generation_cancelled": 409,
+    "generation_open": 409,
     "image_expired": 410,
     "unsupported_media_type": 415,
     "idempotency_key_reused": 422,

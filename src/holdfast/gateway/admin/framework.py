@@ -64,6 +64,8 @@ class Parameter:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string", "minLength": 1})
 
 
+MOMENT: Mapping[str, Any] = {"anyOf": [{"type": "string", "format": each} for each in ("date-time", "date")]}
+"""A moment with its zone, or a day, which begins at midnight UTC."""
 AFTER = Parameter(name="after", means="`last_id` of the page before.")
 LIMIT = Parameter(
     name="limit",
@@ -92,6 +94,8 @@ class Spec:
     parameters: tuple[Parameter, ...] = ()
     codes: tuple[str, ...] = ()
     """Errors beyond those of every endpoint."""
+    links: tuple[str, ...] = ()
+    """Operations that take the id of what is answered: the new thing's, or that of the first of a list."""
 
     def by(self, handler: Handler) -> Served:
         """Serve it."""

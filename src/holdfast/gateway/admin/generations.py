@@ -8,7 +8,7 @@ from holdfast.clock import rfc3339
 from holdfast.engine.core import Core
 from holdfast.engine.engine import Engine
 from holdfast.errors import RequestError, StorageError
-from holdfast.gateway.admin.framework import AFTER, LIMIT, AdminCall, Parameter, Served, Spec
+from holdfast.gateway.admin.framework import AFTER, LIMIT, MOMENT, AdminCall, Parameter, Served, Spec
 from holdfast.gateway.admin.shown import generation_of, story_of
 from holdfast.gateway.asked import Routes
 from holdfast.gateway.generations import Generations
@@ -18,14 +18,15 @@ from holdfast.policy.admission import storage_low
 from holdfast.policy.compensation import Rules
 from holdfast.store.audit_log import note
 from holdfast.store.cancelling import CancelDone, ask_cancel
+from holdfast.store.erasing import Erased, ask_erase
 from holdfast.store.generations import get_generation
 from holdfast.store.overview import Shown, WantedOfAll, list_all, show, whole_story
 from holdfast.wire import admin
 from holdfast.wire.generations_query import STATUSES
 
 _NOT_FOUND = "generation_not_found"
-_FROM = Parameter(name="since", means="Accepted then or later: a moment, or a day (UTC).")
-_UNTIL = Parameter(name="until", means="Accepted before: a moment, or a day (UTC).")
+_FROM = Parameter(name="since", means="Accepted then or later: a moment, or a day (UTC).", schema=MOMENT)
+_UNTIL = Parameter(name="until", means="Accepted before: a moment, or a day (UTC).", schema=MOMENT)
 LIST_GENERATIONS = Spec(
     "GET",
     "/admin/v1/generations",
@@ -44,6 +45,7 @@ LIST_GENERATIONS = Spec(
         AFTER,
         LIMIT,
     ),
+    links=("getStory", "lookAtImage", "cancelAnyGeneration", "deleteAnyGeneration"),
 )
 GET_STORY = Spec(
     "GET",
@@ -69,7 +71,15 @@ CANCEL = Spec(
     answer=admin.AdminGeneration,
     codes=(_NOT_FOUND, "storage_low"),
 )
-SPECS = (LIST_GENERATIONS, GET_STORY, LOOK_AT_IMAGE, CANCEL)
+DELETE = Spec(
+    "DELETE",
+    "/admin/v1/generations/{id}",
+    "deleteAnyGeneration",
+    "Delete its images and its prompt now; the record and what it cost stay. Asked twice, it is as asked once",
+    status=204,
+    codes=(_NOT_FOUND, "generation_open", "storage_low"),
+)
+SPECS = (LIST_GENERATIONS, GET_STORY, LOOK_AT_IMAGE, CANCEL, DELETE)
 
 
 class GenerationsPage:
@@ -88,6 +98,7 @@ class GenerationsPage:
             GET_STORY.by(self._story),
             LOOK_AT_IMAGE.by(self._image),
             CANCEL.by(self._cancel),
+            DELETE.by(self._delete),
         )
 
     async def _list(self, asked: AdminCall) -> admin.AdminGenerationList:
@@ -140,6 +151,19 @@ class GenerationsPage:
         if not found:
             raise _missing()
         return self._shown(found[0])
+
+    async def _delete(self, asked: AdminCall) -> None:
+        actor = asked.actor.id
+
+        def ask(conn: sqlite3.Connection, id_: str, at: str) -> Erased | None:
+            erased = ask_erase(conn, id_, at)
+            if erased is not None and erased.is_new:
+                details = {"key_id": erased.row.key_id, "state": erased.row.state}
+                note(conn, actor=actor, action="generation.deleted", target=id_, at=at, details=details)
+            return erased
+
+        if await self._generations.erase(asked.names["id"], ask=ask) is None:
+            raise _missing()
 
     def _shown(self, shown: Shown) -> admin.AdminGeneration:
         core = self._core

@@ -14,6 +14,8 @@ from holdfast.wire.keys import (
     KeyList,
     KeyResource,
     KeyWish,
+    NewGroupWish,
+    NewKeyWish,
     RotateWish,
     stated,
 )
@@ -35,8 +37,9 @@ CREATE_KEY = Spec(
     "Make a key; its answer shows it, once",
     answer=KeyResource,
     status=201,
-    body=KeyWish,
+    body=NewKeyWish,
     codes=_FULL,
+    links=("getKey", "changeKey", "rotateKey", "revokeKey"),
 )
 GET_KEY = Spec("GET", "/admin/v1/keys/{id}", "getKey", "One key", answer=KeyResource, codes=("key_not_found",))
 CHANGE_KEY = Spec(
@@ -73,8 +76,9 @@ CREATE_GROUP = Spec(
     "Make a group of keys",
     answer=GroupResource,
     status=201,
-    body=GroupWish,
+    body=NewGroupWish,
     codes=_FULL,
+    links=("changeKeyGroup",),
 )
 CHANGE_GROUP = Spec(
     "PATCH",

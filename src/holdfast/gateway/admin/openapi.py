@@ -50,8 +50,13 @@ def _operation(spec: Spec, schemas: Mapping[Any, dict[str, Any]]) -> dict[str, A
     is_json = spec.media == "application/json"
     schema = {"type": "string"} if spec.answer is None else schemas[spec.answer]
     done: dict[str, Any] = {"description": "Done"}
-    if spec.answer is not None or not is_json:
+    if spec.media == "text/event-stream":
+        done["content"] = answers.events(schema)
+    elif spec.answer is not None or not is_json:
         done["content"] = {spec.media: {"schema": schema}}
+    if spec.links:
+        at = "$response.body#/id" if spec.status == 201 else "$response.body#/data/0/id"
+        done["links"] = {name: _link(name, at) for name in spec.links}
     codes = (*_ALWAYS, *spec.codes)
     operation: dict[str, Any] = {
         "operationId": spec.name,
@@ -81,3 +86,7 @@ def _operation(spec: Spec, schemas: Mapping[Any, dict[str, Any]]) -> dict[str, A
         codes += _READING
     operation["responses"] = {str(spec.status): done, **answers.failures(Surface.GENERATIONS, codes)}
     return operation
+
+
+def _link(name: str, at: str) -> dict[str, Any]:
+    return {"operationId": name, "parameters": {"id": at} | ({"index": 0} if name == "lookAtImage" else {})}

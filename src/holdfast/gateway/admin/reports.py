@@ -12,11 +12,11 @@ import msgspec
 from holdfast.clock import rfc3339
 from holdfast.engine.core import Core
 from holdfast.errors import RequestError
-from holdfast.gateway.admin.framework import LIMIT, AdminCall, Parameter, Served, Spec
+from holdfast.gateway.admin.framework import LIMIT, MOMENT, AdminCall, Parameter, Served, Spec
 from holdfast.gateway.admin.settings import settings_in_force
 from holdfast.gateway.asked import Routes
 from holdfast.gateway.latency import hours_of, places, rows_of
-from holdfast.store.audit_log import AuditRow, entries
+from holdfast.store.audit_log import AuditRow, changes
 from holdfast.store.overview import Counted, exposed, failures
 from holdfast.types import Failure, Tier
 from holdfast.wire import admin
@@ -49,8 +49,12 @@ GET_FAILURES = Spec(
     answer=admin.FailureReport,
     parameters=(
         Parameter(name="by", means="How time is divided; by itself, hours.", schema={"enum": ["hour", "day"]}),
-        Parameter(name="since", means="From this moment or day on; by itself, for 24 hours."),
-        Parameter(name="until", means="Up to this moment or day."),
+        Parameter(name="since", means="From this moment or day on; by itself, for 24 hours.", schema=MOMENT),
+        Parameter(
+            name="until",
+            means=f"Up to this moment or day; later than since, by {DAYS_MAX} days at most.",
+            schema=MOMENT,
+        ),
     ),
 )
 GET_EXPOSURE = Spec(
@@ -64,7 +68,7 @@ LIST_CHANGES = Spec(
     "GET",
     "/admin/v1/audit",
     "listChanges",
-    "Who changed what, newest first",
+    "Who changed what, newest first, for as long as `store.audit_keep_days` says",
     answer=admin.AuditList,
     parameters=(
         Parameter(name="actor", means="Only by this key."),
@@ -152,17 +156,15 @@ class ReportsPage:
         )
 
     async def _changes(self, asked: AdminCall) -> admin.AuditList:
-        limit = asked.limit
-        found = await asked.read(
-            entries,
-            limit=limit + 1,
+        page = await asked.read(
+            changes,
+            limit=asked.limit,
             before=asked.number("after", usual=_ID_MAX, least=1, most=_ID_MAX),
             actor=asked.word("actor"),
             action=asked.word("action"),
             target=asked.word("target"),
         )
-        data = tuple(map(_entry, found[:limit]))
-        return admin.AuditList(data=data, has_more=len(found) > limit, last_id=data[-1].id if data else None)
+        return admin.AuditList(data=tuple(map(_entry, page.rows)), has_more=page.has_more, last_id=page.last_id)
 
     async def _settings(self, asked: AdminCall) -> admin.AdminSettings:
         return admin.AdminSettings(data=tuple(settings_in_force(self._core.settings)))

@@ -26,13 +26,25 @@ from holdfast.types import Tier
 from holdfast.wire.compensation import PreviewReport, PreviewWish
 from holdfast.wire.exports import columns_of, decode_export
 from holdfast.wire.reconcile import ReconcileReport, ResolvedExposure, ResolveWish
-from holdfast.wire.usage import PARAMETERS, UsageQuery, UsageReport, decode_usage_query, render_usage, usage_csv
+from holdfast.wire.usage import (
+    BY_PATTERN,
+    PARAMETERS,
+    UsageQuery,
+    UsageReport,
+    decode_usage_query,
+    render_usage,
+    usage_csv,
+)
 
 _DAY = {"type": "string", "format": "date"}
 _USAGE = (
-    Parameter(name="by", means="Broken down by key, model, size, day, upstream or outcome; several with commas."),
+    Parameter(
+        name="by",
+        means="Broken down by key, model, size, day, upstream or outcome; several with commas.",
+        schema={"type": "string", "pattern": BY_PATTERN},
+    ),
     Parameter(name="since", means="The first day (UTC).", schema=_DAY),
-    Parameter(name="until", means="The last day (UTC); by itself, today.", schema=_DAY),
+    Parameter(name="until", means="The last day (UTC), not before since; by itself, today.", schema=_DAY),
     Parameter(
         name="days",
         means="Without `since`: so many days.",

@@ -38,7 +38,7 @@ UPDATE generation SET parts_open = :parts_open WHERE id = :id AND state = 'runni
 
 -- name: finish_generation
 -- Refused if anything was written between the reading of the row and its end.
-UPDATE generation SET state = :state, finished_at = :finished_at, purge_after = :purge_after,
+UPDATE generation SET state = :state, finished_at = :finished_at, purge_after = coalesce(deleted_at, :purge_after),
   charged_micros = :charged_micros, partial_result = :partial_result, failure = :failure, parts_open = :parts_open,
   sequence_number = :sequence_number, compensated_micros = :compensated_micros, served_by = :served_by
 WHERE id = :id AND state IN ('queued', 'running') AND sequence_number = :sequence_number - 1;
@@ -46,7 +46,7 @@ WHERE id = :id AND state IN ('queued', 'running') AND sequence_number = :sequenc
 -- name: mark_late
 -- Whatever its caller was told, nobody has the image: a repeat may join it.
 UPDATE generation SET state = :state, late = 1, answered_at = NULL, partial_result = :partial_result, failure = NULL,
-  purge_after = :purge_after, purged_at = NULL, served_by = :served_by
+  purge_after = coalesce(deleted_at, :purge_after), purged_at = NULL, served_by = :served_by
 WHERE id = :id;
 
 -- name: mark_answered

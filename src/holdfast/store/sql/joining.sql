@@ -6,7 +6,7 @@ SELECT * FROM generation WHERE key_id = :key_id AND idempotency_key = :idempoten
 -- worth joining whatever its caller was told: its image may still come. The oldest first, one for each repeat.
 SELECT * FROM generation
 WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
-  AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND fingerprint_version = :version AND idempotency_key IS NULL AND deleted_at IS NULL
   AND (callers = 0 OR watched_by <> :owner)
   AND ((answered_at IS NULL AND (state IN ('queued', 'running') OR (state = 'succeeded' AND late)
         OR (state = 'succeeded' AND finished_at >= :success_since)
@@ -20,7 +20,7 @@ ORDER BY created_at, id LIMIT 1;
 -- newest first: an SDK repeats its latest call.
 SELECT * FROM generation
 WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
-  AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND fingerprint_version = :version AND idempotency_key IS NULL AND deleted_at IS NULL
   AND (state IN ('queued', 'running') OR (state = 'succeeded' AND (late OR finished_at >= :success_since))
     OR (state = 'failed' AND finished_at >= :failure_since))
 ORDER BY joins, created_at DESC, id DESC LIMIT 1;
@@ -29,7 +29,7 @@ ORDER BY joins, created_at DESC, id DESC LIMIT 1;
 -- Those who seem to wait for the same, and have for a while.
 SELECT id FROM generation
 WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest AND created_at <= :twin_before
-  AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND fingerprint_version = :version AND idempotency_key IS NULL AND deleted_at IS NULL
   AND callers > 0 AND watched_by = :owner AND answered_at IS NULL
 ORDER BY created_at, id LIMIT 32;
 

@@ -18,7 +18,8 @@ SELECT finished_at, purge_after, purged_at, (
 SELECT kind, collected_at FROM blob WHERE generation_id = :id;
 
 -- name: move_purge
-UPDATE generation SET purge_after = :purge_after WHERE id = :id;
+-- What its owner had deleted goes at once, whatever was collected of it since.
+UPDATE generation SET purge_after = :purge_after WHERE id = :id AND deleted_at IS NULL;
 
 -- name: move_deletion
 UPDATE blob SET delete_after = :purge_after WHERE generation_id = :id AND state = 'stored';
@@ -26,7 +27,8 @@ UPDATE blob SET delete_after = :purge_after WHERE generation_id = :id AND state 
 -- name: prolong
 -- An image came after the end: the generation is kept as if it had ended now, and swept again if it had been.
 UPDATE generation SET purged_at = NULL,
-  purge_after = CASE WHEN purge_after > :purge_after THEN purge_after ELSE :purge_after END
+  purge_after = CASE WHEN deleted_at IS NOT NULL THEN deleted_at
+    WHEN purge_after > :purge_after THEN purge_after ELSE :purge_after END
 WHERE id = :id;
 
 -- name: due

@@ -93,7 +93,8 @@ CREATE TABLE generation (
   only_awaited        INTEGER NOT NULL DEFAULT 0,   -- asked for by callers who wait: nobody was told to come back for it
   held_on             TEXT NOT NULL DEFAULT '',      -- the day (UTC) of the hold, and …
   group_id            TEXT,                          -- … the group that it was counted against
-  served_by           TEXT               -- the upstream under which an end is counted; '': it was sent nowhere
+  served_by           TEXT,              -- the upstream under which an end is counted; '': it was sent nowhere
+  deleted_at          TEXT               -- its owner had images and prompt deleted
 );
 CREATE UNIQUE INDEX generation_by_idempotency_key ON generation (key_id, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
