@@ -30,7 +30,7 @@ from holdfast.simulator.pictures import prepare
 PROGRAM = shutil.which("chromium") or "/usr/bin/chromium"
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 WITHIN_MS = 10_000
-TRAFFIC_EVERY_S = 0.7
+TRAFFIC_EVERY_S = 1.5
 """Between two calls of the callers at work."""
 TAKEN = "taken"
 """What a hostile text makes the title, if it is run."""

@@ -12,12 +12,13 @@ from playwright.sync_api import Page, Route, expect
 from holdfast.wire import admin
 from holdfast.wire.keys import GroupList, KeyList
 from holdfast.wire.latency import LatencyReport
+from holdfast.wire.prices import PriceReport
 from holdfast.wire.usage import UsageReport
 
 shared = sys.modules["browser_shared"]
 open_page, answers = shared.open_page, shared.answers
 PAGES = ("", "generations", "gallery", "latency", "failures", "upstreams", "spend", "audit", "settings", "playground")
-MORE_PAGES = ("usage", "keys", "generations/gen_1")
+MORE_PAGES = ("usage", "prices", "reconcile", "keys", "generations/gen_1")
 TYPES = {
     "session": admin.AdminSession,
     "overview": admin.Overview,
@@ -31,6 +32,7 @@ TYPES = {
     "usage": UsageReport,
     "keys": KeyList,
     "key-groups": GroupList,
+    "prices": PriceReport,
 }
 
 

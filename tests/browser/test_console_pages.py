@@ -21,6 +21,8 @@ NAMES = {
     "upstreams": "Upstreams",
     "spend": "Spend",
     "usage": "Usage",
+    "prices": "Prices",
+    "reconcile": "Reconcile",
     "compensation": "Compensation",
     "keys": "Keys",
     "doctor": "Doctor",
@@ -88,9 +90,7 @@ def test_the_story_of_a_generation(stage: Any, any_size: Page) -> None:
         expect(lanes).to_contain_text(words)
     assert lanes.locator(".piece").count() >= 2
     expect(page.locator("#main")).to_contain_text("capture")
-    picture = page.locator(".shot img")
-    expect(picture).to_have_js_property("complete", value=True)
-    assert picture.evaluate("image => image.naturalWidth") > 0
+    expect(page.locator(".shot img")).to_have_js_property("naturalWidth", 320, timeout=20_000)
     # Who looks at it here has not collected it.
     assert stage.api("GET", f"/admin/v1/generations/{made}")["generation"]["collected_at"] is None
 

@@ -72,7 +72,7 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(stage: Any, any_size: Page
     key = page.locator(".secret").inner_text()
     assert stage.api("GET", "/v1/models", key=key)["data"]
     page.get_by_role("button", name="I have it").click()
-    row = page.locator("tbody tr", has_text="the quay").filter(has_text="valid").last
+    row = page.locator(".key", has_text="the quay").filter(has_text="valid").last
     expect(row).to_contain_text("$2.50 a day")
     assert key not in page.content()
     row.get_by_role("button", name="Rotate").click()
@@ -82,7 +82,9 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(stage: Any, any_size: Page
     page.get_by_role("button", name="I have it").click()
     row.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
-    expect(page.locator("tbody tr", has_text="the quay").last).to_contain_text("revoked")
+    expect(page.locator(".notice")).to_have_text("the quay is revoked.")
+    page.get_by_text("Revoked or expired").click()
+    expect(page.locator(".key", has_text="the quay").last).to_contain_text("revoked")
     assert stage.status("GET", "/v1/models", key=second) == 401
 
 

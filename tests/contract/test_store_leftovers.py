@@ -13,8 +13,9 @@ import pytest
 from holdfast.clock import ulid
 from holdfast.policy.retention import ABANDONED_S, INPUT_GRACE_S
 from holdfast.store.attempts import begin_attempt, end_attempt
+from holdfast.store.blobs import key_for
 from holdfast.store.generations import accept
-from holdfast.store.leftovers import Found, Kind, is_old_enough, removable, walk
+from holdfast.store.leftovers import Found, Kind, image_of, is_old_enough, removable, walk
 from holdfast.store.lock import DataFolder
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
 from holdfast.store.sqlite import SqliteStore
@@ -260,3 +261,22 @@ def test_what_is_young_is_not_asked_about(kind: Kind) -> None:
     assert is_old_enough(Found(kind, "key", NOW - age_s), NOW)
     assert not is_old_enough(Found(kind, "key", NOW - age_s + 1), NOW)
     assert not is_old_enough(Found(kind, "key", NOW + 5), NOW)
+
+
+# Thumbnails
+
+
+def test_thumbnails_stay_as_long_as_their_image(folder: DataFolder, store: SqliteStore) -> None:
+    """One that a crash kept after its image was deleted goes with the next walk; names that are none are passed by."""
+    one, two, *_ = ATTEMPTS
+    kept, stray = f"{one}-0.png", f"{two}-1.webp"
+    sent(store, one)
+    settled(store, one, key_for(one, 0, "png"))
+    for name in (f"{kept}.320.webp", f"{kept}.640.webp", f"{stray}.320.webp", "7.part", f"att_{'Z' * 26}-0.png.1.webp"):
+        left(folder, f"thumbnails/{name}")
+    assert {key for kind, key in found(folder) if kind == "thumbnail"} == {
+        f"thumbnails/{name}.webp" for name in (f"{kept}.320", f"{kept}.640", f"{stray}.320")
+    }
+    assert removed(store, folder) == [f"thumbnails/{stray}.320.webp"]
+    assert removed(store, folder, NOW - 1) == []
+    assert image_of(f"thumbnails/{kept}.320.webp") == key_for(one, 0, "png")

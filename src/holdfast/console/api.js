@@ -1,6 +1,7 @@
 // The one way to the gateway: same origin, by the session cookie, with the session's token beside every change.
 
 let token = null;
+let opened = null;
 
 /** What the gateway answered instead (RFC 9457). `code` is one of its documented codes. */
 export class Problem extends Error {
@@ -8,6 +9,8 @@ export class Problem extends Error {
     super(body.detail ?? body.message ?? body.title ?? `The gateway answered ${status}.`);
     this.status = status;
     this.code = body.code ?? "";
+    /** The field or parameter to blame, `spend_micros_per_day`; empty: none. */
+    this.param = body.param ?? "";
   }
 }
 
@@ -18,14 +21,16 @@ export const session = new EventTarget();
  * Call the gateway and read its JSON.
  *
  * @param {string} path
- * @param {{method?: string, body?: unknown, signal?: AbortSignal, headers?: Record<string, string>}} [options]
+ * @param {{method?: string, body?: unknown, signal?: AbortSignal, headers?: Record<string, string>}} [options] A Blob is
+ *   sent as it is, anything else as JSON.
  * @throws {Problem} It refused; 401 also ends the session here.
  */
 export async function call(path, { method = "GET", body, signal, headers = {} } = {}) {
   const sent = { Accept: "application/json", ...headers };
-  if (body !== undefined) sent["Content-Type"] = "application/json";
+  const isFile = body instanceof Blob;
+  if (body !== undefined) sent["Content-Type"] = isFile ? "text/csv" : "application/json";
   if (method !== "GET" && token) sent["Holdfast-CSRF"] = token;
-  const answer = await fetch(path, { method, headers: sent, signal, credentials: "same-origin", cache: "no-store", body: body === undefined ? undefined : JSON.stringify(body) });
+  const answer = await fetch(path, { method, headers: sent, signal, credentials: "same-origin", cache: "no-store", body: isFile || body === undefined ? body : JSON.stringify(body) });
   if (answer.status === 204) return null;
   const told = await answer.json().catch(() => ({}));
   if (answer.ok) return told;
@@ -48,10 +53,13 @@ export function withQuery(path, query) {
 /** Open a session with a key, or take up the one that the cookie stands for. */
 export async function enter(key) {
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  const opened = await admin("session", { method: key ? "POST" : "GET", headers });
+  opened = await admin("session", { method: key ? "POST" : "GET", headers });
   token = opened.csrf_token;
   return opened;
 }
+
+/** The id of the key that the session was opened with. */
+export const ownKey = () => opened?.key_id ?? "";
 
 export async function leave() {
   await admin("session", { method: "DELETE" });

@@ -2,23 +2,27 @@
 //   title, and show(main, {id, query, signal}): it fills `main` and lets go of everything when `signal` aborts.
 // Which pages there are the gateway says, in a meta element: those whose endpoints it serves.
 
-import { enter, leave, session } from "./api.js";
+import { admin, enter, leave, session } from "./api.js";
 import { dialog, fill, h } from "./dom.js";
+import { ago } from "./format.js";
 import { live } from "./live.js";
 
 const served = new Set(document.querySelector('meta[name="holdfast-pages"]').content.split(" "));
 const GROUPS = [
   ["", [["now", "Now", "n"], ["generations", "Generations", "g"], ["gallery", "Gallery", "i"], ["playground", "Playground", "p"]]],
   ["Measured", [["latency", "Latency", "l"], ["failures", "Failures", "f"], ["upstreams", "Upstreams", "u"]]],
-  ["Money", [["spend", "Spend", "s"], ["usage", "Usage", "a"], ["compensation", "Compensation", "c"]]],
+  ["Money", [["spend", "Spend", "s"], ["usage", "Usage", "a"], ["prices", "Prices", "m"], ["reconcile", "Reconcile", "r"], ["compensation", "Compensation", "c"]]],
   ["Gateway", [["keys", "Keys", "k"], ["doctor", "Doctor", "d"], ["audit", "Audit", "t"], ["settings", "Settings", "e"]]],
 ];
 const PAGES = GROUPS.flatMap(([, pages]) => pages).filter(([name]) => served.has(name));
 const CHORD_MS = 1200;
+const AGO_MS = 5000;
 
 const [app, door, main, nav] = ["app", "door", "main", "nav"].map((id) => document.getElementById(id));
 const menu = document.querySelector(".menu");
 let shown = new AbortController();
+// What the first view shows is asked for beside the session, not after it; whoever is not signed in is asked for a key.
+let early = place().name === "now" ? admin("overview").catch(() => null) : null;
 
 /** Read `#/generations/gen_…?model=x` into its parts. */
 function place() {
@@ -57,7 +61,9 @@ async function route() {
     if (signal.aborted) return;
     document.title = `${page.title}: holdfast`;
     fill(main);
-    await page.show(main, { id, query, signal });
+    const asked = early;
+    early = null;
+    await page.show(main, { id, query, signal, early: asked });
   } catch (problem) {
     if (!signal.aborted) fill(main, h("h1", {}, known[1]), h("p", { class: "problem", role: "alert" }, problem.message));
   } finally {
@@ -106,7 +112,7 @@ function step(by) {
 function tellKeys() {
   const pages = PAGES.map(([, text, key]) => [["g", key], text]);
   const rows = [...pages, [["j"], "Next row"], [["k"], "Row before"], [["/"], "First field"], [["?"], "This list"]];
-  const made = dialog(h("h2", {}, "Keys"), h("dl", { class: "pairs" }, rows.map(([keys, text]) => [h("dt", {}, keys.map((key) => [h("kbd", {}, key), " "])), h("dd", {}, text)])),
+  const made = dialog(h("h2", {}, "Shortcuts"), h("dl", { class: "pairs" }, rows.map(([keys, text]) => [h("dt", {}, keys.map((key) => [h("kbd", {}, key), " "])), h("dd", {}, text)])),
     h("div", { class: "row" }, h("button", { type: "button", onclick: () => made.close() }, "Close")));
 }
 
@@ -186,6 +192,11 @@ live.addEventListener("state", () => {
   link.dataset.state = live.state;
   link.textContent = { open: "Live", lost: "Connection lost, trying again", closed: "Paused" }[live.state];
 });
+
+// What is told as `5 min ago` goes on being true.
+setInterval(() => {
+  for (const each of document.hidden ? [] : main.querySelectorAll("time[datetime]")) each.textContent = ago(each.dateTime);
+}, AGO_MS);
 
 wear(localStorage.getItem("theme"));
 enter().then(showApp, (problem) => showDoor(problem.status === 401 ? "" : problem.message));

@@ -16,6 +16,22 @@ export function colour(name) {
   return found;
 }
 
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const DAY_S = 86_400;
+
+/** Times as the reader's own language writes them: the day once, where it begins. */
+function times(_, ticks, __, ___, step) {
+  let before = "";
+  return ticks.map((tick) => {
+    const at = new Date(tick * 1000);
+    const day = date.format(at);
+    const told = step >= DAY_S ? day : day === before ? clock.format(at) : `${clock.format(at)}\n${day}`;
+    before = day;
+    return told;
+  });
+}
+
 function axis(values) {
   const grid = { stroke: colour("line"), width: 1 };
   return { stroke: colour("soft"), grid, ticks: { show: false }, font: "12px system-ui", ...(values && { values }) };
@@ -40,7 +56,7 @@ export function chart(label, data, series, write, signal) {
     const shown = series.map(({ ink, wash, ...each }) => ({ stroke: colour(ink), ...(wash && { fill: colour(ink) }), value: (_, value) => (value === null || value === undefined ? "–" : write(value)), ...each }));
     plot = new uPlot({
       width, height: HEIGHT_PX, series: [{ label: "Time" }, ...shown],
-      axes: [axis(), { ...axis((_, ticks) => ticks.map(write)), size: 64 }],
+      axes: [axis(times), { ...axis((_, ticks) => ticks.map(write)), size: 64 }],
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
       cursor: { drag: { x: false, y: false }, points: { size: 7 } },
     }, data, box);

@@ -28,7 +28,7 @@ function set(element, name, value) {
   if (typeof value === "function" && name.startsWith("on")) element.addEventListener(name.slice(2), value);
   else if (name === "data") Object.assign(element.dataset, value);
   else if (name === "vars") for (const [key, each] of Object.entries(value)) element.style.setProperty(`--${key}`, each);
-  else if (["href", "src"].includes(name) && !LINK.test(String(value))) throw new TypeError(`${name} must lead to this gateway`);
+  else if (["href", "src", "srcset"].includes(name) && !LINK.test(String(value))) throw new TypeError(`${name} must lead to this gateway`);
   else element.setAttribute(name, value === true ? "" : String(value));
 }
 

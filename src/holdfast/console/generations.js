@@ -45,7 +45,7 @@ function cells(each) {
     h("span", {}, `${each.model} `, h("span", { class: "soft" }, `${each.size}${each.n > 1 ? ` × ${each.n}` : ""}`)),
     h("span", { class: "wide soft" }, each.key_label || each.key_id),
     isOpen ? h("span", { class: "mid small" }, bar(each), expectation(each)) : h("span", { class: "mid soft" }, [seconds(each.elapsed_s), spent ? money(each.cost.charged_micros) : "", outcome(each)].filter(Boolean).join(" · ")),
-    h("time", { class: "when wide small", datetime: each.created_at, title: moment(each.created_at) }, ago(each.created_at)),
+    h("time", { class: "when small", datetime: each.finished_at ?? each.created_at, title: moment(each.finished_at ?? each.created_at) }, ago(each.finished_at ?? each.created_at)),
   ];
 }
 

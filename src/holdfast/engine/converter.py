@@ -139,17 +139,20 @@ class Converter:
 
 async def in_a_child(source: Path, target: Path, wanted: FileFormat) -> bool:
     """Convert a file in a process that may be killed; it is, when its time is over or ours is."""
-    script = convert_child.__file__
-    words = [str(source), str(target), wanted.name, str(wanted.quality)]
-    null = asyncio.subprocess.DEVNULL
+    return await run_child([str(source), str(target), wanted.name, str(wanted.quality)], timeout_s=TIMEOUT_S) == 0
+
+
+async def run_child(words: list[str], *, timeout_s: float) -> int | None:
+    """Run the child with its words; give its exit code, or None where its time was over and it was killed."""
+    script, null = convert_child.__file__, asyncio.subprocess.DEVNULL
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-I", script, *words, stdin=null, stdout=null, stderr=null, env={}, start_new_session=True
     )
     try:
-        async with asyncio.timeout(TIMEOUT_S):
-            return await child.wait() == 0
+        async with asyncio.timeout(timeout_s):
+            return await child.wait()
     except TimeoutError:
-        return False
+        return None
     finally:
         if child.returncode is None:
             child.kill()

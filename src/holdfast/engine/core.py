@@ -17,6 +17,7 @@ from holdfast.engine.followers import Followers
 from holdfast.engine.latencies import Latencies
 from holdfast.engine.queue import Ticket
 from holdfast.engine.renewal import left_of
+from holdfast.engine.thumbnails import Thumbnails
 from holdfast.engine.tokens import PlainKeys, Tokens
 from holdfast.engine.watchers import Watchers
 from holdfast.generation import images_of_part
@@ -24,6 +25,7 @@ from holdfast.policy.addresses import AddressRules
 from holdfast.policy.compensation import Rules, rules_of
 from holdfast.policy.retention import Retention, delete_after
 from holdfast.store.blobs import LocalBlobs
+from holdfast.store.leftovers import THUMBNAILS
 from holdfast.store.spool import Spooled, clear_all
 from holdfast.store.sqlite import SqliteStore
 from holdfast.threads import Batches, Threads
@@ -215,6 +217,8 @@ class Core:
     """Makes credentials ready to be sent."""
     converter: Converter | None = None
     """Makes other file formats of images; None where nothing does."""
+    thumbnails: Thumbnails = field(init=False)
+    """Small pictures of images, for those who look."""
     watchers: Watchers = field(default_factory=Watchers)
     rules: Rules = field(init=False)
     """What customers are given back, by reason."""
@@ -230,6 +234,7 @@ class Core:
 
     def __post_init__(self) -> None:
         self.renew(self.settings, self.targets)
+        self.thumbnails = Thumbnails(self.spool.parent / THUMBNAILS, self.threads, lambda key: self.blobs.path_of(key))
         self.latencies = Latencies(self.settings.latency, self.clock)
         self.puts = Batches(self.threads, lambda groups: self.blobs.put_files(groups))
         self.clears = Batches(self.threads, clear_all)

@@ -169,6 +169,7 @@ class Sweeper:
                     failed.add(each.place.generation_id)
                     generation_id = each.place.generation_id
                     emit("storage.failed", level="error", generation_id=generation_id, message=reason_of(failure))
+            await self._core.thumbnails.forget([key for _, key in batch])
             await faults.point("sweeper.after_unlink")
         gone = [each for each in due if each.place.generation_id not in failed]
         counts["bytes"] += sum(each.bytes for each in gone)
@@ -247,6 +248,6 @@ class Sweeper:
                 return blobs.delete_shared(found.key, older_than_unix_s=now_unix_s - INPUT_GRACE_S)
             case Kind.SPOOL:
                 spool.remove(self._core.spool, found.attempt_id)
-            case Kind.BLOB:
+            case Kind.BLOB | Kind.THUMBNAIL:
                 blobs.delete(found.key)
         return True

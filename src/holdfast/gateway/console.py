@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ TYPES: Mapping[str, bytes] = MappingProxyType(
 )
 """By suffix; what has another one is not served."""
 STAMP_CHARS = 16
+_IMPORT = re.compile(r'^import (?:.* from )?"(\.[^"]+)";$', re.MULTILINE)
 # Page -> endpoints without which it has nothing to show; GET, unless a method is named.
 PAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -43,6 +46,8 @@ PAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "upstreams": ("/admin/v1/upstreams",),
         "spend": ("/admin/v1/overview", "/admin/v1/exposure"),
         "usage": ("/admin/v1/usage", "/admin/v1/usage.csv"),
+        "prices": ("/admin/v1/prices",),
+        "reconcile": ("POST /admin/v1/reconcile", "/admin/v1/exposure", "/admin/v1/upstreams", "/admin/v1/audit"),
         "compensation": ("POST /admin/v1/compensation/preview", "/admin/v1/settings"),
         "keys": ("/admin/v1/keys", "/admin/v1/key-groups"),
         "doctor": ("/v1/probe/echo", "/v1/probe/hold"),
@@ -96,18 +101,36 @@ def pages_served(endpoints: Sequence[Endpoint]) -> tuple[str, ...]:
     return tuple(page for page, needs in PAGES.items() if all(map(is_served, needs)))
 
 
+def needed_by(assets: Mapping[str, Asset], *names: str) -> list[str]:
+    """List modules with all that they import; what is imported later, by `import("…")`, is not among it."""
+    found: dict[str, None] = {}
+    left = [name for name in names if name in assets]
+    while left:
+        name = left.pop(0)
+        if name in found:
+            continue
+        found[name] = None
+        told = _IMPORT.findall(assets[name].body.decode())
+        left += [posixpath.normpath(posixpath.join(posixpath.dirname(name), each)) for each in told]
+    return list(found)
+
+
 class Console:
     """Serves the page."""
 
-    def __init__(self, gate: Gate, endpoints: Sequence[Endpoint], folder: Path = FOLDER) -> None:
+    def __init__(
+        self, gate: Gate, endpoints: Sequence[Endpoint], folder: Path = FOLDER, *, offers: Sequence[str] = ()
+    ) -> None:
         """Read all of it.
 
         Args:
             gate: Says over which connections it is shown.
             endpoints: What else is served; it decides which pages there are.
             folder: Where its files are.
+            offers: What this gateway has beyond its endpoints: `thumbnails`.
         """
         self._gate = gate
+        self._offers = tuple(offers)
         self.pages = pages_served(endpoints)
         read = {
             path.relative_to(folder).as_posix(): (TYPES[path.suffix], path.read_bytes())
@@ -127,11 +150,10 @@ class Console:
     def _filled(self, html: str) -> str:
         base = f"/console/{self.stamp}"
         # Modules name one another: without these each would be found only when the one before has come.
-        first = sorted(
-            name for name in self._assets if name.endswith(".js") and "/" not in name and name != "charts.js"
-        )
-        preloads = [f'<link rel="modulepreload" href="{base}/{name}">' for name in (*first, "pages/now.js")]
+        first = needed_by(self._assets, "app.js", "pages/now.js")
+        preloads = [f'<link rel="modulepreload" href="{base}/{name}">' for name in first]
         html = html.replace("@preloads", "\n    ".join(preloads)).replace("@pages", " ".join(self.pages))
+        html = html.replace("@offers", " ".join(self._offers))
         return html.replace("@base", base)
 
     def endpoints(self) -> list[Endpoint]:

@@ -347,7 +347,8 @@ def _webhooks(
 def app_of(core: Core, *pages: Page, console_for: Gate) -> App:
     """Make the application of everything that is served; the console shows what of it there is."""
     served = [each for page in pages for each in page.endpoints()]
-    served += Console(console_for, served).endpoints()
+    offers = ("thumbnails",) if core.thumbnails.is_available else ()
+    served += Console(console_for, served, offers=offers).endpoints()
     cors = core.settings.cors
     sharing = Sharing(origins=frozenset(cors.origins), credentials=cors.credentials) if cors.origins else None
     limit = core.settings.server.request_bytes_max

@@ -16,11 +16,15 @@ from typing import NamedTuple
 
 from holdfast.generation import SETTLEABLE_ATTEMPT_STATES
 from holdfast.policy.retention import ABANDONED_S, INPUT_GRACE_S, may_remove
+from holdfast.store.blobs import key_for
 from holdfast.store.retention import attempt_state, has_input_ref, is_kept
 
 _ATTEMPT_FILE = re.compile(r"(att_[0-9A-Z]{26})[-.].+")
 _INPUT_FILE = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"\d{2,4}")
+THUMBNAILS = "thumbnails"
+_THUMBNAIL = re.compile(r"(att_0[0-9A-HJKMNP-TV-Z]{25})-(\d+)\.([a-z0-9]+)\.\d+\.webp")
+"""Stricter than the others: the day of its image is read off its name, which ends with the year 3084."""
 
 
 class Kind(StrEnum):
@@ -29,6 +33,7 @@ class Kind(StrEnum):
     SPOOL = "spool"
     INPUT = "input"
     BLOB = "blob"
+    THUMBNAIL = "thumbnail"
     FOLDER = "folder"
 
 
@@ -50,6 +55,7 @@ def walk(root: Path) -> Iterator[Found]:
     """
     yield from _files(root, "spool", Kind.SPOOL)
     yield from _files(root, "inputs", Kind.INPUT)
+    yield from _files(root, THUMBNAILS, Kind.THUMBNAIL)
     for year in _numbered(root, "blobs"):
         for month in _numbered(root, year):
             for day in _numbered(root, month):
@@ -70,7 +76,7 @@ def _numbered(root: Path, key: str) -> list[str]:
 
 
 def _files(root: Path, key: str, kind: Kind) -> Iterator[Found]:
-    pattern = _INPUT_FILE if kind is Kind.INPUT else _ATTEMPT_FILE
+    pattern = {Kind.INPUT: _INPUT_FILE, Kind.THUMBNAIL: _THUMBNAIL}.get(kind, _ATTEMPT_FILE)
     try:
         entries = os.scandir(root / key)
     except FileNotFoundError:
@@ -116,9 +122,18 @@ def _is_removable(conn: sqlite3.Connection, found: Found, now_unix_s: float) -> 
         return True
     if found.kind is Kind.INPUT:
         return not has_input_ref(conn, found.key)
+    if found.kind is Kind.THUMBNAIL:
+        return not is_kept(conn, image_of(found.key))
     state = attempt_state(conn, found.attempt_id)
     return may_remove(
         age_s=now_unix_s - found.written_unix_s,
         is_kept=found.kind is Kind.BLOB and is_kept(conn, found.key),
         is_settleable=state in SETTLEABLE_ATTEMPT_STATES,
     )
+
+
+def image_of(thumbnail: str) -> str:
+    """The key of the image that a thumbnail shows, by its name."""
+    match = _THUMBNAIL.fullmatch(thumbnail.rpartition("/")[2])
+    assert match is not None, "only what is called so is found"
+    return key_for(match[1], int(match[2]), match[3])

@@ -99,9 +99,9 @@ def resolve_exposures(conn: sqlite3.Connection, resolutions: Sequence[Resolution
 
 
 def resolve_noted(
-    conn: sqlite3.Connection, resolutions: Sequence[Resolution], *, actor: str, at: str
+    conn: sqlite3.Connection, resolutions: Sequence[Resolution], *, actor: str, at: str, reason: str | None = None
 ) -> tuple[Resolved, ...]:
-    """Resolve exposures, with a line for each in the log of changes."""
+    """Resolve exposures, with a line for each in the log of changes; `reason` says how that is known."""
     resolved = resolve_exposures(conn, resolutions, at)
     for each in resolved:
         details = {
@@ -109,6 +109,7 @@ def resolve_noted(
             "upstream": each.upstream,
             "exposed_micros": each.exposed_micros,
             "cost_micros": each.cost_micros,
+            **({"reason": reason} if reason else {}),
         }
         note(conn, actor=actor, action="exposure.resolved", target=each.attempt_id, at=at, details=details)
     return resolved

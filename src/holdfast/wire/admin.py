@@ -29,6 +29,17 @@ class AdminSession(msgspec.Struct, frozen=True, kw_only=True):
     """When the cookie ends, at the latest; earlier with its key."""
 
 
+class AdminFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored image, as much as a list says of it."""
+
+    index: int
+    """In `/admin/v1/generations/{id}/images/{index}`."""
+    mime: str
+    bytes: int
+    width: int
+    height: int
+
+
 class AdminGeneration(msgspec.Struct, frozen=True, kw_only=True):
     """A generation of any key, as lists and events show it."""
 
@@ -59,6 +70,8 @@ class AdminGeneration(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost
     images: int
     """How many are stored, drafts left out."""
+    files: tuple[AdminFile, ...] = ()
+    """These."""
     attempts: int
     joins: int
     """Repeats that were given this one."""
@@ -325,6 +338,8 @@ class ExposureDay(msgspec.Struct, frozen=True, kw_only=True):
 class UnknownAttempt(msgspec.Struct, frozen=True, kw_only=True):
     """An attempt of which nobody knows whether it was charged."""
 
+    attempt_id: str
+    """What `/admin/v1/attempts/{id}/resolve` takes."""
     generation_id: str
     number: int
     upstream: str

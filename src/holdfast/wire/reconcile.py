@@ -6,6 +6,8 @@ from typing import Annotated
 
 import msgspec
 
+REASON_CHARS_MAX = 500
+
 
 class FindingRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An attempt of ours, a line of theirs, or both."""
@@ -51,6 +53,8 @@ class ResolveWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     micros: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] | None = None
     """What the upstream took; null: nothing."""
+    reason: Annotated[str, msgspec.Meta(max_length=REASON_CHARS_MAX)] | None = None
+    """How that is known, for the log of changes."""
 
 
 class ResolvedExposure(msgspec.Struct, frozen=True, kw_only=True):

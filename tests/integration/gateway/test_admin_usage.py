@@ -137,11 +137,31 @@ async def test_one_attempt_is_resolved_by_hand(gateway: Any) -> None:
     answer = await gateway.ask("POST", path, json={"micros": None})
     assert (answer.status, answer.json["exposed_micros"], answer.json["cost_micros"]) == (200, 240_000, 0)
     assert exposed(gateway) == 0
+    (noted,) = gateway.read(lambda conn: entries(conn, limit=10))
+    assert noted.details == {"micros": None}
     again = await gateway.ask("POST", path, json={"micros": 1})
     assert again.status == 400
     assert "only one of unknown outcome" in again.json["detail"]
     assert len(gateway.read(lambda conn: entries(conn, limit=10))) == 1
     assert (await gateway.ask("POST", path, json={"micros": -1})).status == 400
+
+
+async def test_how_it_is_known_stands_in_the_log_of_changes(gateway: Any) -> None:
+    """By hand and by a list, with each attempt; one that is too long changes nothing."""
+    first = await lose(gateway)
+    path = f"/admin/v1/attempts/{first}/resolve"
+    refused = await gateway.ask("POST", path, json={"micros": 1, "reason": "x" * 501})
+    assert (refused.status, refused.json["param"]) == (400, "reason")
+    (unknown,) = (await gateway.ask("GET", "/admin/v1/exposure")).json["unknown"]
+    assert unknown["attempt_id"] == first
+    export = f"id,created_at,cost\n{first},2026-01-17T12:00:30Z,0.25\n".encode()
+    refused = await send(gateway, f"{SPAN}&resolve=named&reason={'x' * 501}", export)
+    assert (refused.status, refused.json["param"]) == (400, "reason")
+    assert exposed(gateway) == 240_000
+    assert (await send(gateway, f"{SPAN}&resolve=named&reason=the+export", export)).json["resolved"] == 1
+    noted = gateway.read(lambda conn: entries(conn, limit=10))
+    assert [each.details["reason"] for each in noted] == ["the export", "the export"]
+    assert (await gateway.ask("GET", "/admin/v1/exposure")).json["unknown"] == []
 
 
 async def test_the_command_resolves_through_the_gateway_that_has_the_folder(gateway: Any) -> None:

@@ -2,6 +2,7 @@
 
 import { admin, withQuery } from "../api.js";
 import { card, fill, h, head, select } from "../dom.js";
+import { localInput } from "../forms.js";
 import { GenerationList } from "../generations.js";
 import { live } from "../live.js";
 import { doing } from "../notice.js";
@@ -54,11 +55,4 @@ export async function show(main, { query, signal }) {
     list.draw(rows);
   }, { signal });
   await read();
-}
-
-/** RFC 3339 in UTC as a `datetime-local` field has it, in the reader's zone. */
-function localInput(text) {
-  if (!text || Number.isNaN(Date.parse(text))) return "";
-  const at = new Date(text);
-  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }

@@ -10,19 +10,19 @@ export const title = "Now";
 const RECENT_MAX = 20;
 const REREAD_MS = 15_000;
 
-export async function show(main, { signal }) {
-  let overview = await admin("overview", { signal });
+export async function show(main, { signal, early }) {
+  let overview = (await early) ?? (await admin("overview", { signal }));
   useCurrency(overview.currency);
   let recent = overview.recent.toSorted(byEnd);
   const open = new GenerationList("Nothing is being made. What is asked for appears here by itself.");
-  const ended = new GenerationList("Nothing has ended yet.");
+  const ended = new GenerationList(["Nothing has ended yet. ", h("a", { href: "#/playground" }, "Make the first image"), "."]);
   const top = h("div");
   const health = h("div");
   const kinds = h("div");
   const openTitle = h("h2", {}, "Being made");
   const day = h("section", { class: "card" }, h("h2", {}, "The last 24 hours"));
   fill(main, head("Now", h("p", { class: "small" }, `holdfast ${overview.version}`)), h("div", { class: "stack" }, top,
-    h("section", { class: "card" }, openTitle, open.element), card("Just ended", ended.element),
+    h("section", { class: "card" }, openTitle, open.element), card("Just ended", ended.element, h("p", { class: "small" }, h("a", { href: "#/generations" }, "All generations"))),
     h("div", { class: "columns" }, day, h("div", { class: "stack" }, health, kinds))));
 
   const draw = () => {

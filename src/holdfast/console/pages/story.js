@@ -2,13 +2,16 @@
 
 import { admin } from "../api.js";
 import { card, fill, h, head, state, table } from "../dom.js";
-import { ago, bytes, moment, money, seconds, time, tone, words } from "../format.js";
+import { ago, moment, money, seconds, time, tone, words } from "../format.js";
 import { bar, expectation, outcome } from "../generations.js";
 import { live } from "../live.js";
 import { doing, notice } from "../notice.js";
+import { gone, lookAt, measures, thumbnail, weight } from "../pictures.js";
 import { beatsOf, timeline } from "../timeline.js";
 
 export const title = "Generation";
+/** Two notes of the same moment. */
+const SAME_MS = 250;
 
 export async function show(main, { id, signal }) {
   const path = `generations/${encodeURIComponent(id)}`;
@@ -18,7 +21,7 @@ export async function show(main, { id, signal }) {
   const body = h("div", { class: "stack" });
   fill(main, body);
 
-  const draw = () => fill(body, top(story, path, reread), progress, card("In time", timeline(story, pace ? beatsOf(story, pace) : [])), wording(story), pictures(story),
+  const draw = () => fill(body, top(story, path, reread), progress, card("In time", timeline(story, pace ? beatsOf(story, pace) : [])), wording(story), pictures(story, signal),
     card("Attempts", attempts(story)), h("div", { class: "columns" }, card("Money", ledger(story)), card("Events", events(story))));
   const drawProgress = () => {
     const it = live.open.get(id) ?? story.generation;
@@ -36,6 +39,12 @@ export async function show(main, { id, signal }) {
   }, { signal });
   draw();
   drawProgress();
+}
+
+/** Who collected it, as far as that is on record: with the answer that was waited for, or by its own request. */
+export function collectedBy({ answered_at: answered, collected_at: collected, finished_at: finished }) {
+  const isWithAnswer = answered && answered >= finished && Math.abs(Date.parse(answered) - Date.parse(collected)) < SAME_MS;
+  return isWithAnswer ? "by whoever waited for it" : "fetched afterwards, by its link or with its key";
 }
 
 /** How often callers are sent a beat; null where settings are not served. */
@@ -60,13 +69,13 @@ function top({ generation: it, error, callers, inputs, deadline_at: deadline }, 
     ["Served by", it.served_by ?? "nobody yet"],
     ["Accepted", `${moment(it.created_at)}, ${ago(it.created_at)}`],
     ["Took", seconds(it.elapsed_s)],
-    isOpen ? ["Ends by", moment(deadline)] : ["Collected", it.collected_at ? moment(it.collected_at) : it.status === "succeeded" ? "never" : "–"],
+    isOpen ? ["Ends by", moment(deadline)] : ["Collected", it.collected_at ? `${moment(it.collected_at)}, ${collectedBy(it)}` : it.status === "succeeded" ? "never" : "–"],
     ["Callers", isOpen ? `${callers} wait, ${it.joins} joined` : `${it.joins} joined`],
   ];
   return h("div", {},
     head([h("a", { href: "#/generations", class: "small" }, "Generations"), h("div", { class: "mono" }, it.id)], cancel),
     error && h("p", { class: "problem" }, `${words(error.code)}: ${error.message} (paid: ${error.paid})`),
-    card("", h("dl", { class: "pairs" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))));
+    card("", h("dl", { class: "pairs two" }, facts.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]))));
 }
 
 function wording({ prompt, metadata }) {
@@ -75,13 +84,13 @@ function wording({ prompt, metadata }) {
     kept.length > 0 && h("dl", { class: "pairs small" }, kept.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
 
-function pictures({ images, generation }) {
+function pictures({ images, generation }, signal) {
   if (!images.length) return null;
-  return card("Images", h("div", { class: "gallery" }, images.map((each) => {
-    const source = each.url && `/admin/v1/generations/${generation.id}/images/${each.index}`;
-    const frame = h("div", { class: "frame" }, source ? h("img", { src: source, alt: `Image ${each.index}`, loading: "lazy", decoding: "async" }) : "deleted");
-    return h(source ? "a" : "div", { class: "shot", href: source, target: source && "_blank", rel: "noopener" }, frame,
-      h("p", {}, `${each.width} × ${each.height}, ${bytes(each.bytes)}`), h("p", { class: "soft" }, each.kind === "result" ? "" : each.kind));
+  return card("Images", h("ul", { class: "gallery" }, images.map((each) => {
+    const alt = `Image ${each.index}, ${measures(each)}`;
+    const told = [h("p", {}, `${measures(each)}, ${weight(each)}`), h("p", { class: "soft" }, [each.kind === "result" ? "" : each.kind, each.collected_at && `collected ${ago(each.collected_at)}`].filter(Boolean).join(", "))];
+    if (!each.url) return h("li", { class: "shot" }, gone(each.delete_after), told);
+    return h("li", { class: "shot" }, h("button", { type: "button", class: "look", "aria-label": `Look at image ${each.index}`, onclick: ({ currentTarget }) => lookAt(currentTarget, generation.id, each, alt) }, thumbnail(generation.id, each, alt, signal)), told);
   })));
 }
 
@@ -106,7 +115,7 @@ function decision(made) {
 }
 
 function ledger(story) {
-  return table([["When", (row) => time(row.at)], ["What", (row) => words(row.kind)], ["Account", (row) => row.account], ["Amount", (row) => money(row.micros), true]], story.ledger, "Nothing was booked.");
+  return table([["When", (row) => time(row.at)], ["What", (row) => words(row.kind)], ["Account", (row) => h("span", { class: "wrap" }, row.account.replace(story.generation.key_id, story.generation.key_label || story.generation.key_id))], ["Amount", (row) => money(row.micros), true]], story.ledger, "Nothing was booked.");
 }
 
 function events(story) {

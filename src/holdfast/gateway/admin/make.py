@@ -10,8 +10,10 @@ from holdfast.gateway.admin.gate import Gate
 from holdfast.gateway.admin.generations import GenerationsPage
 from holdfast.gateway.admin.keys import Keys
 from holdfast.gateway.admin.overview import OverviewPage
+from holdfast.gateway.admin.prices import PricesPage
 from holdfast.gateway.admin.reports import ReportsPage
 from holdfast.gateway.admin.sessions import Sessions
+from holdfast.gateway.admin.thumbnails import ThumbnailsPage
 from holdfast.gateway.admin.usage import UsagePage
 from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import Authenticator
@@ -41,10 +43,12 @@ def admin_api(
         sessions,
         OverviewPage(core, engine),
         GenerationsPage(core, engine, routes, generations),
+        ThumbnailsPage(core, engine),
         events,
         ReportsPage(core, routes),
         Keys(KeyDesk(core.clock, secret), auth.forget),
         UsagePage(core),
+        PricesPage(core),
     ]
     gate = Gate(auth=auth, trusted=links.trusted, anywhere=server.admin_anywhere)
     return AdminApi(gate=gate, store=core.store, clock=core.clock, pages=pages, release=events.release)

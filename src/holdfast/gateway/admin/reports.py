@@ -143,6 +143,7 @@ class ReportsPage:
             days=tuple(admin.ExposureDay(day=day, model=model, micros=micros) for day, model, micros in found.days),
             unknown=tuple(
                 admin.UnknownAttempt(
+                    attempt_id=each["id"],
                     generation_id=each["generation_id"],
                     number=each["number"],
                     upstream=each["upstream"],

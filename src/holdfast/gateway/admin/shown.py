@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -12,11 +13,12 @@ from holdfast.clock import from_rfc3339
 from holdfast.engine.core import InLine
 from holdfast.engine.latencies import Latencies
 from holdfast.engine.standing import UpstreamNow
+from holdfast.gateway.generations import shown_images
 from holdfast.gateway.heads import served_name
 from holdfast.gateway.progress import progress_of
 from holdfast.generation import State
 from holdfast.store.overview import Shown, WholeStory
-from holdfast.store.records import BlobRow
+from holdfast.store.records import BlobRow, Record
 from holdfast.store.story import AttemptStory
 from holdfast.wire import admin
 from holdfast.wire.failures import is_retryable
@@ -40,6 +42,7 @@ def generation_of(
     told = row.told
     stands = in_line if row.state == State.QUEUED else None
     ended = now if row.finished_at is None else from_rfc3339(row.finished_at)
+    files = tuple(_files(record))
     return admin.AdminGeneration(
         id=row.id,
         key_id=row.key_id,
@@ -63,7 +66,8 @@ def generation_of(
             compensated_micros=row.compensated_micros,
             currency=row.currency,
         ),
-        images=sum(blob.kind != "draft" and blob.state == "stored" for blob in record.blobs),
+        images=len(files),
+        files=files,
         attempts=len(record.attempts),
         joins=shown.joins,
         late=bool(row.late),
@@ -76,6 +80,14 @@ def generation_of(
         estimated_start_s=None if stands is None else round(stands.estimate_s, 1),
         progress=None if row.finished_at else progress_of(row, latencies, now, in_line=stands),
     )
+
+
+def _files(record: Record) -> Iterator[admin.AdminFile]:
+    for index, blob in enumerate(shown_images(record)):
+        if blob.kind != "draft" and blob.state == "stored":
+            yield admin.AdminFile(
+                index=index, mime=blob.mime, bytes=blob.bytes, width=blob.width_px, height=blob.height_px
+            )
 
 
 def image_path(generation_id: str, index: int) -> str:

@@ -25,7 +25,7 @@ from holdfast.store.usage_report import usage_report
 from holdfast.types import Tier
 from holdfast.wire.compensation import PreviewReport, PreviewWish
 from holdfast.wire.exports import columns_of, decode_export
-from holdfast.wire.reconcile import ReconcileReport, ResolvedExposure, ResolveWish
+from holdfast.wire.reconcile import REASON_CHARS_MAX, ReconcileReport, ResolvedExposure, ResolveWish
 from holdfast.wire.usage import (
     BY_PATTERN,
     PARAMETERS,
@@ -97,6 +97,11 @@ RECONCILE = Spec(
             name="resolve",
             means="Resolve what is unknown: what the list names, or all that it makes known.",
             schema={"enum": ["named", "all"]},
+        ),
+        Parameter(
+            name="reason",
+            means="How that is known, for the log of changes; with `resolve`.",
+            schema={"type": "string", "minLength": 1, "maxLength": REASON_CHARS_MAX},
         ),
     ),
     codes=("storage_low",),
@@ -172,12 +177,15 @@ class UsagePage:
         if resolve is None:
             return compared.report
         found = resolutions(compared.findings, only_named=resolve == "named")
-        actor, at = asked.actor.id, rfc3339(asked.now)
+        actor, at, reason = asked.actor.id, rfc3339(asked.now), asked.word("reason")
+        if reason is not None and len(reason) > REASON_CHARS_MAX:
+            message = f"reason has more than {REASON_CHARS_MAX} characters."
+            raise RequestError(message, code="invalid_request", status=400, param="reason")
 
         def work(conn: sqlite3.Connection) -> tuple[Resolved, ...]:
-            return resolve_noted(conn, found, actor=actor, at=at)
+            return resolve_noted(conn, found, actor=actor, at=at, reason=reason)
 
-        details = {"resolve": resolve, "attempts": len(found)}
+        details = {"resolve": resolve, "attempts": len(found)} | _why(reason)
         done = await asked.change(work, action="exposure.reconciled", target=upstream, details=details)
         return msgspec.structs.replace(compared.report, resolved=len(done))
 
@@ -189,9 +197,13 @@ class UsagePage:
         def work(conn: sqlite3.Connection) -> Resolved:
             return resolve_exposures(conn, [resolution], at)[0]
 
-        details = {"micros": wish.micros}
+        details = {"micros": wish.micros} | _why(wish.reason)
         done = await asked.change(work, action="exposure.resolved", target=resolution.attempt_id, details=details)
         return msgspec.convert(asdict(done), ResolvedExposure)
+
+
+def _why(reason: str | None) -> dict[str, str]:
+    return {"reason": reason} if reason else {}
 
 
 def _query(asked: AdminCall) -> UsageQuery:

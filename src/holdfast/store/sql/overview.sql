@@ -109,7 +109,7 @@ SELECT balance FROM account WHERE id = :id;
 SELECT day, model, micros FROM exposure_day WHERE day >= :day ORDER BY day DESC, model LIMIT 1000;
 
 -- name: unknown_attempts
-SELECT generation_id, number, upstream, model, sent_at, estimated_micros, failure FROM attempt
+SELECT id, generation_id, number, upstream, model, sent_at, estimated_micros, failure FROM attempt
 WHERE charge = 'unknown' AND state NOT IN ('sent', 'polling') AND NOT EXISTS (
   SELECT 1 FROM ledger_txn AS txn
   WHERE txn.generation_id = attempt.generation_id AND txn.drive = attempt.drive AND txn.attempt_id = attempt.id
