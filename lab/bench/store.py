@@ -27,10 +27,13 @@ from typing import Any
 
 import uvloop
 
+from holdfast.config import Store
+from holdfast.policy.retention import Retention
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.bookkeeping import ledger_sums
 from holdfast.store.generations import accept, mark_received
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
+from holdfast.store.retention import Receipt
 from holdfast.store.sqlite import SqliteStore
 from holdfast.types import ImageInfo, Usage
 
@@ -39,6 +42,7 @@ PRICE_MICROS = 240_000
 AT = "2026-01-17T12:00:00.000Z"
 REQUEST = json.dumps({"prompt": "a lighthouse " * 20, "n": 1, "size": "4096x4096"}).encode()
 ANSWER = b'{"candidates":[{"content":{"role":"model","parts":[{"text":"' + b"Here it is. " * 60 + b'"}]}}]}'
+RETENTION = Retention.of(Store())
 INFO = ImageInfo(mime="image/png", width_px=4096, height_px=4096, bytes=20_250_000, sha256="ab" * 32)
 
 
@@ -143,13 +147,16 @@ def profiled(store: SqliteStore, profile: cProfile.Profile | None) -> Iterator[N
 async def lives(folder: Path, n: int, at_once: int, profiles: dict[str, cProfile.Profile]) -> dict[str, list[float]]:
     """Lead n generations through all steps; for each step, CPU in microseconds and generations per commit."""
     store = SqliteStore(folder / "holdfast.sqlite3", "bench")
-    lots = [[(name("gen", at), True) for at in range(first, min(first + at_once, n))] for first in range(0, n, at_once)]
+    lots = [
+        [Receipt(name("gen", at), with_image=True) for at in range(first, min(first + at_once, n))]
+        for first in range(0, n, at_once)
+    ]
     work: dict[str, tuple[Callable[..., Any], list[Any], int]] = {
         "accept": (accept, [(accepted(at),) for at in range(n)], at_once),
         "send": (begin_attempt, [(sent(at),) for at in range(n)], at_once),
         "settle": (end_attempt, [(ended(at),) for at in range(n)], at_once),
         # The gateway notes the receipts of a moment together: one caller.
-        "note": (mark_received, [(lot, AT) for lot in lots], 1),
+        "note": (mark_received, [(lot, AT, RETENTION) for lot in lots], 1),
     }
     taken: dict[str, list[float]] = {}
     for step in STEPS:

@@ -81,8 +81,7 @@ def a_new(id_: str, *, key_id: str = "key_1", at: str = NOON, n: int = 1, **more
         deadline_at="later",
         hard_deadline=False,
         created_at=at,
-        currency="USD",
-        **values,
+        **({"currency": "USD"} | values),
     )
 
 
@@ -117,9 +116,9 @@ def failed(charge: Charge) -> Failure:
     return Failure(kind=FailureKind.MALFORMED, phase=Phase.DECODE, charge=charge, detail="it failed")
 
 
-def of(db: SqliteStore, owner: str = KEY, day: str = DAY) -> tuple[int, int]:
+def of(db: SqliteStore, owner: str = KEY, day: str = DAY, currency: str = "USD") -> tuple[int, int]:
     """What stands against a budget, on a day and in its month."""
-    found = db.write_sync(spent, owner, day)
+    found = db.write_sync(spent, owner, day, currency)
     return found.day_micros, found.month_micros
 
 
@@ -355,7 +354,7 @@ def test_the_audit_names_whose_count_is_wrong(db: SqliteStore) -> None:
     db.write_sync(lambda conn: conn.execute("UPDATE spend_day SET micros = micros + 1").rowcount)
     (problem,) = db.write_sync(audit).problems
     assert (problem.rule, problem.id) == ("spent_otherwise", KEY)
-    assert f"{PRICE + 1} micro-units on {DAY}; the ledger has {PRICE}" in problem.message
+    assert f"{PRICE + 1} micro-units (USD) on {DAY}; the ledger has {PRICE}" in problem.message
 
 
 def test_what_an_older_database_has_spent_counts(tmp_path: Path) -> None:
@@ -383,3 +382,44 @@ def test_what_an_older_database_has_spent_counts(tmp_path: Path) -> None:
     with closing(SqliteStore(path, "me")) as store:
         assert (of(store)[0], of(store, day=NEXT)) == (16, (10, 26))
         assert store.write_sync(get_generation, "gen_4").held_on == NEXT
+
+
+def test_a_budget_holds_in_each_currency_by_itself(db: SqliteStore) -> None:
+    """Where a gateway's currency was changed, yens are not added to dollars; each goes back where it came from."""
+    a_key(db, spend_micros_per_day=2 * PRICE)
+    assert db.write_sync(accept, a_new("gen_1", n=2)) is None
+    assert db.write_sync(accept, a_new("gen_2", n=2, currency="EUR")) is None
+    assert (of(db), of(db, currency="EUR")) == ((2 * PRICE, 2 * PRICE), (2 * PRICE, 2 * PRICE))
+    for currency in ("USD", "EUR"):
+        exhausted = db.write_sync(accept, a_new("gen_3", currency=currency))
+        assert (exhausted.limit_micros, exhausted.spent_micros) == (2 * PRICE, 2 * PRICE)
+    end(db, "gen_2", failed(Charge.NO), at=NOON)
+    assert (of(db), of(db, currency="EUR")) == ((2 * PRICE, 2 * PRICE), (0, 0))
+    the_books_hold(db)
+
+
+def test_what_was_added_across_currencies_is_counted_anew(tmp_path: Path) -> None:
+    """The migration takes it apart, for keys and for groups, open holds included."""
+    path, steps = tmp_path / "old.sqlite3", migrations()
+    before = next(number for number, step in enumerate(steps) if "spend_by_currency" in step)
+    insert = (
+        "INSERT INTO generation (id, key_id, group_id, surface, model, tier, size, n, state, parts, parts_open, "
+        "deadline_at, created_at, currency, unit_micros, held_micros, charged_micros, compensated_micros, held_on) "
+        "VALUES (?, 'key_1', ?, 'openai', 'm', '1K', '1x1', 1, ?, 1, 0, 'later', ?, ?, 10, 10, ?, ?, ?)"
+    )
+    with closing(sqlite3.connect(path)) as conn:
+        for step in steps[:before]:
+            conn.executescript(step)
+        conn.execute(insert, ("gen_1", "kgr_1", "succeeded", NOON, "USD", 10, 4, DAY))
+        conn.execute(insert, ("gen_2", "kgr_1", "running", NOON, "EUR", 0, 0, DAY))
+        conn.execute(insert, ("gen_3", None, "succeeded", NOON, "EUR", 10, 0, DAY))
+        conn.executemany("INSERT INTO spend_day VALUES (?, ?, ?)", [(KEY, DAY, 26), ("group:kgr_1", DAY, 16)])
+        conn.execute(f"PRAGMA user_version = {before}")
+        conn.commit()
+    with closing(SqliteStore(path, "me")) as store:
+        found = {
+            (owner, currency): of(store, owner, currency=currency)[0]
+            for owner in (KEY, "group:kgr_1")
+            for currency in ("USD", "EUR")
+        }
+    assert found == {(KEY, "USD"): 6, (KEY, "EUR"): 20, ("group:kgr_1", "USD"): 6, ("group:kgr_1", "EUR"): 10}

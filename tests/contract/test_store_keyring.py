@@ -202,13 +202,44 @@ def test_the_last_key_that_may_administer_stays(conn: sqlite3.Connection) -> Non
     keyring.revoke(conn, "key_revoked", at=AT)
     a_key(conn, "expired", is_admin=1, expires_at=AT)
     a_key(conn, "plain")
-    assert "only valid one" in refused(lambda: keyring.revoke(conn, "key_admin", at=LATER)).message
-    assert "only valid one" in refused(lambda: keyring.change(conn, "key_admin", {"is_admin": 0}, at=LATER)).message
+    assert "only one without an end" in refused(lambda: keyring.revoke(conn, "key_admin", at=LATER)).message
+    change = refused(lambda: keyring.change(conn, "key_admin", {"is_admin": 0}, at=LATER))
+    assert "only one without an end" in change.message
     keyring.change(conn, "key_admin", {"label": "still"}, at=LATER)
     keyring.revoke(conn, "key_plain", at=LATER)
     a_key(conn, "other", is_admin=1)
     assert keyring.change(conn, "key_admin", {"is_admin": 0}, at=LATER).row.is_admin == 0
     assert keyring.revoke(conn, "key_admin", at=LATER).row.revoked_at == LATER
+
+
+def test_the_last_key_that_may_administer_is_given_no_end(conn: sqlite3.Connection) -> None:
+    """On the day on which it ends nobody could make another one; one that ends too is no other."""
+    a_key(conn, "admin", is_admin=1)
+    keyring.revoke(conn, "key_~", at=AT)
+    a_key(conn, "ending", is_admin=1, expires_at=LATER)
+    error = refused(lambda: keyring.change(conn, "key_admin", {"expires_at": LATER}, at=AT))
+    assert error.param == "expires_at"
+    assert "only one without an end" in error.message
+    assert "only one without an end" in refused(lambda: keyring.revoke(conn, "key_admin", at=AT)).message
+    # One that has an end may have another one, or none, and may go before the other.
+    assert keyring.change(conn, "key_ending", {"expires_at": None}, at=AT).row.expires_at is None
+    assert keyring.change(conn, "key_admin", {"expires_at": LATER}, at=AT).row.expires_at == LATER
+    assert keyring.revoke(conn, "key_admin", at=AT).row.revoked_at == AT
+
+
+def test_an_admin_that_has_an_end_is_not_taken_back_before_there_is_another(conn: sqlite3.Connection) -> None:
+    """As an older version may have left it."""
+    a_key(conn, "admin", is_admin=1)
+    keyring.revoke(conn, "key_~", at=AT)
+    conn.execute("UPDATE api_key SET expires_at = ? WHERE id = 'key_admin'", (LATER,))
+    assert "only valid one" in refused(lambda: keyring.revoke(conn, "key_admin", at=AT)).message
+
+
+def test_the_first_key_has_no_end(conn: sqlite3.Connection) -> None:
+    """It is made an admin whatever was asked for."""
+    conn.execute("DELETE FROM api_key")
+    error = refused(lambda: a_key(conn, "first", expires_at=LATER))
+    assert error.param == "expires_at"
 
 
 def test_keys_are_listed_by_age_and_page(conn: sqlite3.Connection) -> None:

@@ -407,7 +407,7 @@ class Histories(RuleBasedStateMachine):
         """However it is asked for."""
         first, last = (each.isoformat() for each in month_of(self.today))
         for owner in (*(f"key:{each}" for each in KEYS), *(f"group:{each}" for each in GROUPS)):
-            found = self.run(spent, owner, self.today.isoformat())
+            found = self.run(spent, owner, self.today.isoformat(), "USD")
             day = self.today.isoformat()
             assert (found.day_micros, found.month_micros) == (
                 self._stands(owner, day, day),

@@ -32,7 +32,7 @@ class Exit(IntEnum):
 MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "done",
     Exit.GENERATION_FAILED: "the generation failed; the message says whether it may have been charged; of "
-    "`ledger check`: the ledger does not hold",
+    "`ledger check`: the ledger does not hold; of `restore`: the backup is damaged",
     Exit.USAGE: "the command line or the request is not possible as written",
     Exit.SETTINGS: "a setting is unknown, malformed or contradicts another",
     Exit.PORT_TAKEN: "the port is taken or may not be used",
@@ -42,7 +42,8 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.UNREACHABLE: "the gateway could not be reached",
     Exit.DISK_FULL: "the disk is full",
     Exit.REFUSED: "the upstream declined the content",
-    Exit.PARTLY_FAILED: "of a batch: some lines have their images, others failed; the same command again goes on",
+    Exit.PARTLY_FAILED: "of a batch: some lines have their images, others failed; the same command again goes on; of "
+    "`backup`: images are missing or damaged in the data folder, the rest is taken",
     Exit.INTERRUPTED: "interrupted (Ctrl-C); of `serve`: calls were still held or answered when it ended",
 }
 """One sentence each, for `docs/reference/exit-codes.md`."""

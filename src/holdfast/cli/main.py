@@ -28,6 +28,8 @@ COMMANDS = (
     "doctor",
     "keys",
     "ledger",
+    "backup",
+    "restore",
     "prices",
     "explain",
     "latency",

@@ -15,10 +15,12 @@ from holdfast.cli.exits import Exit, Stop
 if TYPE_CHECKING:
     from holdfast.policy.reconcile import Resolution
     from holdfast.types import ListedCharge
-    from holdfast.wire.reconcile import FindingRow, ReconcileReport
+    from holdfast.wire.reconcile import FindingRow, ReconcileReport, Unresolved
 
 OPERATOR = "operator"
 """Whom the log of changes names for a command on this machine."""
+LEFT_TOLD_MAX = 20
+"""Of those that cannot be resolved; under `--json` all are told."""
 _MEANINGS = {
     "agrees": "agree",
     "amount_differs": "are listed at another amount than we booked",
@@ -78,7 +80,8 @@ def run_reconcile(args: argparse.Namespace) -> int:
     report = compared.report
     if args.resolve is not None:
         found = resolutions(compared.findings, only_named=args.resolve == "named")
-        report = msgspec.structs.replace(report, resolved=_resolve(data, found))
+        resolved, left = _resolve(data, found)
+        report = msgspec.structs.replace(report, resolved=resolved, unresolved=left)
     if args.json:
         print(msgspec.json.encode(report).decode())
     else:
@@ -109,27 +112,39 @@ def _span(args: argparse.Namespace, lines: Sequence[ListedCharge]) -> tuple[date
     return first, datetime.combine(query.until, datetime.min.time(), UTC) + timedelta(days=1)
 
 
-def _resolve(data: Path, found: Sequence[Resolution]) -> int:
-    """Write it: into a folder that no gateway has, else through the gateway that has it."""
+def _resolve(data: Path, found: Sequence[Resolution]) -> tuple[int, tuple[Unresolved, ...]]:
+    """Write it: into a folder that no gateway has, else through the gateway that has it.
+
+    Returns how many were resolved, and those that cannot be yet.
+    """
     from holdfast.cli.keys_at import Gateway, place_of
     from holdfast.clock import SystemClock, rfc3339
     from holdfast.store.lock import DataFolder
     from holdfast.store.reconcile import resolve_noted
     from holdfast.store.sqlite import SqliteStore
+    from holdfast.wire.reconcile import Unresolved
 
     if not found:
-        return 0
+        return 0, ()
     place = place_of(data, makes=False)
     if isinstance(place, Gateway):
+        left: list[Unresolved] = []
         for each in found:
-            place.ask("POST", f"/attempts/{each.attempt_id}/resolve", {"micros": each.micros})
-        return len(found)
+            try:
+                place.ask("POST", f"/attempts/{each.attempt_id}/resolve", {"micros": each.micros})
+            except Stop as stop:
+                # Of this one; a gateway that does not answer says so of none.
+                if stop.details.get("holdfast_code") != "invalid_request":
+                    raise
+                left.append(Unresolved(attempt_id=each.attempt_id, why=stop.message))
+        return len(found) - len(left), tuple(left)
     clock = SystemClock()
     with (
         DataFolder(data) as folder,
         closing(SqliteStore(folder.paths.database, clock.new_id("own"))) as store,
     ):
-        return len(store.write_sync(resolve_noted, found, actor=OPERATOR, at=rfc3339(clock.now())))
+        resolved, unresolved = store.write_sync(resolve_noted, found, actor=OPERATOR, at=rfc3339(clock.now()))
+    return len(resolved), unresolved
 
 
 def told(report: ReconcileReport, currency: str) -> list[str]:
@@ -148,6 +163,9 @@ def told(report: ReconcileReport, currency: str) -> list[str]:
         lines.append("More than can be listed: choose fewer days.")
     if report.resolved:
         lines += ["", f"Resolved {report.resolved} of unknown outcome."]
+    if report.unresolved:
+        lines += ["", f"Not resolved: {len(report.unresolved)}."]
+        lines += [f"  {each.why}" for each in report.unresolved[:LEFT_TOLD_MAX]]
     return lines
 
 

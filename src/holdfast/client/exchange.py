@@ -15,6 +15,7 @@ import httpx2
 from holdfast.client import defaults as d
 from holdfast.client.address import Address
 from holdfast.client.defaults import Mode
+from holdfast.client.spool import DiskError
 from holdfast.client.steps import Break, Cause, Send
 from holdfast.errors import ConfigError, is_disk_full
 from holdfast.providers.http import Head
@@ -142,9 +143,9 @@ def break_of(
         url: Where the request went, if to another host.
 
     Raises:
-        OSError: The disk is full; it is the error itself.
+        OSError: This machine's disk is full or broken; it is the error itself.
     """
-    if isinstance(error, OSError) and is_disk_full(error):
+    if isinstance(error, DiskError) or (isinstance(error, OSError) and is_disk_full(error)):
         # No break of the line: what came cannot be kept here, and coming once more it could not either.
         raise error
     origin = address.origin if not url or url.startswith(address.origin) else "://".join(urlsplit(url)[:2])

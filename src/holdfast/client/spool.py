@@ -21,6 +21,23 @@ from holdfast.wire.image import extension_of
 _COPY_BYTES = 1 << 20
 
 
+class DiskError(OSError):
+    """This machine's own disk does not take, or give, what has come: no fault of the line, which a second try mends."""
+
+
+@contextmanager
+def own_disk() -> Iterator[None]:
+    """Tell an error of the disk from one of a connection: both are an `OSError`, and only one is worth another try.
+
+    Raises:
+        DiskError: With the number, the words and the file of the error that it was.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise DiskError(exc.errno, exc.strerror or str(exc), exc.filename) from exc
+
+
 class Target:
     """The place that a caller has named for the images of one call, found to be writable before anything is paid."""
 
@@ -73,7 +90,8 @@ class Spool:
     def __init__(self, part: Path | None = None, *, memory_bytes_max: int = MEMORY_BYTES_MAX) -> None:
         self._part: Path | None = None
         self._memory_bytes_max = memory_bytes_max
-        self._file: IO[bytes] = BytesIO() if part is None else part.open("w+b")
+        with own_disk():
+            self._file: IO[bytes] = BytesIO() if part is None else part.open("w+b")
         self._part = part
         self._is_in_memory = part is None
         self.bytes = 0
@@ -86,18 +104,24 @@ class Spool:
         return f"<Spool {self.bytes} bytes in {where}>"
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes."""
-        if self._is_in_memory and self.bytes + len(data) > self._memory_bytes_max:
-            file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - it lives as long as the image
-            file.write(self._file.getbuffer() if isinstance(self._file, BytesIO) else b"")
-            self._file, self._is_in_memory = file, False
-        self._file.write(data)
+        """Take the next bytes.
+
+        Raises:
+            DiskError: They cannot be written.
+        """
+        with own_disk():
+            if self._is_in_memory and self.bytes + len(data) > self._memory_bytes_max:
+                file = tempfile.TemporaryFile("w+b")  # noqa: SIM115 - it lives as long as the image
+                file.write(self._file.getbuffer() if isinstance(self._file, BytesIO) else b"")
+                self._file, self._is_in_memory = file, False
+            self._file.write(data)
         self.bytes += len(data)
 
     def restart(self) -> None:
         """Forget what was written."""
-        self._file.seek(0)
-        self._file.truncate()
+        with own_disk():
+            self._file.seek(0)
+            self._file.truncate()
         self.bytes = 0
 
     def __del__(self) -> None:

@@ -49,6 +49,12 @@ class PassThrough:
         source="each is a connection and no money of the ledger's: a bound of their own keeps room for images",
         at_least=1,
     )
+    with_budget: bool = key(
+        False,
+        "Whether keys that have a budget, or whose group has one, may use them all the same: what they cost there "
+        "counts against no budget",
+        source="nobody here knows what they cost, and a budget that one way leads around is none",
+    )
     connect_s: float = key(
         10.0, "For name, TCP and TLS", unit="seconds", source="as `deadlines.connect_s`", at_least=0.1
     )

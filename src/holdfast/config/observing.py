@@ -1,8 +1,11 @@
 """Whom a gateway tells what it does, besides its log: as settings."""
 
+# ruff: noqa: RUF009 - `key` gives a dataclass field, not a shared value.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from urllib.parse import urlsplit
 
 from holdfast.config.keys import key
@@ -29,6 +32,26 @@ class Traces:
     )
     service_name: str = key(
         "holdfast", "Under which name they are shown", source="several gateways may send to one collector"
+    )
+
+
+class MetricsOpen(StrEnum):
+    """Who reads `/metrics` without a key."""
+
+    HERE = "here"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metrics:
+    """`GET /metrics`, for Prometheus."""
+
+    open: MetricsOpen = key(
+        MetricsOpen.HERE,
+        "Who reads it without a key: `here`: whoever connects from this machine, and shows no sign of a proxy that "
+        "speaks for others; `nobody`: an admin key is always needed",
+        source="a Prometheus beside the gateway has no key; a proxy beside it that hides whom it speaks for needs "
+        "`nobody`",
     )
 
 

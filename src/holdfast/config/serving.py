@@ -175,6 +175,11 @@ class Upstream:
         source="vendors count by the day as well (RPD); a call for which the next day is too late is told so at once",
         at_least=0,
     )
+    traces: bool = key(
+        False,
+        "Whether it is told which trace a call belongs to (`traceparent`): for a gateway or a relay of your own",
+        source="a third party has no use for it, and could tell by it which calls are of one program",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

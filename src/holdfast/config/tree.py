@@ -14,7 +14,7 @@ from pathlib import Path
 from holdfast.config.chat import Chat, PassThrough
 from holdfast.config.hedging import HedgeSettings
 from holdfast.config.keys import ByTier, key, required
-from holdfast.config.observing import Traces
+from holdfast.config.observing import Metrics, Traces
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import Join, Price, Route, Upstream
 from holdfast.config.sharing import Cors
@@ -508,6 +508,7 @@ class Settings:
     passthrough: PassThrough = field(default_factory=PassThrough)
     log: Log = field(default_factory=Log)
     traces: Traces = field(default_factory=Traces)
+    metrics: Metrics = field(default_factory=Metrics)
     upstreams: tuple[Upstream, ...] = ()
     routes: tuple[Route, ...] = ()
     prices: tuple[Price, ...] = ()

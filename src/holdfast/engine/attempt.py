@@ -22,6 +22,7 @@ from holdfast.engine.course import Target, request_at
 from holdfast.engine.latencies import LearntAs
 from holdfast.engine.patience import patiently
 from holdfast.engine.pauses import Pauses
+from holdfast.engine.traced import traced
 from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
 from holdfast.money import times
@@ -490,7 +491,11 @@ class _Talk:
             timeouts = replace(timeouts, total_s=step.timeout_s)
         if isinstance(step, Send):
             exchanging = core.transport.exchange(
-                step.request, inputs=self._inputs, timeouts=timeouts, on_head=self._on_head, ca_file=ca_file
+                traced(core, self._live, self._new, self._target, step.request),
+                inputs=self._inputs,
+                timeouts=timeouts,
+                on_head=self._on_head,
+                ca_file=ca_file,
             )
         else:
             # An authority of the operator's own vouches for hosts of his own network, and for no other.

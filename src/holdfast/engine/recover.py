@@ -24,7 +24,7 @@ from holdfast.engine.lost import Lost
 from holdfast.engine.patience import patiently
 from holdfast.engine.resuming import had_second, is_resumable, lacks_images, request_of, resumed, tried_of
 from holdfast.engine.sequel import Sequel
-from holdfast.engine.settle import About, Judged, as_wished, commit, judge, judge_failed
+from holdfast.engine.settle import About, Judged, announce, as_wished, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
 from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, images_of_part
@@ -34,7 +34,7 @@ from holdfast.providers.conversation import Conversation, Done, Failed, Fetch, K
 from holdfast.providers.http import Head
 from holdfast.providers.registry import conversation_for, draws_drafts, idempotency_key_of, images_per_call
 from holdfast.store import spool
-from holdfast.store.attempts import get_attempt
+from holdfast.store.attempts import get_attempt, give_up_pause
 from holdfast.store.generations import get_generation, get_record, get_records, left_open, take_over
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 from holdfast.store.spool import Spooled
@@ -126,7 +126,8 @@ async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | N
 
     async def go_on(record: Record) -> tuple[int, Taken]:
         ended, goes_on = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True, lost=lost)
-        if goes_on:
+        has_ended_parts = await _end_kept_back(core, record, left.kept_back)
+        if goes_on or has_ended_parts:
             record = await patiently(partial(core.store.read, _get_record, record.generation.id), record.generation.id)
         live, parts = await _take_up(core, record) or (None, ())
         return ended, Taken(live=live, parts=parts, resumed=await _resumed(core, record, live, left.kept_back))
@@ -330,6 +331,25 @@ async def _end_open(
         await faults.point("recovery.after_unknown")
         ended, goes_on = ended + 1, goes_on or isinstance(follows, Sequel)
     return ended, goes_on
+
+
+async def _end_kept_back(core: Core, record: Record, kept_back: frozenset[str]) -> bool:
+    """End the parts in a pause whose image is here, and only our own disk does not take it; tell if there were any.
+
+    Such an attempt was told as lost by a start that could not read its file, and was to be followed by another.
+    """
+    found = False
+    for attempt in record.attempts:
+        if attempt.id not in kept_back or attempt.retry_at is None:
+            continue
+        found = True
+        ended = await patiently(
+            partial(core.store.write, give_up_pause, attempt.id, core.now_text(), core.purge_text(), core.rules),
+            record.generation.id,
+        )
+        if ended is not None:
+            announce(core, ended.generation, ended)
+    return found
 
 
 async def _take_up(core: Core, record: Record) -> tuple[Live, tuple[int, ...]] | None:

@@ -13,8 +13,10 @@ from holdfast.errors import RequestError
 from holdfast.gateway.call import Call, effective_scheme, is_trusted
 from holdfast.log import emit
 from holdfast.policy.access import check_tls, check_valid
+from holdfast.policy.budgets import Budget
 from holdfast.policy.wrong_keys import DELAY_S_MAX, WrongKeys, neighbourhood
 from holdfast.store.apikeys import digest_of, is_operator
+from holdfast.store.budgets import budgets_of
 from holdfast.store.keys import find_key
 from holdfast.store.records import KeyRow
 from holdfast.store.sqlite import SqliteStore
@@ -124,6 +126,10 @@ class Authenticator:
         if row.surfaces is not None and asks_on is not None:
             row.scopes.check_surface(asks_on)
         return row
+
+    async def budgets_of(self, key: KeyRow) -> tuple[Budget, ...]:
+        """Read what a key may spend, and its group."""
+        return await self._store.read(budgets_of, key.id)
 
     async def _know(self, token: str, call: Call) -> KeyRow:
         """Give the row of a key, remembered or not."""

@@ -81,6 +81,7 @@ class Chats:
             async with passing.read(call) as raw:
                 if raw.model is not None and passing.serves(raw.model):
                     key.scopes.check_model(raw.model)
+                    passing.check_budget(await self._auth.budgets_of(key))
                     with self._generator.quotas.passing(key.id, key.limits):
                         await passing.serve(call, raw)
                     return

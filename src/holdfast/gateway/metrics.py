@@ -12,11 +12,12 @@ from prometheus_client import disable_created_metrics as leave_out_created
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from holdfast.config.observing import MetricsOpen
 from holdfast.engine.core import Core
 from holdfast.engine.engine import Engine
 from holdfast.engine.renewal import by_name
 from holdfast.errors import StorageError
-from holdfast.gateway.admin.gate import Gate, has_local_name, is_here
+from holdfast.gateway.admin.gate import Gate, has_local_name, is_here, is_loopback
 from holdfast.gateway.app import App, Endpoint, endpoint
 from holdfast.gateway.auth import Authenticator, Networks
 from holdfast.gateway.beats import BeatWheel
@@ -68,6 +69,7 @@ class MetricsPage:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self._registry)
         self._app: App | None = None
+        self._is_warned = False
 
     def endpoints(self) -> list[Endpoint]:
         """Everything that is served."""
@@ -88,12 +90,26 @@ class MetricsPage:
                 lag.stop()
 
     async def _get(self, call: Call, _: dict[str, str]) -> None:
-        if not (is_here(call) and has_local_name(call)):
+        if self._core.settings.metrics.open is MetricsOpen.NOBODY or not self._is_open_to(call):
             await self._gate.admit(call)
         self._snapshot.stands = await self._stands()
         encode, content_type = _encoder(call.headers.get("accept", ""))
         headers = ((b"cache-control", b"no-store"),)
         await call.respond(200, encode(self._registry), content_type.encode(), headers)
+
+    def _is_open_to(self, call: Call) -> bool:
+        """Whether a call comes from this machine alone; what comes through a proxy that hides it is told of once."""
+        is_open = is_here(call) and has_local_name(call)
+        if not is_open and not self._is_warned and is_loopback(call.client):
+            self._is_warned = True
+            emit(
+                "metrics.through_a_proxy",
+                level="warning",
+                host=call.headers.get("host", "")[:200],
+                message="/metrics was asked for through a proxy on this machine. Have the proxy send X-Forwarded-For, "
+                'refuse /metrics there, or set metrics.open = "nobody".',
+            )
+        return is_open
 
     async def _stands(self) -> Stands:
         core, engine = self._core, self._engine

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ from holdfast.gateway.bodies import INLINE_BYTES_MAX
 from holdfast.gateway.call import Call, Headers
 from holdfast.log import emit
 from holdfast.policy.admission import storage_low
+from holdfast.policy.budgets import Budget
 from holdfast.providers.http import Head
 from holdfast.threads import Threads
 from holdfast.transport.through import NoAnswer, Passing, Through
@@ -55,6 +56,7 @@ class PassingOn:
         self, *, settings: PassThrough, upstream: Upstream, key: str, through: Through, spool: Path, threads: Threads
     ) -> None:
         self._models = frozenset(settings.models)
+        self._with_budget = settings.with_budget
         self._at_once_max = settings.at_once
         self._url = f"{upstream.base_url.rstrip('/')}/chat/completions"
         self._upstream = upstream.name
@@ -79,6 +81,24 @@ class PassingOn:
     def serves(self, model: str | None) -> bool:
         """Whether a model is passed through."""
         return model in self._models
+
+    def check_budget(self, budgets: Iterable[Budget]) -> None:
+        """See that nothing is spent beside a budget.
+
+        Args:
+            budgets: Those of the key that asks, and of its group.
+
+        Raises:
+            RequestError: 403: there is one, and it would not count.
+        """
+        if not self._with_budget and any(budget.is_limited for budget in budgets):
+            raise RequestError(
+                "This key has a budget, and this model is passed on without a price: it would count against none. "
+                "Whoever runs this gateway can let it (passthrough.with_budget), or give a key without a budget.",
+                code="model_not_allowed",
+                status=403,
+                param="model",
+            )
 
     async def pieces(self, body: RawBody) -> AsyncIterator[bytes]:
         """Give a body piece by piece, again and again."""

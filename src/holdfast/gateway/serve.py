@@ -48,6 +48,7 @@ from holdfast.gateway.webhooks import Webhooks
 from holdfast.log import emit
 from holdfast.policy.addresses import AddressRules
 from holdfast.policy.cors import Sharing
+from holdfast.policy.price_table import losses
 from holdfast.policy.prices import check_priced
 from holdfast.store.address import note_address
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
@@ -121,6 +122,8 @@ async def serve(
     targets = targets_of(settings, keys)
     clock = SystemClock()
     check_priced(settings, clock.now().date())
+    for finding in losses(settings, clock.now().date()):
+        emit("prices.unsafe", level="warning", rule=finding.rule, model=finding.model, message=finding.message)
     with Signals(asyncio.get_running_loop(), renews=reread is not None) as signals, suppress(_StoppedEarly):
         async with running(settings, targets, clock, tell_first_key, keys, stop=signals.first) as gateway:
             announced = announce(gateway.listeners, settings, signals.received)

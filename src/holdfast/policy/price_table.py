@@ -130,6 +130,14 @@ def findings(settings: Settings, today: date, groups: Sequence[Tariff] | None) -
     return tuple(sorted(found, key=lambda each: list(Weight).index(each.weight)))
 
 
+def losses(settings: Settings, today: date) -> tuple[Finding, ...]:
+    """Say where an image may cost more than it brings, or nobody knows: what is told at every start.
+
+    A caller pays for what he asked for, whoever serves it: a route to a dearer upstream is the operator's to know of.
+    """
+    return (*_below_cost(rows_of(settings, today, ()), settings), *_unlisted(settings, today))
+
+
 def _missing(settings: Settings, today: date) -> Iterator[Finding]:
     for route in settings.routes:
         if price_in_force(settings.prices, route.model, today) is None:

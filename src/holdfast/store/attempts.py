@@ -19,6 +19,7 @@ from holdfast.store.generations import (
     attempts_of,
     blobs_of,
     end_generation,
+    get_generation,
     get_record,
     insert_event,
     record_event,
@@ -195,6 +196,23 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     return Ended(was_open=True, finished=finished, goes_on=goes_on)
 
 
+def give_up_pause(
+    conn: sqlite3.Connection, attempt_id: str, at: str, purge_after: str, rules: Rules = STANDARD
+) -> Record | None:
+    """End a part that was to be tried again, since what its attempt brought is in the spool: bought again it would be
+    paid twice. Give the generation with all of it if this ends it; None: other parts go on, or nothing was to follow.
+
+    What the attempt may have cost is booked; its image, once the disk takes it, is a late one.
+    """
+    attempt = get_attempt(conn, attempt_id)
+    row = None if attempt is None or attempt.retry_at is None else get_generation(conn, attempt.generation_id)
+    if attempt is None or row is None or State(row.state).is_final or row.drive != attempt.drive:
+        return None
+    conn.execute(_Q["end_pause"], {"id": attempt_id})
+    end = AttemptEnd(attempt_id=attempt_id, at=at, purge_after=purge_after, failure=attempt.failed)
+    return _end_part(conn, row, end, rules, None)
+
+
 def _why_not(
     conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd, charge: Charge, *, micros: int
 ) -> GiveUpReason | None:
@@ -312,9 +330,10 @@ def _insert_blobs(conn: sqlite3.Connection, row: GenerationRow, part: int, end: 
 
 
 def _end_part(
-    conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd, rules: Rules, booking: Booking
+    conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd, rules: Rules, booking: Booking | None
 ) -> Record | None:
-    """Count the part as ended; after the last one, conclude, and give all of it.
+    """Count the part as ended; after the last one, conclude, and give all of it. `booking` is None where it was booked
+    before.
 
     Whoever waits is told all of it: a reading of its own would be another transaction, and another thread.
     """
@@ -323,7 +342,8 @@ def _end_part(
     if left > 0:
         number = row.sequence_number + 1
         conn.execute(_G["end_part"], {"id": row.id, "parts_open": left, "sequence_number": number})
-        _book(conn, row, booking, drive=row.drive, at=end.at)
+        if booking is not None:
+            _book(conn, row, booking, drive=row.drive, at=end.at)
         insert_event(conn, row.id, number, "stored" if end.failure is None else "progress", at=end.at)
         return None
     attempts, blobs = attempts_of(conn, row.id), blobs_of(conn, row.id)

@@ -169,7 +169,7 @@ def _of_records(conn: sqlite3.Connection) -> Iterator[Problem]:
 
 def _of_budgets(conn: sqlite3.Connection) -> Iterator[Problem]:
     for row in _rows(conn, _Q["spent_otherwise"]):
-        what = f"{row['owner']} is counted with {row['counted']} micro-units on {row['day']}"
+        what = f"{row['owner']} is counted with {row['counted']} micro-units ({row['currency']}) on {row['day']}"
         message = f"{what}; the ledger has {row['booked']}"
         yield Problem(rule="spent_otherwise", id=row["owner"], message=message)
 

@@ -40,7 +40,9 @@ def group_in(budgets: Sequence[Budget]) -> str | None:
     return next((budget.id for budget in budgets if budget.scope is Scope.GROUP), None)
 
 
-def spend(conn: sqlite3.Connection, budgets: Iterable[Budget], *, day: str, micros: int) -> Exhausted | None:
+def spend(
+    conn: sqlite3.Connection, budgets: Iterable[Budget], *, day: str, micros: int, currency: str
+) -> Exhausted | None:
     """Count a hold against every budget, or against none and say which one it does not fit.
 
     Args:
@@ -48,19 +50,23 @@ def spend(conn: sqlite3.Connection, budgets: Iterable[Budget], *, day: str, micr
         budgets: The key's, and its group's.
         day: Of the hold, UTC, `2026-11-28`.
         micros: The hold.
+        currency: Its own. A budget holds in each by itself: nobody here knows a rate of exchange.
     """
     counted: list[str] = []
     for budget in budgets:
-        if not _fits(conn, budget, day, micros):
-            _add(conn, counted, day, -micros)
-            exhausted = shortfall(budget, spent(conn, budget.owner, day), micros=micros, day=date.fromisoformat(day))
+        if not _fits(conn, budget, day, micros, currency):
+            _add(conn, counted, day, -micros, currency)
+            so_far = spent(conn, budget.owner, day, currency)
+            exhausted = shortfall(budget, so_far, micros=micros, day=date.fromisoformat(day))
             assert exhausted is not None, "what does not fit passes a limit"
             return exhausted
         counted.append(budget.owner)
     return None
 
 
-def give_back(conn: sqlite3.Connection, *, key_id: str, group_id: str | None, day: str, micros: int) -> None:
+def give_back(
+    conn: sqlite3.Connection, *, key_id: str, group_id: str | None, day: str, micros: int, currency: str
+) -> None:
     """Give back what was held and is not charged, or was charged and is compensated.
 
     Args:
@@ -69,15 +75,16 @@ def give_back(conn: sqlite3.Connection, *, key_id: str, group_id: str | None, da
         group_id: The group that its hold was counted against; None: there was none.
         day: Of the hold.
         micros: How much.
+        currency: Of the hold.
     """
     assert micros >= 0
     if micros:
-        _add(conn, _owners(key_id, group_id), day, -micros)
+        _add(conn, _owners(key_id, group_id), day, -micros, currency)
 
 
-def spent(conn: sqlite3.Connection, owner: str, day: str) -> Spent:
+def spent(conn: sqlite3.Connection, owner: str, day: str, currency: str) -> Spent:
     """Read what stands against a budget on a day and in its month, micro-units; `owner` is `Budget.owner`."""
-    row = conn.execute(_Q["spent"], _month(day) | {"owner": owner, "day": day}).fetchone()
+    row = conn.execute(_Q["spent"], _month(day) | {"owner": owner, "day": day, "currency": currency}).fetchone()
     return Spent(day_micros=row["day_micros"], month_micros=row["month_micros"])
 
 
@@ -86,16 +93,17 @@ def _owners(key_id: str, group_id: str | None) -> list[str]:
     return [key] if group_id is None else [key, Budget(scope=Scope.GROUP, id=group_id).owner]
 
 
-def _fits(conn: sqlite3.Connection, budget: Budget, day: str, micros: int) -> bool:
+def _fits(conn: sqlite3.Connection, budget: Budget, day: str, micros: int, currency: str) -> bool:
     """Count a hold if it fits. One statement decides and counts: of many at one instant as many pass as fit."""
     if not micros:
         return True
     if not budget.is_limited:
-        _add(conn, [budget.owner], day, micros)
+        _add(conn, [budget.owner], day, micros, currency)
         return True
     values = _month(day) | {
         "owner": budget.owner,
         "day": day,
+        "currency": currency,
         "micros": micros,
         "per_day": budget.micros_per_day,
         "per_month": budget.micros_per_month,
@@ -104,8 +112,9 @@ def _fits(conn: sqlite3.Connection, budget: Budget, day: str, micros: int) -> bo
     return conn.execute(_Q["spend_within"], values).rowcount == 1
 
 
-def _add(conn: sqlite3.Connection, owners: Sequence[str], day: str, micros: int) -> None:
-    conn.executemany(_Q["add"], [{"owner": owner, "day": day, "micros": micros} for owner in owners])
+def _add(conn: sqlite3.Connection, owners: Sequence[str], day: str, micros: int, currency: str) -> None:
+    of_day = {"day": day, "micros": micros, "currency": currency}
+    conn.executemany(_Q["add"], [{"owner": owner, **of_day} for owner in owners])
 
 
 def _month(day: str) -> dict[str, object]:

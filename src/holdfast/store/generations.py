@@ -46,7 +46,7 @@ def accept(conn: sqlite3.Connection, new: NewGeneration) -> Exhausted | None:
     transition = generation.apply(None, generation.Accepted())
     assert Effect.HOLD in transition.effects
     budgets, day = budgets_of(conn, new.key_id), new.created_at[:10]
-    exhausted = spend(conn, budgets, day=day, micros=new.held_micros)
+    exhausted = spend(conn, budgets, day=day, micros=new.held_micros, currency=new.currency)
     if exhausted is not None:
         return exhausted
     values = {**values_of(new), "state": transition.state.value, "sequence_number": 1}
@@ -184,7 +184,8 @@ def end_generation(
     assert written == 1, "a generation ends once"
     faults.point_sync("ending.after_state_row")
     kept = bill.charged_micros - bill.compensated_micros
-    give_back(conn, key_id=row.key_id, group_id=row.group_id, day=row.held_on, micros=row.held_micros - kept)
+    unspent = row.held_micros - kept
+    give_back(conn, key_id=row.key_id, group_id=row.group_id, day=row.held_on, micros=unspent, currency=row.currency)
     ended = row.but(**end)
     if len(tried[0]) > (booking is not None) or (booking is not None and booking.resolves):
         # Most generations have one attempt, which ends them and was not given up on: then nothing was booked before.

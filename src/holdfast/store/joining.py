@@ -152,7 +152,7 @@ def _drive_again(
     transition = generation.apply(State.FAILED, event)
     assert Effect.BUMP_DRIVE in transition.effects
     budgets, day = budgets_of(conn, row.key_id), new.created_at[:10]
-    exhausted = spend(conn, budgets, day=day, micros=row.held_micros)
+    exhausted = spend(conn, budgets, day=day, micros=row.held_micros, currency=row.currency)
     if exhausted is not None:
         return exhausted
     drive, number = row.drive + 1, row.sequence_number + 1

@@ -40,11 +40,15 @@ def create(conn: sqlite3.Connection, columns: Mapping[str, Any], *, key_id: str,
     """Make a key; the first of a folder administers, and is somebody's own, so that any repeat joins.
 
     Raises:
-        RequestError: There is no such group.
+        RequestError: There is no such group, or the first key would end, and nobody could administer then.
     """
     columns = _with_group(conn, columns)
     if not count_keys(conn):
         columns = {"join_mode": "all", **columns, "is_admin": 1}
+        if columns.get("expires_at") is not None:
+            raise RequestError(
+                "The first key administers, and may have no end: make it without one.", param="expires_at"
+            )
     row = insert_key(conn, key_id, digest, created_at=at, **columns)
     return _kept(conn, row)
 
@@ -58,7 +62,9 @@ def change(conn: sqlite3.Connection, key_id: str, columns: Mapping[str, Any], *,
     before = _not_revoked(conn, key_id)
     row = before.but(**_with_group(conn, columns))
     if before.is_admin and not row.is_admin:
-        _check_others_administer(conn, row.id, at)
+        _check_others_administer(conn, before, at)
+    elif before.is_admin and row.expires_at not in (None, before.expires_at):
+        _check_others_stay(conn, row.id, "expires_at")
     conn.execute(_Q["update_key"], values_of(row))
     return _kept(conn, row)
 
@@ -93,7 +99,7 @@ def revoke(conn: sqlite3.Connection, key_id: str, *, at: str) -> Kept:
     row = _found(conn, key_id)
     if row.revoked_at is None:
         if row.is_admin:
-            _check_others_administer(conn, row.id, at)
+            _check_others_administer(conn, row, at)
         row = row.but(revoked_at=at)
         conn.execute(_Q["update_key"], values_of(row))
     return _kept(conn, row)
@@ -184,11 +190,28 @@ def _with_group(conn: sqlite3.Connection, columns: Mapping[str, Any]) -> dict[st
     return {**columns, "group_id": group.id}
 
 
-def _check_others_administer(conn: sqlite3.Connection, key_id: str, at: str) -> None:
-    (others,) = conn.execute(_Q["count_other_admins"], {"id": key_id, "at": at}).fetchone()
+def _check_others_administer(conn: sqlite3.Connection, row: KeyRow, at: str) -> None:
+    """See that somebody administers when this key does no more; if it has no end, by a key that has none either."""
+    if row.expires_at is None:
+        _check_others_stay(conn, row.id, "id")
+        return
+    (others,) = conn.execute(_Q["count_other_admins"], {"id": row.id, "at": at}).fetchone()
     if not others:
         raise RequestError(
-            f"The key {key_id} is the only valid one that may administer: make another one first.", param="id"
+            f"The key {row.id} is the only valid one that may administer: make another one first.", param="id"
+        )
+
+
+def _check_others_stay(conn: sqlite3.Connection, key_id: str, param: str) -> None:
+    """See that a key that may administer and has no end stays: on the day on which the last one ended nobody could
+    make another.
+    """
+    (others,) = conn.execute(_Q["count_other_lasting_admins"], {"id": key_id}).fetchone()
+    if not others:
+        raise RequestError(
+            f"The key {key_id} is the only one without an end that may administer: make another one first, or "
+            "nobody could when the last one has ended.",
+            param=param,
         )
 
 

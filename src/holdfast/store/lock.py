@@ -14,6 +14,8 @@ from typing import Self
 from holdfast.errors import StorageError, is_disk_full
 
 SECRET_BYTES = 32
+RESTORING = "restoring"
+"""In a folder that a restore has not finished: nothing else may use it."""
 _NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "9p", "afs", "beegfs", "ceph", "glusterfs", "lustre"}
     | {f"fuse.{name}" for name in ("sshfs", "ceph", "glusterfs", "juicefs", "rclone", "s3fs")}
@@ -59,6 +61,10 @@ class DataFolder:
             StorageError: It is locked by another process, read-only, or on a network file system.
         """
         self.paths = Paths(root=root)
+        if (root / RESTORING).exists():
+            raise StorageError(
+                f"A restore into {root} goes on, or was broken off: run `holdfast restore` again.", reason="broken"
+            )
         try:
             root.mkdir(parents=True, exist_ok=True)
             self.paths.spool.mkdir(exist_ok=True)

@@ -24,6 +24,7 @@ from holdfast.store.records import GenerationRow
 from holdfast.store.usage import count_booking
 from holdfast.types import Charge
 from holdfast.wire.nearest import nearest
+from holdfast.wire.reconcile import Unresolved
 
 ATTEMPTS_MAX = 200_000
 RESOLVABLE_AFTER = timedelta(hours=1)
@@ -100,10 +101,22 @@ def resolve_exposures(conn: sqlite3.Connection, resolutions: Sequence[Resolution
 
 def resolve_noted(
     conn: sqlite3.Connection, resolutions: Sequence[Resolution], *, actor: str, at: str, reason: str | None = None
-) -> tuple[Resolved, ...]:
-    """Resolve exposures, with a line for each in the log of changes; `reason` says how that is known."""
-    resolved = resolve_exposures(conn, resolutions, at)
-    for each in resolved:
+) -> tuple[tuple[Resolved, ...], tuple[Unresolved, ...]]:
+    """Resolve those exposures that can be, with a line for each in the log of changes; give the others with the reason.
+
+    One that is too young keeps nobody else: what a list says of yesterday is written down today. `reason` says how the
+    ends of all of them are known.
+    """
+    resolved: list[Resolved] = []
+    left: list[Unresolved] = []
+    for resolution in resolutions:
+        try:
+            # It is refused before anything of it is written.
+            each = _resolve(conn, resolution, at)
+        except RequestError as error:
+            left.append(Unresolved(attempt_id=resolution.attempt_id, why=error.message))
+            continue
+        resolved.append(each)
         details = {
             "generation_id": each.generation_id,
             "upstream": each.upstream,
@@ -112,7 +125,7 @@ def resolve_noted(
             **({"reason": reason} if reason else {}),
         }
         note(conn, actor=actor, action="exposure.resolved", target=each.attempt_id, at=at, details=details)
-    return resolved
+    return tuple(resolved), tuple(left)
 
 
 def _resolve(conn: sqlite3.Connection, resolution: Resolution, at: str) -> Resolved:

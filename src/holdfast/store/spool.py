@@ -356,6 +356,19 @@ def _answer_on(image: Path) -> Answer | None:
         return None
 
 
+def said_with(image: Path) -> bytes | None:
+    """What the model said along with an image, as it stands on the file for `recover`; None: nothing, or elsewhere.
+
+    A copy of the file does not have it; beside the copy it is `ATTEMPT.answer`.
+    """
+    if not hasattr(os, "getxattr"):
+        return None
+    try:
+        return os.getxattr(image, ANSWER_ATTRIBUTE)
+    except OSError:
+        return None
+
+
 def _answer_in(path: Path) -> Answer | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Answer)

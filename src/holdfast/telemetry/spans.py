@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from holdfast.wire.trace_context import TraceParent, parse_traceparent, span_id_of, trace_id_of
+from holdfast.wire.trace_context import TraceParent, is_sampled, parse_traceparent, span_id_of, trace_id_of
 
 OPERATION = "generate_image"
 PROVIDERS = {"gemini": "gcp.gemini", "vertex": "gcp.vertex_ai"}
@@ -56,16 +56,6 @@ class Span:
     attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     error: str | None = None
     """Its kind or code."""
-
-
-def is_sampled(trace_id: int, parent: TraceParent | None, share: float) -> bool:
-    """Say whether a trace is told: as its caller does, else by its id, so that all processes agree.
-
-    Source: `TraceIdRatioBased` of the OpenTelemetry SDK, which compares the lower 64 bits.
-    """
-    if parent is not None:
-        return parent.is_sampled
-    return (trace_id & ((1 << 64) - 1)) < round(share * (1 << 64))
 
 
 class Telling:

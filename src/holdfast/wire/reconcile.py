@@ -29,6 +29,13 @@ class FindingRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The line names the attempt; otherwise they were paired by model and time."""
 
 
+class Unresolved(msgspec.Struct, frozen=True, kw_only=True):
+    """An exposure that could not be resolved."""
+
+    attempt_id: str
+    why: str
+
+
 class ReconcileReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of it."""
 
@@ -46,6 +53,8 @@ class ReconcileReport(msgspec.Struct, frozen=True, kw_only=True):
     """Whether these are all of them."""
     resolved: int = 0
     """How many exposures were resolved by this call."""
+    unresolved: tuple[Unresolved, ...] = ()
+    """Those that were to be, and cannot be yet."""
 
 
 class ResolveWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -66,3 +66,39 @@ def trace_id_of(id_: str) -> int:
 def span_id_of(*names: str) -> int:
     """Give the span of a thing by its names: always the same, of 64 bits, never 0."""
     return int.from_bytes(blake2b("/".join(names).encode(), digest_size=8).digest()) or 1
+
+
+def is_sampled(trace_id: int, parent: TraceParent | None, share: float) -> bool:
+    """Say whether a trace is told: as its caller does, else by its id, so that all processes agree.
+
+    Source: `TraceIdRatioBased` of the OpenTelemetry SDK, which compares the lower 64 bits.
+    """
+    if parent is not None:
+        return parent.is_sampled
+    return (trace_id & ((1 << 64) - 1)) < round(share * (1 << 64))
+
+
+def attempt_span_id(generation_id: str, attempt_id: str) -> int:
+    """Give the span of an attempt, as its upstream is told it and as the collector is."""
+    return span_id_of(generation_id, attempt_id, "attempt")
+
+
+def traceparent_onwards(
+    generation_id: str, attempt_id: str, caller: str | None, *, is_told: bool, sample_share: float
+) -> str | None:
+    """Give the header that an upstream is sent with an attempt; None: there is no trace that it could continue.
+
+    Args:
+        generation_id: Whose attempt it is.
+        attempt_id: Which: its span is the parent of what the upstream tells.
+        caller: The header of the request, cleaned.
+        is_told: Whether spans of ours go to a collector. Else the caller's own header goes on as it came: a span that
+            nobody tells would leave a hole in his trace (§3.4).
+        sample_share: Of how many traces ours are told, where the caller's does not say.
+    """
+    if not is_told:
+        return caller
+    parent = parse_traceparent(caller)
+    trace_id = trace_id_of(generation_id) if parent is None else parent.trace_id
+    flags = int(is_sampled(trace_id, parent, sample_share))
+    return f"00-{trace_id:032x}-{attempt_span_id(generation_id, attempt_id):016x}-{flags:02x}"

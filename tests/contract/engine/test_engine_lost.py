@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from holdfast.engine.recover import recover
+from holdfast.store.blobs import LocalBlobs
 from holdfast.store.exposure import exposed_on
 from holdfast.store.records import Record
 
@@ -233,3 +235,35 @@ async def test_a_late_image_of_the_first_is_kept_beside_the_second(
     assert sorted(blob.kind for blob in record.blobs) == ["late", "result"]
     assert record.generation.charged_micros == USD
     assert await bench.balance("unknown_exposure") == 0
+
+
+@limits()
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_a_part_in_a_pause_whose_image_is_here_is_not_bought_again(
+    bench: Any, make: Any, shapes: Any, a_picture: bytes, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    """An earlier start had taken it for lost, before a crash: on a disk that is still broken it is not tried again."""
+    new, live = await bench.accepted(make(n=parts))
+    attempt = await bench.sent(live)
+    assert await recover(bench.core) is not None
+    record = await bench.record(new.id)
+    assert record.attempts[0].retry_at is not None
+    bench.received(live, attempt, shapes.gemini(a_picture))
+    with monkeypatch.context() as broken:
+        broken.setattr(LocalBlobs, "_link", refuse)
+        recovered = await bench.restart()
+        await bench.quiet()
+        assert [unsent for _, unsent in recovered.to_drive] == ([] if parts == 1 else [(1,)])
+    record = await bench.record(new.id)
+    assert [each.retry_at for each in record.attempts if each.part == 0] == [None]
+    assert [asked.part for asked in bench.upstream.asked] == ([] if parts == 1 else [1])
+    await bench.restart()
+    record = await bench.record(new.id)
+    assert record.generation.state == "succeeded"
+    assert sum(blob.attempt_id == attempt.id for blob in record.blobs) == 1
+    await bench.is_clean(new.id)
+
+
+def refuse(*_: object) -> None:
+    """A disk that is broken."""
+    raise OSError(errno.EIO, "the disk is broken")

@@ -193,3 +193,39 @@ async def test_a_disk_that_fills_loses_nothing(
         result = await client.images.generate(PROMPT, save_to=tmp_path / "a.png", idempotency_key="order-7")
         assert result[0].path == tmp_path / "a.png"
     assert len(upstream.asked) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS])
+async def test_a_disk_that_breaks_is_told_as_one(
+    gateway: Any, upstream: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nothing is asked for again meanwhile: a second try would break as the first did, and could be a purchase."""
+    from holdfast.client.spool import DiskError, Spool
+
+    real = Spool.__init__
+
+    class Broken:
+        """A file that takes nothing."""
+
+        def __init__(self, file: Any) -> None:
+            self._file = file
+
+        def write(self, _: bytes) -> int:
+            raise OSError(number, "the disk")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+    def breaking(self: Any, *arguments: Any, **named: Any) -> None:
+        real(self, *arguments, **named)
+        self._file = Broken(self._file)
+
+    async with an_async_client(gateway) as client:
+        with monkeypatch.context() as patched, pytest.raises(DiskError, match="the disk") as caught:
+            patched.setattr(Spool, "__init__", breaking)
+            await client.images.generate(PROMPT, save_to=tmp_path / "a.png", idempotency_key="order-8")
+        assert caught.value.errno == number
+        assert "order-8" in caught.value.__notes__[0]
+        result = await client.images.generate(PROMPT, save_to=tmp_path / "a.png", idempotency_key="order-8")
+        assert result[0].path == tmp_path / "a.png"
+    assert len(upstream.asked) == 1

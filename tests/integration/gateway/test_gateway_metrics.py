@@ -179,3 +179,37 @@ async def test_a_mistake_in_counting_costs_no_image(
     monkeypatch.setattr(logging, "raiseExceptions", False)
     assert (await gateway.images()).status == 200
     assert await journal.has("fault.internal")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Via": "1.1 nginx"},
+        {"Forwarded": "for=203.0.113.7"},
+        {"X-Forwarded-For": "203.0.113.7"},
+        {"X-Forwarded-Proto": "https"},
+        {"X-Forwarded-Host": "images.example.com"},
+        {"Host": "images.example.com"},
+        {"Host": "203.0.113.7"},
+    ],
+)
+async def test_a_stranger_behind_a_proxy_needs_a_key(gateway: Any, journal: Any, headers: dict[str, str]) -> None:
+    """Whatever gives the proxy away; and the log says so, once."""
+    for _ in range(2):
+        assert (await gateway.ask("GET", "/metrics", headers=headers)).status in (401, 403)
+    (event,) = await journal.has("metrics.through_a_proxy")
+    assert "metrics.open" in event["message"]
+
+
+async def test_a_proxy_that_says_nothing_is_known_by_its_version(gateway: Any) -> None:
+    """nginx with `proxy_pass` alone: HTTP/1.0, and our own address as Host."""
+    wire = await gateway.dial()
+    await wire.send(f"GET /metrics HTTP/1.0\r\nHost: 127.0.0.1:{gateway.port}\r\n\r\n".encode())
+    assert (await wire.head()).status == 401
+
+
+async def test_it_can_be_open_to_nobody(start: Any) -> None:
+    """For a proxy on this machine that hides whom it speaks for."""
+    gateway = await start(metrics={"open": "nobody"})
+    assert (await gateway.ask("GET", "/metrics", headers={})).status == 401
+    assert (await gateway.ask("GET", "/metrics")).status == 200

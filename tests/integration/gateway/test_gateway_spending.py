@@ -35,7 +35,7 @@ async def limit(gateway: Any, **limits: int | None) -> str:
 
 def stands(gateway: Any, owner: str) -> int:
     """What stands against a budget today."""
-    return int(gateway.read(spent, owner, rfc3339(gateway.core.clock.now())[:10]).day_micros)
+    return int(gateway.read(spent, owner, rfc3339(gateway.core.clock.now())[:10], "USD").day_micros)
 
 
 async def test_a_thousand_calls_at_once_against_a_budget_for_a_hundred(start: Any, upstream: Any, journal: Any) -> None:

@@ -123,3 +123,24 @@ async def test_without_the_extra_it_does_not_start(start: Any, monkeypatch: pyte
     monkeypatch.setitem(__import__("sys").modules, "opentelemetry.sdk.trace.export", None)
     with pytest.raises(ConfigError, match="pip install"):
         await start(traces={"endpoint": "http://127.0.0.1:4318/v1/traces"})
+
+
+async def test_an_upstream_of_ones_own_is_told_which_trace_it_is(start: Any, collector: Any, upstream: Any) -> None:
+    """What it tells is then a child of the attempt that the collector shows."""
+    base = f"http://127.0.0.1:{upstream.port}"
+    mine = {"name": "google", "provider": "gemini", "base_url": base, "keys": ["upstream-secret"], "traces": True}
+    route = {"model": "nano-banana-pro", "upstreams": [{"upstream": "google", "model": "gemini-3-pro-image"}]}
+    gateway = await start(traces={"endpoint": collector.url}, upstreams=[mine], routes=[route])
+    assert (await gateway.images(headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})).status == 200
+    await gateway.idle()
+    await stopped(gateway)
+    span = collector.named("attempt").span_id.hex()
+    assert [asked.headers["traceparent"] for asked in upstream.asked] == [f"00-{TRACE}-{span}-01"]
+
+
+async def test_no_other_upstream_is_told_of_a_trace(start: Any, collector: Any, upstream: Any) -> None:
+    """A third party learns nothing of who calls us."""
+    gateway = await start(traces={"endpoint": collector.url})
+    assert (await gateway.images(headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})).status == 200
+    await stopped(gateway)
+    assert all("traceparent" not in asked.headers for asked in upstream.asked)

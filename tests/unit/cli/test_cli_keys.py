@@ -223,7 +223,7 @@ def test_the_last_admin_is_not_revoked(holdfast: Any) -> None:
     _, made, _ = holdfast("keys", "create", "first")
     code, _, err = holdfast("keys", "revoke", made["id"])
     assert code == Exit.USAGE
-    assert "only valid one" in err
+    assert "only one without an end" in err
 
 
 # Where it works

@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.cli.exits import Exit
 from holdfast.cli.main import main
-from holdfast.clock import ulid
+from holdfast.clock import SystemClock, rfc3339, ulid
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.audit import audit
 from holdfast.store.audit_log import entries
@@ -162,6 +162,24 @@ def test_all_that_turns_out_is_resolved_where_that_is_wanted(reconcile: Any, fol
     assert said.splitlines()[-1] == "Resolved 2 of unknown outcome."
     assert balances(folder) == {"provider_cost": 440_000, "unknown_exposure": 0, "extra_images": 0}
     assert main(["ledger", "check", "--data", str(folder)]) == Exit.OK
+
+
+def test_one_that_is_too_young_keeps_nobody_else(reconcile: Any, folder: Path) -> None:
+    """What can be said is written down; the other is told with the reason, and is for tomorrow."""
+    now = rfc3339(SystemClock().now())
+    with DataFolder(folder) as data, closing(SqliteStore(data.paths.database, "me")) as store:
+        statement = "UPDATE attempt SET ended_at = ? WHERE id = ?"
+        store.write_sync(lambda conn: conn.execute(statement, (now, f"att_{IDS['gone']}")).rowcount)
+    days = ("--since", "2026-01-17", "--until", now[:10])
+    code, said, _ = reconcile("--resolve", "all", *days)
+    assert code == Exit.OK
+    resolved, _, left, why = said.splitlines()[-4:]
+    assert (resolved, left) == ("Resolved 1 of unknown outcome.", "Not resolved: 1.")
+    assert f"att_{IDS['gone']} is unknown for less than an hour" in why
+    assert balances(folder) == {"provider_cost": 440_000, "unknown_exposure": 240_000, "extra_images": 0}
+    _, said, _ = reconcile("--resolve", "all", "--json", *days)
+    told = json.loads(said)
+    assert (told["resolved"], [each["attempt_id"] for each in told["unresolved"]]) == (0, [f"att_{IDS['gone']}"])
 
 
 def test_beyond_the_estimate_is_an_extra(reconcile: Any, folder: Path) -> None:

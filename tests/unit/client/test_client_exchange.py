@@ -14,6 +14,7 @@ from holdfast.client import defaults as d
 from holdfast.client.address import address_of
 from holdfast.client.defaults import Mode
 from holdfast.client.exchange import break_of, head_of, proxy_of, request_of, transport_options
+from holdfast.client.spool import DiskError
 from holdfast.client.steps import Cause
 from holdfast.errors import ConfigError
 from holdfast.types import Phase
@@ -74,6 +75,13 @@ def test_a_full_disk_is_no_broken_line() -> None:
     """What came cannot be kept, and would not be if it came again."""
     with pytest.raises(OSError, match="full"):
         break_of(OSError(errno.ENOSPC, "full"), has_head=True, address=HERE, proxied=False)
+
+
+def test_a_broken_disk_is_no_broken_line() -> None:
+    """Only what the spool has said of it tells it from a connection's error, which has the same numbers."""
+    with pytest.raises(DiskError, match="Input/output error"):
+        break_of(DiskError(errno.EIO, "Input/output error"), has_head=True, address=HERE, proxied=False)
+    assert break_of(OSError(errno.EIO, "x"), has_head=True, address=HERE, proxied=False).phase is Phase.RECEIVE
 
 
 def test_behind_a_head_it_broke_in_the_answer() -> None:

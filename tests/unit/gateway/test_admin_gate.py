@@ -106,8 +106,15 @@ def test_it_is_known_how_somebody_proved_himself(
 
 def test_a_proxy_on_this_machine_is_not_this_machine() -> None:
     """Whatever it says of whom it speaks for."""
-    call: Any = SimpleNamespace(client="127.0.0.1", headers={"x-forwarded-for": "127.0.0.1"})
+    call: Any = SimpleNamespace(client="127.0.0.1", headers={"x-forwarded-for": "127.0.0.1"}, http_version="1.1")
     assert not is_here(call)
+
+
+@pytest.mark.parametrize(("version", "is_of_here"), [("1.1", True), ("1.0", False)])
+def test_a_proxy_that_says_nothing_is_known_by_its_version(version: str, is_of_here: bool) -> None:
+    """nginx writes HTTP/1.0 to what stands behind it, unless it is told otherwise."""
+    call: Any = SimpleNamespace(client="127.0.0.1", headers={}, http_version=version)
+    assert is_here(call) is is_of_here
 
 
 @pytest.mark.parametrize(
@@ -120,6 +127,8 @@ def test_a_proxy_on_this_machine_is_not_this_machine() -> None:
         ("holdfast.localhost:8080", True),
         ("gateway:8080", True),
         ("", True),
+        ("203.0.113.7", False),
+        ("[2001:db8::1]:80", False),
         ("evil.example:8080", False),
         ("evil.example.:8080", False),
         ("127.0.0.1.evil.example", False),

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.telemetry.spans import Span, SpanKind, Telling, is_sampled
-from holdfast.wire.trace_context import TraceParent, span_id_of, trace_id_of
+from holdfast.telemetry.spans import Span, SpanKind, Telling
+from holdfast.wire.trace_context import TraceParent, is_sampled, span_id_of, trace_id_of
 
 ID = "gen_01KB3M8QZV5N7XW2T4R6Y8A0CE"
 NOW = 1_795_000_000_000_000_000

@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.clock import ulid
-from holdfast.wire.trace_context import clean_traceparent, parse_traceparent, span_id_of, trace_id_of
+from holdfast.wire.trace_context import (
+    attempt_span_id,
+    clean_traceparent,
+    parse_traceparent,
+    span_id_of,
+    trace_id_of,
+    traceparent_onwards,
+)
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 GOOD = f"00-{TRACE}-{SPAN}-01"
@@ -87,3 +94,30 @@ def test_spans_are_known_by_their_names() -> None:
     made = {span_id_of("gen_1", name) for name in ("attempt", "store", "queue", "send", "")}
     assert len(made) == 5
     assert all(0 < each < 2**64 for each in made)
+
+
+GEN, ATT = "gen_01J9ZZZZZZZZZZZZZZZZZZZZZZ", "att_01J9ZZZZZZZZZZZZZZZZZZZZZZ"
+
+
+def test_an_upstream_continues_the_attempt_of_the_callers_trace() -> None:
+    """Its parent is the span that our collector is told; whether it is kept the caller has said."""
+    for flags in ("00", "01"):
+        told = traceparent_onwards(GEN, ATT, f"00-{TRACE}-{SPAN}-{flags}", is_told=True, sample_share=0.5)
+        assert told == f"00-{TRACE}-{attempt_span_id(GEN, ATT):016x}-{flags}"
+        assert clean_traceparent(told) == told
+
+
+def test_a_trace_of_our_own_is_continued_where_it_is_told() -> None:
+    """Its id is that of the generation, and its flag is what the share makes of it."""
+    told = traceparent_onwards(GEN, ATT, None, is_told=True, sample_share=1.0)
+    assert told == f"00-{trace_id_of(GEN):032x}-{attempt_span_id(GEN, ATT):016x}-01"
+    unkept = traceparent_onwards(GEN, ATT, None, is_told=True, sample_share=0.0)
+    assert unkept is not None
+    assert unkept.endswith("-00")
+
+
+def test_without_a_collector_the_callers_header_goes_on_as_it_came() -> None:
+    """A span that nobody tells would be missing in his trace; and where he has none, there is none."""
+    mine = f"00-{TRACE}-{SPAN}-01"
+    assert traceparent_onwards(GEN, ATT, mine, is_told=False, sample_share=1.0) == mine
+    assert traceparent_onwards(GEN, ATT, None, is_told=False, sample_share=1.0) is None

@@ -79,12 +79,24 @@ class Gate:
 
 def is_here(call: Call) -> bool:
     """Whether a call comes from this machine, and no proxy on it speaks for somebody else."""
-    if any(name in call.headers for name in _OF_PROXIES):
+    if speaks_for_others(call):
         return False
+    return is_loopback(call.client)
+
+
+def is_loopback(client: str) -> bool:
+    """Whether a peer's address is this machine's own."""
     try:
-        return ip_address(call.client).is_loopback
+        return ip_address(client).is_loopback
     except ValueError:
         return False
+
+
+def speaks_for_others(call: Call) -> bool:
+    """Whether a call shows the sign of a proxy: it names one, or is HTTP/1.0, as nginx writes to what stands behind it
+    unless it is told otherwise; no program of today does.
+    """
+    return call.http_version == "1.0" or any(name in call.headers for name in _OF_PROXIES)
 
 
 def has_local_name(call: Call) -> bool:
@@ -96,7 +108,7 @@ def has_local_name(call: Call) -> bool:
     name = call.headers.get("host", "").lower()
     name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
     try:
-        ip_address(name)
+        # Another address of this machine is what a proxy in front of it was asked by.
+        return ip_address(name).is_loopback
     except ValueError:
         return "." not in name or name.endswith(".localhost")
-    return True

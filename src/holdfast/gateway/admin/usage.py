@@ -25,7 +25,7 @@ from holdfast.store.usage_report import usage_report
 from holdfast.types import Tier
 from holdfast.wire.compensation import PreviewReport, PreviewWish
 from holdfast.wire.exports import columns_of, decode_export
-from holdfast.wire.reconcile import REASON_CHARS_MAX, ReconcileReport, ResolvedExposure, ResolveWish
+from holdfast.wire.reconcile import REASON_CHARS_MAX, ReconcileReport, ResolvedExposure, ResolveWish, Unresolved
 from holdfast.wire.usage import (
     BY_PATTERN,
     PARAMETERS,
@@ -182,12 +182,12 @@ class UsagePage:
             message = f"reason has more than {REASON_CHARS_MAX} characters."
             raise RequestError(message, code="invalid_request", status=400, param="reason")
 
-        def work(conn: sqlite3.Connection) -> tuple[Resolved, ...]:
+        def work(conn: sqlite3.Connection) -> tuple[tuple[Resolved, ...], tuple[Unresolved, ...]]:
             return resolve_noted(conn, found, actor=actor, at=at, reason=reason)
 
         details = {"resolve": resolve, "attempts": len(found)} | _why(reason)
-        done = await asked.change(work, action="exposure.reconciled", target=upstream, details=details)
-        return msgspec.structs.replace(compared.report, resolved=len(done))
+        done, left = await asked.change(work, action="exposure.reconciled", target=upstream, details=details)
+        return msgspec.structs.replace(compared.report, resolved=len(done), unresolved=left)
 
     async def _resolve(self, asked: AdminCall) -> ResolvedExposure:
         wish = await asked.body(ResolveWish)

@@ -44,6 +44,9 @@ SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_stat
   ) AS is_paused
 FROM attempt JOIN generation ON generation.id = attempt.generation_id WHERE attempt.id = :id;
 
+-- name: end_pause
+UPDATE attempt SET retry_at = NULL WHERE id = :id;
+
 -- name: attempts_of
 SELECT * FROM attempt WHERE generation_id = :id ORDER BY number;
 

@@ -54,15 +54,15 @@ ORDER BY attempt.rowid;
 -- name: spent_otherwise
 -- Days of keys and groups whose count is not what the ledger has on the accounts of those customers, by the day of the
 -- hold. A drive before the present one was voided, and counts for nothing.
-SELECT owner, day, sum(counted) AS counted, sum(booked) AS booked FROM (
-  SELECT owner, day, micros AS counted, 0 AS booked FROM spend_day
+SELECT owner, day, currency, sum(counted) AS counted, sum(booked) AS booked FROM (
+  SELECT owner, day, currency, micros AS counted, 0 AS booked FROM spend_day
   UNION ALL
-  SELECT 'key:' || key_id, held_on, 0, micros FROM generation JOIN ledger_txn ON generation_id = generation.id
+  SELECT 'key:' || key_id, held_on, currency, 0, micros FROM generation JOIN ledger_txn ON generation_id = generation.id
     JOIN ledger_entry ON txn_id = ledger_txn.id AND account = 'customer:' || key_id
   UNION ALL
-  SELECT 'group:' || group_id, held_on, 0, micros FROM generation JOIN ledger_txn ON generation_id = generation.id
+  SELECT 'group:' || group_id, held_on, currency, 0, micros FROM generation JOIN ledger_txn ON generation_id = generation.id
     JOIN ledger_entry ON txn_id = ledger_txn.id AND account = 'customer:' || key_id WHERE group_id IS NOT NULL
-) GROUP BY owner, day HAVING sum(counted) <> sum(booked) LIMIT :most;
+) GROUP BY owner, day, currency HAVING sum(counted) <> sum(booked) LIMIT :most;
 
 -- name: given_by_day
 SELECT coalesce(sum(micros), 0) FROM compensation_day;

@@ -45,6 +45,9 @@ WHERE id = :id;
 SELECT count(*) FROM api_key
 WHERE is_admin = 1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :at) AND id <> :id;
 
+-- name: count_other_lasting_admins
+SELECT count(*) FROM api_key WHERE is_admin = 1 AND revoked_at IS NULL AND expires_at IS NULL AND id <> :id;
+
 -- name: secrets_of
 SELECT * FROM key_secret WHERE key_id = :key_id ORDER BY created_at DESC, expires_at IS NOT NULL, digest;
 

@@ -191,10 +191,11 @@ CREATE TABLE account (
 );
 -- What stands against the budgets of keys and groups, by the day (UTC) of the hold: charged, and held for what is open.
 CREATE TABLE spend_day (
-  owner  TEXT NOT NULL,                  -- key:ID or group:ID
-  day    TEXT NOT NULL,
-  micros INTEGER NOT NULL,
-  PRIMARY KEY (owner, day)
+  owner    TEXT NOT NULL,                -- key:ID or group:ID
+  day      TEXT NOT NULL,
+  currency TEXT NOT NULL,
+  micros   INTEGER NOT NULL,
+  PRIMARY KEY (owner, day, currency)
 );
 -- What each rule has given back on each day (UTC), for its cap.
 CREATE TABLE compensation_day (

@@ -1,0 +1,146 @@
+"""`holdfast backup`: a copy of a data folder, made while its gateway goes on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from holdfast.cli.exits import Exit, Stop
+
+if TYPE_CHECKING:
+    from holdfast.store.backup import Progress, Report, Target
+
+At = TypeVar("At")
+TELL_S = 2.0
+"""Between two lines that say how far it is."""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser("backup", help="copy a data folder, while its gateway goes on")
+    parser.add_argument(
+        "target", metavar="TARGET", help="a folder that is to be made; NAME.tar: one archive; -: the archive, to a pipe"
+    )
+    parser.add_argument(
+        "--previous", metavar="DIR", type=Path, help="an earlier backup: images that it has are shared with it"
+    )
+    parser.add_argument("--copy", action="store_true", help="share no bytes with the data folder: for the same disk")
+    parser.add_argument("--without-images", action="store_true", help="database and secret only")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Copy, and say what was taken."""
+    from holdfast.clock import SystemClock, rfc3339
+    from holdfast.config import load
+    from holdfast.store.backup import back_up
+
+    settings = load(args.config, os.environ)
+    data: Path = args.data or settings.store.data
+    clock = SystemClock()
+    with _target(args) as target:
+        report = back_up(
+            data,
+            target,
+            backup_id=clock.new_id("bak"),
+            now=lambda: rfc3339(clock.now()),
+            with_images=not args.without_images,
+            tell=teller(progress_told, clock.monotonic),
+        )
+    # An archive may be on its way down the standard output.
+    out = sys.stderr if args.target == "-" else sys.stdout
+    print(json.dumps(as_json(report), indent=2) if args.json else "\n".join(told(report, args.target)), file=out)
+    return Exit.PARTLY_FAILED if report.faulty else Exit.OK
+
+
+@contextmanager
+def _target(args: argparse.Namespace) -> Iterator[Target]:
+    from holdfast.store.backup_files import ToFolder, ToTar
+    from holdfast.store.lock import fsync_folder
+
+    path = Path(args.target)
+    is_archive = args.target == "-" or path.suffix == ".tar"
+    if is_archive and (args.previous is not None or args.copy):
+        raise Stop(Exit.USAGE, "An archive shares nothing: --previous and --copy are for a folder.")
+    if args.target == "-":
+        if sys.stdout.isatty():
+            raise Stop(Exit.USAGE, "An archive is nothing for a terminal. Send it into a file or a pipe.")
+        with closing(ToTar(sys.stdout.buffer)) as tar:
+            yield tar
+        return
+    if not is_archive:
+        with closing(ToFolder(path, previous=args.previous, links=not args.copy)) as folder:
+            yield folder
+        return
+    if path.exists():
+        raise Stop(Exit.USAGE, f"{path} exists. Give the backup a name of its own.")
+    part = path.with_name(f"{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # It holds the hashes of all keys, and the secret that makes them worth something.
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file, closing(ToTar(file, scratch=path.parent)) as tar:
+        yield tar
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+    fsync_folder(path.parent)
+
+
+def teller(word: Callable[[At], str], monotonic: Callable[[], float]) -> Callable[[At], None]:
+    """Say now and then on standard error how far something is, where somebody looks."""
+    last_s = monotonic()
+
+    def tell(at: At) -> None:
+        nonlocal last_s
+        if monotonic() - last_s >= TELL_S and sys.stderr.isatty():
+            last_s = monotonic()
+            print(word(at), file=sys.stderr)
+
+    return tell
+
+
+def progress_told(at: Progress) -> str:
+    """Say how far a backup is."""
+    if not at.of:
+        return f"database: {megabytes(at.bytes)}"
+    return f"images: {at.files} of {at.of}, {megabytes(at.bytes)} copied"
+
+
+def megabytes(bytes_: int) -> str:
+    """Say how many bytes those are."""
+    return f"{bytes_ / 1e6:,.1f} MB"
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """Give a report as JSON tells it."""
+    assert report.end is not None
+    return {
+        "backup_id": report.head.id,
+        "made_at": report.head.made_at,
+        "with_images": report.head.with_images,
+        "files": report.end.files,
+        "bytes": report.end.bytes,
+        "images": report.images,
+        "linked": report.linked,
+        "deleted_meanwhile": report.swept,
+        "faulty": report.faulty,
+        "faulty_files": report.named,
+    }
+
+
+def told(report: Report, target: str) -> list[str]:
+    """Tell what was taken, and what could not be."""
+    assert report.end is not None
+    what = f"{report.images} images ({report.linked} of them shared)" if report.head.with_images else "without images"
+    lines = [f"{report.head.id} in {target}: {what}, {megabytes(report.end.bytes)}, as of {report.head.made_at}."]
+    if report.swept:
+        lines.append(f"{report.swept} images were deleted by retention while it was made.")
+    if report.faulty:
+        lines.append(f"Not in it, since they are missing or damaged in the data folder: {report.faulty} images.")
+        lines += [f"  {name}" for name in report.named]
+    return lines
