@@ -30,6 +30,8 @@ import tomli_w
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 PROGRAM = shutil.which("chromium") or "/usr/bin/chromium"
+# Somebody looks at it: without these a browser without a screen takes it for a page in the background, which may wait.
+ARGS = ["--no-sandbox", "--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"]
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 # Painted is what stood there when a frame ended: the second callback comes after the first one's frame.
 WATCH = """
@@ -51,7 +53,7 @@ TOLD = """() => ({ ...window.marks,
   requests: performance.getEntriesByType("resource").length + 1,
   bytes: [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
     .reduce((sum, each) => sum + each.transferSize, 0) })"""
-THERE = "() => window.marks.view > 0 && window.marks.chart > 0"
+THERE = """() => window.marks.view > 0 && window.marks.chart > 0 && window.marks["first-contentful-paint"] > 0"""
 
 
 @contextmanager
@@ -142,7 +144,7 @@ def main() -> None:
         first_view.fill(data / "holdfast.sqlite3", asked.generations, span, asked.seed)
         # Afterwards: it runs a loop of its own in this thread.
         playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=PROGRAM, args=ARGS)
         with a_gateway(data) as base:
             sizes = measure(browser, base, signed_in(browser, base, key), asked.rounds)
         told = {

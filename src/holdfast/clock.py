@@ -13,6 +13,9 @@ from typing import Protocol
 
 # Crockford's base 32, as ULIDs spell it: no I, L, O, U.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+# Two characters at a time: each generation has five ids.
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+_SHIFTS = tuple(range(120, -1, -10))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -42,7 +45,7 @@ def ulid(unix_ms: int, entropy: bytes) -> str:
     """
     assert len(entropy) == 10
     value = (unix_ms << 80) | int.from_bytes(entropy)
-    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[(value >> shift) & 1023] for shift in _SHIFTS])
 
 
 def ulid_moment(id_: str) -> datetime:

@@ -13,7 +13,7 @@ import pytest
 from google.genai import errors as google_errors
 
 REDIRECTS = {"Prefer": "hold=redirects"}
-DELAY_S = 5.0
+DELAY_S = 7.0
 """More than twice what nginx bears in silence."""
 NOTED_S = 10.0
 WISHES = {

@@ -161,3 +161,12 @@ def test_signed_links_lead_through_the_proxy(stage: Any, as_drawn: Callable[[byt
         part = stranger.get(item["url"], headers={"Range": "bytes=8-15"})
         assert (part.status_code, part.content) == (206, whole.content[8:16])
         assert stranger.get(item["url"].replace("sig=", "sig=x")).status_code == 401
+
+
+def test_metrics_are_nobodys_behind_a_proxy(stage: Any) -> None:
+    """As documented nginx knows no such page; as it comes it hides whom it speaks for, and is told by its version."""
+    documented = httpx2.get(f"{stage.front('documented')}/metrics", trust_env=False)
+    assert documented.status_code == 404
+    stock = httpx2.get(f"{stage.front('stock')}/metrics", trust_env=False)
+    assert stock.status_code == 403
+    assert "holdfast_" not in stock.text

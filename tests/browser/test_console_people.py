@@ -169,7 +169,7 @@ def test_a_cut_stream_is_taken_up_again(stage: Any, desk: Page) -> None:
     expect(page.locator("#link")).to_have_text("Live")
     page.route("**/admin/v1/events", lambda route: route.abort())
     page.evaluate(
-        "import(document.querySelector('script').src.replace('app.js', 'live.js'))"
+        "import(document.querySelector('script[type=module]').src.replace('app.js', 'live.js'))"
         ".then(({ live }) => { live.stop(); live.start(); })"
     )
     expect(page.locator("#link")).to_contain_text("Connection lost")

@@ -341,10 +341,10 @@ def test_a_refused_hold_changes_no_row(db: SqliteStore) -> None:
     """Also where the first of two budgets had taken it already."""
     key = Budget(scope=Scope.KEY, id="key_1", micros_per_day=100)
     group = Budget(scope=Scope.GROUP, id="kgr_1", micros_per_month=10)
-    told = db.write_sync(spend, (key, group), day=DAY, micros=11)
+    told = db.write_sync(spend, (key, group), day=DAY, micros=11, currency="USD")
     assert (told.scope, told.period, told.spent_micros) == (Scope.GROUP, Period.MONTH, 0)
     assert of(db) == of(db, GROUP) == (0, 0)
-    assert db.write_sync(spend, (key, group), day=DAY, micros=10) is None
+    assert db.write_sync(spend, (key, group), day=DAY, micros=10, currency="USD") is None
 
 
 def test_the_audit_names_whose_count_is_wrong(db: SqliteStore) -> None:

@@ -45,7 +45,11 @@ RUN_ELSEWHERE = {
 }
 """Page -> the test that runs its Python and its shell."""
 
-READ_ELSEWHERE = {"toml": "tests/docs/test_pages_hold.py", "nginx": "tests/acceptance/conftest.py"}
+READ_ELSEWHERE = {
+    "toml": "tests/docs/test_pages_hold.py",
+    "nginx": "tests/acceptance/conftest.py",
+    "js": "tests/browser/test_pages_elsewhere.py",
+}
 """Language -> the test that reads its blocks, on every page."""
 
 SHOWN = {

@@ -34,7 +34,7 @@ from holdfast.store.sqlite import READERS, SqliteStore
 
 HERE = Path(__file__).parent
 UPSTREAM_KEY = "upstream-secret-Jw4Ru"
-AT_ONCE_S = 2.0
+AT_ONCE_S = 5.0
 """A machine that does other things too answers within it, unless something holds it up."""
 PATIENCE_S = 0.6
 """`server.header_timeout_s` and `server.body_gap_s`: long enough for 1 MB on a busy machine."""

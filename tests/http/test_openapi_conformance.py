@@ -105,6 +105,8 @@ def run(part: str, processes: ModuleType, folder: Path) -> Run:
     program = Path(sys.executable).with_name("schemathesis")
     command = [str(program), "--config-file", str(SETTINGS), "run", f"{gateway.base_url}/openapi.json"]
     command += ["--checks", "all", PARTS[part], f"^{ADMIN}"]
+    # A generation whose images were deleted is still told of; that a webhook is not: test_gateway_webhooks.py.
+    command += ["--exclude-checks", "use_after_free"]
     command += ["--report", "ndjson", "--report-ndjson-path", str(report), "--output-sanitize", "false"]
     command += ["--header", f"Authorization: Bearer {gateway.key}"]
     environment = dict(os.environ) | {"SCHEMATHESIS_HOOKS": str(WANDERING)}

@@ -147,7 +147,8 @@ def test_ctrl_c_while_the_call_is_held_is_code_130_at_once(tmp_path: Path) -> No
     assert said.splitlines()[-1] == "holdfast: Interrupted."
     assert "server." not in said
     assert "ended its wait" not in said
-    assert took_s < 2.5
+    # The image would have come after as much as that.
+    assert took_s < 4.0
 
 
 def test_a_terminal_without_arrows_is_shown_the_rest(tmp_path: Path) -> None:

@@ -243,6 +243,15 @@ def test_an_interrupted_run_ends_what_it_started_and_tells_what_that_had_said(
         time.sleep(0.01)
 
 
+def test_a_suite_that_had_ended_when_the_interrupt_came_is_told_as_interrupted() -> None:
+    """It was waited for already, and how it ended is lost."""
+    collected = load_test_script()["collected"]
+    assert callable(collected)
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert collected(process.pid, 0.0) == (signal.SIGINT, 0.0)
+
+
 def is_running(process_id: int) -> bool:
     """Say whether a process is there, and not only what is left of one."""
     try:
@@ -267,6 +276,17 @@ def test_every_suite_folder_is_run() -> None:
     listed = {folder for suite in suites for folder in suite.folders}
     there = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
     assert there <= listed
+
+
+def test_what_a_suite_leaves_out_another_one_runs() -> None:
+    """The house rules belong to the checks, and are not run twice."""
+    suites = load_test_script()["SUITES"]
+    assert isinstance(suites, tuple)
+    (left_out,) = [option for suite in suites for option in suite.options if option.startswith("--ignore=")]
+    file = left_out.removeprefix("--ignore=")
+    assert (ROOT / file).is_file()
+    assert file in (ROOT / "scripts" / "check").read_text("utf-8")
+    assert "check" in [suite.name for suite in suites]
 
 
 def test_the_suites_get_no_key_and_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_every_point_and_every_class_of_faults_comes_often_enough(tally: Tally) 
     assert gaps(tally) == []
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(UNTIL_S)
 def test_the_same_seed_gives_the_same_history_to_the_byte(tmp_path: Path) -> None:
     """In this process, again in it, and in another with another hash seed."""
     for seed in REPLAYED:

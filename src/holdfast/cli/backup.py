@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from holdfast.store.backup import Progress, Report, Target
 
 At = TypeVar("At")
+NICE = 19
+"""The last of all: a backup may take a minute longer."""
 TELL_S = 2.0
 """Between two lines that say how far it is."""
 
@@ -43,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config, os.environ)
     data: Path = args.data or settings.store.data
     clock = SystemClock()
+    _let_others_first()
     with _target(args) as target:
         report = back_up(
             data,
@@ -56,6 +59,13 @@ def run(args: argparse.Namespace) -> int:
     out = sys.stderr if args.target == "-" else sys.stdout
     print(json.dumps(as_json(report), indent=2) if args.json else "\n".join(told(report, args.target)), file=out)
     return Exit.PARTLY_FAILED if report.faulty else Exit.OK
+
+
+def _let_others_first() -> None:
+    """Take what CPU is left: whoever is served by the gateway beside this comes first."""
+    # A sandbox may refuse it.
+    with suppress(OSError):
+        os.nice(NICE)
 
 
 @contextmanager

@@ -50,10 +50,19 @@ export function withQuery(path, query) {
   return set.length ? `${path}?${new URLSearchParams(set)}` : path;
 }
 
+/** What was asked for before this was here (early.js), once; null: it was not, or was refused. */
+export async function earlyAnswer(name) {
+  const asked = globalThis.holdfastEarly?.[name];
+  if (!asked) return null;
+  globalThis.holdfastEarly[name] = null;
+  return asked;
+}
+
 /** Open a session with a key, or take up the one that the cookie stands for. */
 export async function enter(key) {
   const headers = key ? { Authorization: `Bearer ${key}` } : {};
-  opened = await admin("session", { method: key ? "POST" : "GET", headers });
+  const early = await earlyAnswer("session");
+  opened = (!key && early) || await admin("session", { method: key ? "POST" : "GET", headers });
   token = opened.csrf_token;
   return opened;
 }

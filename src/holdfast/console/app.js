@@ -2,7 +2,7 @@
 //   title, and show(main, {id, query, signal}): it fills `main` and lets go of everything when `signal` aborts.
 // Which pages there are the gateway says, in a meta element: those whose endpoints it serves.
 
-import { admin, enter, leave, session } from "./api.js";
+import { earlyAnswer, enter, leave, session } from "./api.js";
 import { dialog, fill, h } from "./dom.js";
 import { ago } from "./format.js";
 import { live } from "./live.js";
@@ -21,8 +21,6 @@ const AGO_MS = 5000;
 const [app, door, main, nav] = ["app", "door", "main", "nav"].map((id) => document.getElementById(id));
 const menu = document.querySelector(".menu");
 let shown = new AbortController();
-// What the first view shows is asked for beside the session, not after it; whoever is not signed in is asked for a key.
-let early = place().name === "now" ? admin("overview").catch(() => null) : null;
 
 /** Read `#/generations/gen_…?model=x` into its parts. */
 function place() {
@@ -61,9 +59,7 @@ async function route() {
     if (signal.aborted) return;
     document.title = `${page.title}: holdfast`;
     fill(main);
-    const asked = early;
-    early = null;
-    await page.show(main, { id, query, signal, early: asked });
+    await page.show(main, { id, query, signal });
   } catch (problem) {
     if (!signal.aborted) fill(main, h("h1", {}, known[1]), h("p", { class: "problem", role: "alert" }, problem.message));
   } finally {

@@ -6,6 +6,12 @@ import { h } from "./dom.js";
 
 const HEIGHT_PX = 240;
 
+// Its style comes with it, so that a first view without a chart does not wait for either.
+await new Promise((resolve) => {
+  const { pathname } = new URL("./vendor/uplot.css", import.meta.url);
+  document.head.append(h("link", { rel: "stylesheet", href: pathname, onload: resolve, onerror: resolve }));
+});
+
 /** Resolve a custom property as an element would have it, `light-dark()` included. */
 export function colour(name) {
   const probe = h("span", { hidden: true });

@@ -89,7 +89,8 @@ class KeyDesk:
         def work(conn: sqlite3.Connection) -> KeyList:
             found = keyring.look_through(conn, after=after, most=limit + 1)
             data = tuple(resource_of(each, now) for each in found[:limit])
-            return KeyList(object="list", data=data, has_more=len(found) > limit)
+            last_id = data[-1].id if data else None
+            return KeyList(object="list", data=data, has_more=len(found) > limit, last_id=last_id)
 
         return work
 

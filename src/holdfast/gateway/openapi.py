@@ -14,6 +14,7 @@ from holdfast.gateway.admin.openapi import SECURITY_SCHEME, admin_paths, types_o
 from holdfast.gateway.admin.table import SPECS
 from holdfast.gateway.asked import DEFAULT_MODEL
 from holdfast.gateway.openapi_answers import COMPONENTS
+from holdfast.gateway.openapi_own import own_usage_paths
 from holdfast.gateway.openapi_probes import probe_paths
 from holdfast.policy.hops import HOPS_MAX
 from holdfast.policy.prefer import WAIT_S_MAX
@@ -27,6 +28,7 @@ from holdfast.wire.generations_request import GenerationsRequest
 from holdfast.wire.latency import WINDOWS, LatencyReport
 from holdfast.wire.openai import ImagesRequest
 from holdfast.wire.openai_edits import IMAGES_MAX, EditsRequest
+from holdfast.wire.own_usage import OwnUsage
 from holdfast.wire.probe import Echo, ProbeAnswer, ProbeReport
 from holdfast.wire.webhooks import (
     DeliveryList,
@@ -114,11 +116,12 @@ def document() -> bytes:
     """Write the OpenAPI 3.1 document."""
     types = [ImagesRequest, EditsRequest, ChatRequest, GenerateContentRequest, GenerationsRequest, GenerationResource]
     types += [GenerationList, EventResource, PartialImageEvent, LatencyReport, ProbeAnswer, ProbeReport, Echo]
+    types.append(OwnUsage)
     types += _WEBHOOKS
     admin = types_of(SPECS)
     made, schemas = msgspec.json.schema_components([*types, *admin], ref_template=COMPONENTS + "{name}")
     images, edits, chat, generate, native, generation, listed, event, preview, latency, *others = made[: len(types)]
-    probe, webhooks = others[:3], others[3:]
+    probe, own, webhooks = others[:3], others[3], others[4:]
     of_admins = dict(zip(admin, made[len(types) :], strict=True))
     told = dict(zip(_WEBHOOKS, webhooks, strict=True))
     schemas.update(answers.SCHEMAS)
@@ -141,6 +144,7 @@ def document() -> bytes:
             **_generation_paths(native, generation, listed),
             **_event_paths(event, preview),
             **_latency_paths(latency),
+            **own_usage_paths(_operation, own),
             **probe_paths(_operation, *probe),
             **_webhook_paths(told),
             **admin_paths(SPECS, of_admins),

@@ -9,7 +9,9 @@ named in one warning.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from holdfast.config import Settings, check, upstream_keys
 from holdfast.config.renewal import changed_sections, renewed
@@ -17,13 +19,15 @@ from holdfast.engine.core import Core
 from holdfast.engine.course import Target, targets_of
 from holdfast.engine.engine import Engine
 from holdfast.engine.renewal import renewed_targets
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, StorageError
 from holdfast.gateway.asked import Routes
+from holdfast.gateway.auth import OPERATOR
 from holdfast.gateway.chats import Chats
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.passing import PassingOn
 from holdfast.log import emit
 from holdfast.policy.prices import check_priced
+from holdfast.store.audit_log import note
 from holdfast.transport.through import Through
 
 
@@ -69,14 +73,32 @@ class Renewal:
         try:
             read = await self._core.in_thread(reread)
             keys = await self._core.in_thread(upstream_keys, read, environ)
-            self._take_over(read, keys)
+            changes = self._take_over(read, keys)
         except ConfigError as exc:
             emit("settings.refused", level="error", key=exc.key, message=str(exc))
             return False
+        if any(changes.values()):
+            await self._note(changes)
         return True
 
-    def _take_over(self, read: Settings, keys: Mapping[str, tuple[str, ...]]) -> None:
+    async def _note(self, changes: Mapping[str, Any]) -> None:
+        """Put it into the log of changes; a disk that does not take it changes nothing of what is in force."""
+        core = self._core
+        at = core.now_text()
+
+        def noted(conn: sqlite3.Connection) -> None:
+            note(conn, actor=OPERATOR.id, action="settings.taken_over", target="settings", at=at, details=changes)
+
+        try:
+            await core.store.write(noted)
+        except StorageError as exc:
+            emit("storage.failed", level="error", message=str(exc))
+
+    def _take_over(self, read: Settings, keys: Mapping[str, tuple[str, ...]]) -> Mapping[str, Any]:
         """Take settings over, in one step; whatever may be refused comes first.
+
+        Returns:
+            Which sections are others now, and how many upstreams' keys are new, and gone.
 
         Raises:
             ConfigError: They cannot be served without a restart.
@@ -94,14 +116,15 @@ class Renewal:
         self._routes.renew(settings)
         self._generator.renew(settings)
         self._chats.pass_by(passing_on(core, settings, keys))
-        emit(
-            "settings.taken_over",
-            changed=changed_sections(before, settings),
-            new_keys=len(_keys_of(targets) - known),
-            removed_keys=len(known - _keys_of(targets)),
-        )
+        changes: dict[str, Any] = {
+            "changed": list(changed_sections(before, settings)),
+            "new_keys": len(_keys_of(targets) - known),
+            "removed_keys": len(known - _keys_of(targets)),
+        }
+        emit("settings.taken_over", **changes)
         if waiting:
             emit("settings.need_restart", level="warning", keys=list(waiting))
+        return changes
 
 
 def _keys_of(targets: Mapping[str, tuple[Target, ...]]) -> set[tuple[str, str]]:

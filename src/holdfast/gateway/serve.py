@@ -38,6 +38,7 @@ from holdfast.gateway.generations import Generations
 from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.links import LinkMaker
 from holdfast.gateway.metrics import MetricsPage
+from holdfast.gateway.own_usage import OwnUsagePage
 from holdfast.gateway.probes import Probes
 from holdfast.gateway.renewal import Renewal, passing_on
 from holdfast.gateway.results import Results
@@ -63,7 +64,7 @@ from holdfast.transport.aio import AioTransport
 from holdfast.transport.google_tokens import google_tokens
 from holdfast.transport.guarded import GuardedTransport
 
-Page = Surfaces | Chats | Webhooks | LatencyPage | Probes | AdminApi | MetricsPage
+Page = Surfaces | Chats | Webhooks | LatencyPage | OwnUsagePage | Probes | AdminApi | MetricsPage
 """What brings endpoints."""
 FILE_THREADS = 3
 """Move and read files: three hide the disk's waiting from one another, more only switch."""
@@ -286,13 +287,14 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     )
     gate = Gate(auth=auth, trusted=links.trusted, anywhere=settings.server.admin_anywhere)
     pages = surfaces, chats, webhooks, LatencyPage(auth=auth, latencies=core.latencies, routes=routes, clock=core.clock)
+    own = OwnUsagePage(auth=auth, store=core.store, clock=core.clock, currency=settings.money.currency)
     probes = Probes(auth=auth, settings=settings, clock=core.clock, wheel=wheel)
     admin = admin_api(
         core, engine, auth=auth, secret=folder.secret, links=links, routes=routes, generations=generations
     )
     metrics = MetricsPage(core, engine, auth=auth, wheel=wheel, disk=folder.free_bytes, trusted=links.trusted)
     return Gateway(
-        app=app_of(core, *pages, probes, admin, metrics, console_for=gate),
+        app=app_of(core, *pages, own, probes, admin, metrics, console_for=gate),
         engine=engine,
         sweeper=sweeper,
         keeper=LatencyKeeper(core),

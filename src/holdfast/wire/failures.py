@@ -107,7 +107,7 @@ def status_of(surface: Surface, code: str, paid: Charge = Charge.NO) -> int:
 
 def surface_of_path(path: str) -> Surface:
     """Tell whose API a path belongs to, served or not; OpenAI's where nothing speaks for another."""
-    if path.startswith(("/v1/generations", "/v1/webhooks", "/v1/probe", "/admin")):
+    if path.startswith(("/v1/generations", "/v1/webhooks", "/v1/probe", "/v1/usage", "/admin")):
         return Surface.GENERATIONS
     # Methods behind a colon are Google's way, whatever a caller's base URL made of the path before them.
     is_method = path.startswith("/") and ":" in path.rpartition("/")[2]

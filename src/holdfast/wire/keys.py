@@ -175,6 +175,8 @@ class KeyList(msgspec.Struct, frozen=True, kw_only=True):
     object: Literal["list"]
     data: tuple[KeyResource, ...]
     has_more: bool
+    """Whether to ask on with `after` = `last_id`."""
+    last_id: str | None
 
 
 class GroupResource(msgspec.Struct, frozen=True, kw_only=True):

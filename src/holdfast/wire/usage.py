@@ -195,8 +195,13 @@ class _Spelled(dict[Hashable, str]):
         return spelled
 
 
+def units(micros: int) -> Decimal:
+    """Give the amount in units of its currency."""
+    return Decimal(micros) / MICROS_PER_UNIT
+
+
 def _units(micros: int) -> str:
-    return spelled_cell(Decimal(micros) / MICROS_PER_UNIT)
+    return spelled_cell(units(micros))
 
 
 def _lines(report: UsageReport) -> Iterator[str]:

@@ -19,7 +19,6 @@ from holdfast.engine import sweeper as module
 from holdfast.engine.sweeper import EVERY_S, FIRST_S, PAUSE_S_MIN, WALK_EVERY_S, Sweeper
 from holdfast.errors import RequestError, StorageError
 from holdfast.policy.retention import ABANDONED_S, INPUT_GRACE_S, JUMP_PAUSE_S
-from holdfast.store.audit_log import entries, note
 from holdfast.store.bookkeeping import ledger_of
 from holdfast.types import InputImage
 
@@ -353,39 +352,6 @@ async def test_a_folder_that_cannot_be_read_is_told_and_walked_again(
     bench.clock.jump(WALK_EVERY_S)
     await sweeper.sweep()
     assert files(bench) == []
-
-
-# The log of changes
-
-
-async def test_changes_are_kept_for_so_many_days_and_their_end_is_noted_once_a_day(
-    bench: Any, sweeper: Sweeper, log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """400 as shipped; in steps, and the next day's run notes the next."""
-    monkeypatch.setattr(module, "AUDIT_BATCH", 2)
-    for at in range(5):
-        await bench.store.write(changed, f"key_{at}", bench.core.now_text())
-        bench.clock.jump(60)
-    bench.clock.jump(DAY_S)
-    await bench.store.write(changed, "key_next", bench.core.now_text())
-    bench.clock.jump(399 * DAY_S - 600)
-    await sweeper.sweep()
-    assert len(await bench.store.read(entries, limit=99)) == 6
-    bench.clock.jump(DAY_S)
-    await sweeper.sweep()
-    await sweeper.sweep()
-    found = await bench.store.read(entries, limit=99)
-    assert [row.target for row in found] == ["audit", "audit", "audit", "key_next"]
-    assert [row.details["entries"] for row in found[:3]] == [1, 2, 2]
-    assert log("sweeper.deleted") == [{"kind": "audit", "entries": 5}]
-    bench.clock.jump(DAY_S)
-    await sweeper.sweep()
-    assert "key_next" not in {row.target for row in await bench.store.read(entries, limit=99)}
-
-
-def changed(conn: Any, target: str, at: str) -> None:
-    """Note a change."""
-    note(conn, actor="key_1", action="key.revoked", target=target, at=at)
 
 
 # Faults

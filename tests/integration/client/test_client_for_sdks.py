@@ -595,4 +595,5 @@ def test_a_call_ends_within_its_budget(http: Any) -> None:
     began_at = time.monotonic()
     with script.openai(timeout_s=1.5) as client, pytest.raises(openai.APIConnectionError):
         draw(client)
-    assert time.monotonic() - began_at < 5.0
+    # Its ninety-nine pauses would take minutes.
+    assert time.monotonic() - began_at < 30.0

@@ -60,6 +60,7 @@ DOORS = [
     ("GET", "/v1/generations/{id}/images/0", "generation_not_found"),
     ("HEAD", "/v1/generations/{id}/images/0", None),
     ("POST", "/v1/generations/{id}/cancel", "generation_not_found"),
+    ("DELETE", "/v1/generations/{id}", "generation_not_found"),
     ("GET", "/v1/webhooks/{webhook}/deliveries", "webhook_not_found"),
     ("POST", "/v1/webhooks/{webhook}/rotate", "webhook_not_found"),
     ("DELETE", "/v1/webhooks/{webhook}", "webhook_not_found"),
@@ -78,7 +79,8 @@ async def test_anothers_is_not_found_as_what_never_was(owned: Owned, method: str
         assert code.encode() in answer.body
     assert (await owned.gateway.ask("GET", owned.path("/v1/generations/{id}"), headers=owned.owner)).status == 200
     assert owned.gateway.count("webhook_endpoint WHERE deleted_at IS NULL AND url IS NOT NULL") == 1
-    assert owned.gateway.record(owned.generation_id).generation.cancel_requested == 0
+    record = owned.gateway.record(owned.generation_id).generation
+    assert (record.cancel_requested, record.deleted_at) == (0, None)
 
 
 async def test_lists_hold_ones_own_only(owned: Owned) -> None:

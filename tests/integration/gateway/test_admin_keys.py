@@ -61,7 +61,7 @@ async def test_keys_are_listed_by_pages(gateway: Any) -> None:
     ids = [(await made(gateway))["id"] for _ in range(3)]
     first = (await gateway.ask("GET", f"{KEYS}?limit=2")).json
     assert first["has_more"]
-    rest = (await gateway.ask("GET", f"{KEYS}?after={first['data'][-1]['id']}")).json
+    rest = (await gateway.ask("GET", f"{KEYS}?after={first['last_id']}")).json
     assert [each["id"] for each in first["data"] + rest["data"]][1:] == ids
     assert not rest["has_more"]
     assert (await gateway.ask("GET", f"{KEYS}?limit=0")).status == 400

@@ -237,18 +237,22 @@ async def test_a_key_with_a_budget_is_not_passed_on(start: Any, upstream: Any, w
     settings = {"upstream": "openai", "models": ["gpt-4o"]}
     gateway = await start(passthrough=settings)
     upstream.answers(ANSWER)
-    limits: dict[str, Any] = {"spend_micros_per_month": 5_000_000}
-    if whose == "group":
-        row = ("kgr_1", "team", 5_000_000, "2026-01-17T12:00:00.000Z")
-        insert = "INSERT INTO key_group (id, label, spend_micros_per_day, created_at) VALUES (?, ?, ?, ?)"
-        await gateway.core.store.write(lambda conn: conn.execute(insert, row).rowcount)
-        limits = {"group_id": "kgr_1"}
-    limited = {"Authorization": f"Bearer {await gateway.another_key(**limits)}"}
-    answer = await ask(gateway, headers=limited)
+    answer = await ask(gateway, headers=await limited(gateway, whose))
     assert (answer.status, answer.json["error"]["code"]) == (403, "model_not_allowed")
     assert "passthrough.with_budget" in answer.json["error"]["message"]
     assert upstream.asked == []
     assert (await ask(gateway)).status == 200
     assert await gateway.stop() == 0
     gateway = await start(passthrough={**settings, "with_budget": True})
-    assert (await ask(gateway, headers=limited)).status == 200
+    assert (await ask(gateway, headers=await limited(gateway, whose))).status == 200
+
+
+async def limited(gateway: Any, whose: str) -> dict[str, str]:
+    """Make a key that has a budget, of its own or of its group."""
+    limits: dict[str, Any] = {"spend_micros_per_month": 5_000_000}
+    if whose == "group":
+        row = ("kgr_1", "team", 5_000_000, "2026-01-17T12:00:00.000Z")
+        insert = "INSERT INTO key_group (id, label, spend_micros_per_day, created_at) VALUES (?, ?, ?, ?)"
+        await gateway.core.store.write(lambda conn: conn.execute(insert, row).rowcount)
+        limits = {"group_id": "kgr_1"}
+    return {"Authorization": f"Bearer {await gateway.another_key(**limits)}"}

@@ -195,6 +195,26 @@ async def test_what_needs_a_restart_stays_and_is_named_once(launch: Launch, upst
     assert paths(upstream) == ["b"]
 
 
+async def test_what_was_taken_over_stands_in_the_log_of_changes(launch: Launch, upstream: Any, written: Any) -> None:
+    """By whoever runs the machine; what changed nothing, and what was refused, is no change."""
+    port = upstream.port
+    gateway = await (await launch("--json", config=written(a_peer(port, "a")))).ready()
+    await gateway.renew(written(a_peer(port, "a")))
+    await gateway.renew("routes = [")
+    told = await gateway.renew(written(a_peer(port, "b", "k-1", "k-2")))
+    root = gateway.base_url.removesuffix("/v1")
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            async with gateway.session.get(f"{root}/admin/v1/audit", headers=gateway.bearer) as got:
+                page = await got.json()
+            if page["data"]:
+                break
+            await asyncio.sleep(0.02)
+    (line,) = page["data"]
+    assert (line["actor"], line["action"], line["target"]) == ("operator", "settings.taken_over", "settings")
+    assert line["details"] == {"changed": told["changed"], "new_keys": 2, "removed_keys": 1}
+
+
 async def test_a_signal_while_it_drains_changes_nothing(launch: Launch, upstream: Any, written: Any) -> None:
     """Nor does it end the process, as it does with one that does not know it."""
     gateway = await (await launch("--json", config=written(a_peer(upstream.port, "a")))).ready()

@@ -172,7 +172,7 @@ async def test_silence_is_cut_on_both_sides(ground: Ground) -> None:
     began_s = time.monotonic()
     reader, writer = await call(port)
     assert await reader.read(-1) == b""
-    assert 0.29 < time.monotonic() - began_s < 5.0
+    assert 0.29 < time.monotonic() - began_s < 30.0
     await until(lambda: ground.ends == ["fin"])
     assert (path.cuts, path.open) == (1, 0)
     writer.close()

@@ -54,9 +54,19 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def nices() -> list[int]:
+    """How far a command has stepped back."""
+    return []
+
+
+@pytest.fixture
+def run(
+    nices: list[int], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
     """Run a command line in a folder of its own; give how it ended and what it wrote."""
     monkeypatch.chdir(tmp_path)
+    # It would be this process that lets others first, to its end.
+    monkeypatch.setattr(backup.os, "nice", nices.append)
     for name in [name for name in os.environ if name.startswith("HOLDFAST_")]:
         monkeypatch.delenv(name)
 
@@ -68,10 +78,11 @@ def run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     return run
 
 
-def test_there_and_back(run: Run, tmp_path: Path) -> None:
+def test_there_and_back(run: Run, tmp_path: Path, nices: list[int]) -> None:
     """One line says what was taken, a few say what is there now and what became of what was open."""
     code, out, err = run("backup", "bak")
     assert (code, err) == (Exit.OK, "")
+    assert nices == [backup.NICE]
     assert out.startswith("bak_")
     assert "in bak: 0 images (0 of them shared)" in out
     assert oct((tmp_path / "bak").stat().st_mode & 0o777) == "0o700"

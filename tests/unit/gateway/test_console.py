@@ -204,14 +204,16 @@ def test_the_whole_console_is_small() -> None:
     assets = console._assets
     assert sum(len(each.packed) for each in assets.values()) < 120_000
     assert re.fullmatch(r"<Console \d+ files, \d+ KB packed, pages: >", repr(console))
-    first = [*needed_by(assets, "app.js", "pages/now.js"), "style.css", "parts.css", "vendor/uplot.css"]
+    first = [*needed_by(assets, "app.js", "pages/now.js"), "early.js", "style.css", "parts.css"]
     assert sum(len(assets[name].packed) for name in first) < 25_000
 
 
 def test_what_the_first_view_needs_is_found_at_once() -> None:
     """Each module that it imports is named in the page; what other pages need is not."""
     console = a_console()
-    named = re.findall(r'modulepreload" href="/console/[0-9a-f]+/([^"]+)"', console._page.body.decode())
+    html = console._page.body.decode()
+    named = re.findall(r'modulepreload" href="/console/[0-9a-f]+/([^"]+)"', html)
     assert {"app.js", "dom.js", "live.js", "generations.js", "pages/now.js"} <= set(named)
     assert {"charts.js", "vendor/uplot.js", "forms.js", "pages/keys.js", "pictures.js"}.isdisjoint(named)
     assert len(named) == len(set(named))
+    assert re.search(r'<script async src="/console/[0-9a-f]+/early\.js">.*<link rel="stylesheet"', html, re.DOTALL)

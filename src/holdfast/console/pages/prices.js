@@ -23,7 +23,7 @@ export async function show(main, { query, signal }) {
 
 function findings(found, day) {
   if (!found.length) return card("", h("p", {}, state(`Every model that is served has its prices on ${day}, and none is below its cost.`, "good")));
-  return card(`Look at these: ${found.length}`, h("ul", { class: "lines" }, found.map((each) => h("li", {}, state(each.weight, each.weight === "error" ? "bad" : "warn"), " ", h("b", {}, each.model), ` ${each.message}`))));
+  return card(`Look at these: ${found.length}`, h("ul", { class: "lines" }, found.map((each) => h("li", {}, state(each.weight, each.weight === "error" ? "bad" : "warn"), ` ${each.message}`))));
 }
 
 function ofModel(model, { prices, groups, currency }) {
