@@ -274,6 +274,6 @@ def test_every_point_of_the_store_is_killed_at() -> None:
     source = "".join(path.read_text("utf-8") for path in folder.glob("*.py"))
     points = {line.split('"')[1] for line in source.splitlines() if "faults.point_sync(" in line}
     # A failure that is driven again needs an upstream that refuses, and a second attempt a slow one: see `tests/crash`.
-    told_elsewhere = {point for point in points if point.startswith(("sweeper.", "latency.", "second."))}
+    told_elsewhere = {point for point in points if point.startswith(("sweeper.", "latency.", "second.", "erase."))}
     told_elsewhere |= {"enter.after_driven_row"}
     assert points - told_elsewhere == {point.split(":")[0] for point in POINTS}

@@ -497,7 +497,7 @@ async def test_a_transaction_that_sqlite_rolled_back_fails_its_whole_batch(store
 def normalised(conn: sqlite3.Connection) -> dict[tuple[str, str], str]:
     """Every table and index of a database, without comments and spacing."""
     rows = conn.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {(kind, name): re.sub(r"--[^\n]*|\s+", "", sql) for kind, name, sql in rows}
+    return {(kind, name): re.sub(r"--[^\n]*|\s+|\"", "", sql) for kind, name, sql in rows}
 
 
 def test_all_migrations_together_make_the_schema(store: SqliteStore, tmp_path: Path) -> None:

@@ -210,6 +210,52 @@ def test_one_failing_suite_fails_all_and_stops_none(checkout: Path) -> None:
     assert ends == ["FAILED", "passed", "passed"]
 
 
+FAILS_ONCE = """
+from pathlib import Path
+def test_steady():
+    assert not Path("steady").exists() or not Path("once").exists(), "run again without need"
+    Path("steady").touch()
+def test_once():
+    held = Path("once").exists()
+    Path("once").touch()
+    assert held
+"""
+
+
+def docs_suite(checkout: Path, source: str) -> subprocess.CompletedProcess[str]:
+    """Run `scripts/test docs` over one file of tests."""
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n', "ascii")
+    python.chmod(0o755)
+    (checkout / "tests" / "docs").mkdir(parents=True)
+    (checkout / "tests" / "docs" / "test_one.py").write_text(source, "ascii")
+    command = [sys.executable, "-c", LANES.format(lanes="(script['LANES'][1],)"), "docs"]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_what_fails_once_is_run_again_alone_and_named(checkout: Path) -> None:
+    """A moment of the machine fails nobody's change, and is told."""
+    done = docs_suite(checkout, FAILS_ONCE)
+    assert done.returncode == 0, done.stdout
+    told = done.stdout[done.stdout.rindex("---\n") :].splitlines()
+    assert told[1].endswith("passed")
+    assert told[2] == "  run again: tests/docs/test_one.py::test_once"
+
+
+@pytest.mark.parametrize(("source", "seen"), [
+    ("def test_one():\n    assert False\n", 2),
+    ("import pytest\n@pytest.mark.parametrize('n', range(9))\ndef test_many(n):\n    assert False\n", 1),
+    ("import nothing_like_it\n", 1),
+])  # fmt: skip
+def test_what_fails_again_or_in_number_has_failed(checkout: Path, source: str, seen: int) -> None:
+    """And what could not be collected is not tried again."""
+    done = docs_suite(checkout, source)
+    assert done.returncode == 1, done.stdout
+    assert done.stdout.count("started docs") == seen
+    assert "FAILED" in done.stdout[done.stdout.rindex("---\n") :]
+
+
 def test_a_suite_alone_says_it_as_it_goes(checkout: Path) -> None:
     """It is not kept until the end."""
     process = lanes(checkout, "((of('one', 'echo now; read _ < held'), of('two', 'false')),)", "one")

@@ -86,6 +86,7 @@ def gate(
         routes=Routes(settings),
         wheel=cast(Any, None),
         latencies=Latencies(settings.latency, a_clock),
+        eraser=cast(Any, None),
     )
     app = App(
         [

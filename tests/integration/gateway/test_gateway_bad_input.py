@@ -271,7 +271,7 @@ async def test_a_wrong_method_is_405_and_says_which_are_right(gateway: Any) -> N
         ("DELETE", "/v1/models", None, "openai", "GET, HEAD"),
         ("PUT", "/v1/models", google, "openai", "GET, HEAD"),
         ("GET", GEMINI, google, "gemini", "POST"),
-        ("DELETE", "/v1/generations/gen_1", None, "generations", "GET, HEAD"),
+        ("PUT", "/v1/generations/gen_1", None, "generations", "DELETE, GET, HEAD"),
         ("PATCH", "/healthz", None, "openai", "GET, HEAD"),
     ]
     for method, path, headers, surface, allowed in cases:

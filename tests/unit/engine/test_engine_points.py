@@ -21,6 +21,7 @@ AREAS = {
     "receive": ({"receive", "spool"}, 8),
     "settle": ({"settle", "blob", "ending"}, 14),
     "recovery": ({"recovery"}, 12),
+    "erase": ({"erase"}, 4),
     "webhook and sweeper": ({"webhook", "sweeper"}, 8),
     "everything else": ({"cancel", "store", "unwatched", "latency"}, 14),
 }
@@ -34,6 +35,7 @@ COMMITS = {
     "cancel": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "unwatched": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "handle": {"before_commit", "before_rows", "after_rows", "after_commit"},
+    "erase": {"before_commit", "before_rows", "after_rows", "after_commit"},
     "latency": {"before_commit", "before_rows", "after_rows", "after_commit"},
 }
 """Both sides of every commit, and of its rows where it has a function of its own."""
