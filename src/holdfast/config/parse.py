@@ -116,7 +116,10 @@ def _value(hint: Any, raw: Any, path: str, item: Field[Any]) -> Any:
     if get_origin(hint) is tuple:
         (inner, _) = get_args(hint)
         if isinstance(raw, str | bytes | Mapping) or not isinstance(raw, Iterable):
-            raise ConfigError(f"{path} must be a list, not {_kind(raw)}; put it in [ ].", key=path)
+            # `[upstreams]` and `[upstreams.google]` are how most other files are written.
+            are_tables = is_dataclass(inner) and isinstance(raw, Mapping) and "[" not in path
+            how = f"write [[{path}]] over each of its tables" if are_tables else "put it in [ ]"
+            raise ConfigError(f"{path} must be a list, not {_kind(raw)}; {how}.", key=path)
         return tuple(_value(inner, entry, f"{path}[{at}]", item) for at, entry in enumerate(raw))
     value = _scalar(hint, raw, path)
     if "key" in item.metadata:

@@ -176,6 +176,14 @@ def test_an_unknown_key_is_refused_with_the_near_one(mapping: dict[str, Any], ke
         ({"server": {"port": 70000}}, "server.port is 70000; it must be at most 65535."),
         ({"server": {"host": 5}}, "server.host must be text, not the number 5."),
         ({"server": {"trusted_proxies": "10.0.0.0/8"}}, "must be a list, not text; put it in [ ]."),
+        (
+            {"upstreams": {"google": {}}},
+            "upstreams must be a list, not a table; write [[upstreams]] over each of its tables.",
+        ),
+        (
+            {"routes": [{"model": "m", "upstreams": {"upstream": "u"}}]},
+            "upstreams must be a list, not a table; put it in [ ].",
+        ),
         ({"server": {"trusted_proxies": [1]}}, "server.trusted_proxies[0] must be text"),
         ({"server": []}, "server must be a table, not a list."),
         (

@@ -94,7 +94,7 @@ def is_loopback(client: str) -> bool:
 
 def speaks_for_others(call: Call) -> bool:
     """Whether a call shows the sign of a proxy: it names one, or is HTTP/1.0, as nginx writes to what stands behind it
-    unless it is told otherwise; no program of today does.
+    unless it is told otherwise; hardly a program of today does.
     """
     return call.http_version == "1.0" or any(name in call.headers for name in _OF_PROXIES)
 
