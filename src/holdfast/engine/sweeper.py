@@ -50,6 +50,7 @@ class Sweeper:
         self._core = core
         self._storage_low = storage_low
         self._task: asyncio.Task[None] | None = None
+        self._one = asyncio.Lock()
         self._clocks: tuple[float, float] | None = None
         self._rests_until = float("-inf")
         self._walking: Iterator[Found] | None = None
@@ -90,20 +91,21 @@ class Sweeper:
                 await self._storage_low.wait()
 
     async def sweep(self) -> None:
-        """Make one run.
+        """Make one run, after one that goes on: they share the walk, which is one thread's at a time.
 
         Raises:
             StorageError: A commit failed; what was marked is taken up by the next run.
             OSError: A folder could not be read.
         """
-        self._storage_low.clear()
-        if self._is_resting():
-            return
-        # One hour for all of the run: a clock that is set while it lasts makes nothing due, and the next run sees it.
-        now = self._core.clock.now()
-        await self._purge(now)
-        await self._shorten_log(now)
-        await self._clear_leftovers(now.timestamp())
+        async with self._one:
+            self._storage_low.clear()
+            if self._is_resting():
+                return
+            # One hour for all of the run: a clock that is set while it lasts makes nothing due; the next run sees it.
+            now = self._core.clock.now()
+            await self._purge(now)
+            await self._shorten_log(now)
+            await self._clear_leftovers(now.timestamp())
 
     def _is_resting(self) -> bool:
         """Keep away while the wall clock cannot be trusted: set ahead, it makes everything due."""
