@@ -95,6 +95,24 @@ class Threads:
             del job, loop, work, done, result, error
 
 
+class Singly(Generic[Item]):
+    """Work in threads that gains nothing by being done together: each item by itself, as many at once as threads."""
+
+    __slots__ = ("_threads", "_work")
+
+    def __init__(self, threads: Threads, work: Callable[[Item], object]) -> None:
+        self._threads = threads
+        self._work = work
+
+    async def do(self, items: Sequence[Item]) -> None:
+        """Have several things done, to their end, whatever becomes of the others; raises what the first one raised."""
+        work, threads = self._work, self._threads
+        done = await asyncio.gather(*(threads.run(work, item) for item in items), return_exceptions=True)
+        for outcome in done:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+
 class Batches(Generic[Item, T]):
     """Group commit for work in threads: what is asked for while the work is being done, is done together next.
 

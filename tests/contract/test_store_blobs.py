@@ -16,7 +16,8 @@ import pytest
 from holdfast import faults
 from holdfast.clock import ulid
 from holdfast.faults import InjectedFault
-from holdfast.store.blobs import LocalBlobs, key_for
+from holdfast.store.blob_keys import key_for
+from holdfast.store.blobs import LocalBlobs
 
 BLOBS: dict[str, Callable[[Path], LocalBlobs]] = {"local": LocalBlobs}
 KEY = "blobs/2026/01/17/att_1-0.png"

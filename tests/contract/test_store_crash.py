@@ -18,7 +18,8 @@ import pytest
 import holdfast.store
 from holdfast.clock import SystemClock
 from holdfast.store.attempts import get_attempt
-from holdfast.store.blobs import LocalBlobs, key_for
+from holdfast.store.blob_keys import key_for
+from holdfast.store.blobs import LocalBlobs
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import blobs_of, events_of, get_generation
 from holdfast.store.lock import DataFolder
@@ -31,7 +32,8 @@ import base64, json, sys
 from pathlib import Path
 from dataclasses import replace
 from holdfast.store.attempts import begin_attempt, end_attempt, keep_handle
-from holdfast.store.blobs import LocalBlobs, key_for
+from holdfast.store.blob_keys import key_for
+from holdfast.store.blobs import LocalBlobs
 from holdfast.policy.joining import Claim
 from holdfast.store.cancelling import ask_cancel, cancel_unwatched
 from holdfast.store.generations import accept

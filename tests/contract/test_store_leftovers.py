@@ -13,7 +13,7 @@ import pytest
 from holdfast.clock import ulid
 from holdfast.policy.retention import ABANDONED_S, INPUT_GRACE_S
 from holdfast.store.attempts import begin_attempt, end_attempt
-from holdfast.store.blobs import key_for
+from holdfast.store.blob_keys import key_for
 from holdfast.store.generations import accept
 from holdfast.store.leftovers import Found, Kind, image_of, is_old_enough, removable, walk
 from holdfast.store.lock import DataFolder

@@ -23,7 +23,8 @@ from holdfast.config import parse
 from holdfast.engine.core import Core, Transport
 from holdfast.engine.sweeper import Sweeper
 from holdfast.store.attempts import begin_attempt, end_attempt
-from holdfast.store.blobs import LocalBlobs, key_for
+from holdfast.store.blob_keys import key_for
+from holdfast.store.blobs import LocalBlobs
 from holdfast.store.bookkeeping import ledger_sums
 from holdfast.store.generations import accept, get_record
 from holdfast.store.lock import DataFolder

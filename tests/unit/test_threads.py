@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from holdfast.threads import Batches, Threads, let_others_first
+from holdfast.threads import Batches, Singly, Threads, let_others_first
 
 
 @pytest.fixture
@@ -231,6 +231,37 @@ async def test_who_stops_waiting_stops_nobody(threads: Threads) -> None:
     assert await asked[2] == "C"
     assert together.done == [["a"], ["b", "c"]]
     assert [task.cancelled() for task in asked] == [True, True, False]
+
+
+# One by one
+
+
+async def test_work_that_gains_nothing_together_is_done_side_by_side(threads: Threads) -> None:
+    """As many at once as there are threads."""
+    met = threading.Barrier(2)
+    done: list[str] = []
+
+    def work(item: str) -> None:
+        met.wait(5)
+        done.append(item)
+
+    await Singly(threads, work).do(["a", "b"])
+    assert sorted(done) == ["a", "b"]
+    await Singly(threads, work).do([])
+
+
+async def test_one_that_fails_is_told_when_all_have_ended(threads: Threads) -> None:
+    """Nothing is still at work behind the back of whoever was told."""
+    done: list[str] = []
+
+    def work(item: str) -> None:
+        if item == "bad":
+            raise OSError(5, item)
+        done.append(item)
+
+    with pytest.raises(OSError, match="bad"):
+        await Singly(threads, work).do(["bad", "a", "b"])
+    assert sorted(done) == ["a", "b"]
 
 
 # The scheduler

@@ -20,6 +20,7 @@ from holdfast.config.google_keys import check_vertex
 from holdfast.config.hedging import check_hedge
 from holdfast.config.keys import ByTier, Key
 from holdfast.config.list_prices import LIST_CURRENCY, LIST_PRICES
+from holdfast.config.objects import check_objects
 from holdfast.config.observing import check_traces
 from holdfast.config.pricing import check_prices
 from holdfast.config.serving import (
@@ -250,6 +251,7 @@ def check(settings: Settings) -> None:
             "store.image_bytes_max is above store.response_bytes_max: an answer holds its image and is larger.",
             key="store.image_bytes_max",
         )
+    check_objects(store.blobs, settings.objects)
     check_retry(settings.retry)
     check_hedge(settings.hedge, settings.retry, settings.routes)
     check_traces(settings.traces)

@@ -14,6 +14,7 @@ from pathlib import Path
 from holdfast.config.chat import Chat, PassThrough
 from holdfast.config.hedging import HedgeSettings
 from holdfast.config.keys import ByTier, key, required
+from holdfast.config.objects import LOCAL, ObjectSettings
 from holdfast.config.observing import Metrics, Traces
 from holdfast.config.retrying import RetrySettings
 from holdfast.config.serving import Join, Price, Route, Upstream
@@ -212,6 +213,12 @@ class Store:
 
     data: Path = key(
         Path("holdfast-data"), "The data folder; made if it is missing", source="beside where it was started"
+    )
+    blobs: str = key(
+        LOCAL,
+        "Where images are kept: `local`, in the data folder, or a bucket: `s3://bucket/prefix`, `gs://bucket/prefix`, "
+        "`az://container/prefix`. How a bucket is reached stands under `[objects]`",
+        source="a disk needs no account",
     )
     image_bytes_max: int = key(
         64 * MIB, "Largest image taken from an upstream", unit="bytes", source="a 4K PNG weighs 15-22 MB", at_least=1024
@@ -494,6 +501,7 @@ class Settings:
     cors: Cors = field(default_factory=Cors)
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     store: Store = field(default_factory=Store)
+    objects: ObjectSettings = field(default_factory=ObjectSettings)
     joining: Joining = field(default_factory=Joining)
     deadlines: Deadlines = field(default_factory=Deadlines)
     retry: RetrySettings = field(default_factory=RetrySettings)

@@ -333,11 +333,13 @@ class _Talk:
         """Until the whole answer was in the spool."""
 
     async def authorise(self) -> Failure | None:
-        """Have the credential made ready, where that takes a token; what keeps it from being there ends the attempt."""
+        """Have credential and images made ready, where that takes a while; what keeps them away ends the attempt."""
         made = await self._core.tokens.fresh(self._target.upstream, self._key)
         if isinstance(made, Failure):
             return made
         self._secret = made
+        assert self._live.request is not None, "whoever sends a part has read the request"
+        self._inputs = await self._core.brought(self._live.request.files)
         return None
 
     def was_refused(self) -> None:
@@ -349,7 +351,6 @@ class _Talk:
         live, core = self._live, self._core
         assert live.request is not None, "whoever sends a part has read the request"
         request = request_at(live.request, self._tier)
-        self._inputs = tuple(core.blobs.path_of(image.store_key) for image in request.files)
         input_bytes = sum(image.bytes for image in request.files)
         self._timeouts = self._granted(body_bytes=input_bytes * 4 // 3)
         self._until = asyncio.get_running_loop().time() + self._timeouts.total_s

@@ -24,13 +24,13 @@ from holdfast.generation import images_of_part
 from holdfast.policy.addresses import AddressRules
 from holdfast.policy.compensation import Rules, rules_of
 from holdfast.policy.retention import Retention, delete_after
-from holdfast.store.blobs import LocalBlobs
+from holdfast.store.blob_port import Blobs, Place
 from holdfast.store.leftovers import THUMBNAILS
 from holdfast.store.spool import Spooled, clear_all
 from holdfast.store.sqlite import SqliteStore
-from holdfast.threads import Batches, Threads
+from holdfast.threads import Batches, Singly, Threads
 from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts
-from holdfast.types import Failure, Request, Tier
+from holdfast.types import Failure, InputImage, Request, Tier
 
 T = TypeVar("T")
 
@@ -204,7 +204,7 @@ class Core:
     settings: Settings
     clock: Clock
     store: SqliteStore
-    blobs: LocalBlobs
+    blobs: Blobs
     spool: Path
     transport: Transport
     owner: str
@@ -213,6 +213,8 @@ class Core:
     """Public model name -> upstreams of its route, in order: its own, then those of its fallback models."""
     threads: Threads
     """Where files are moved and hashed."""
+    blob_threads: Threads | None = None
+    """Where the blob store is asked, if it is not a disk; None: `threads`."""
     tokens: Tokens = field(default_factory=PlainKeys)
     """Makes credentials ready to be sent."""
     converter: Converter | None = None
@@ -227,16 +229,19 @@ class Core:
     """Where each request may be sent."""
     latencies: Latencies = field(init=False)
     """What is expected of upstreams, and learnt."""
-    puts: Batches[Sequence[tuple[str, Path]], None] = field(init=False)
+    puts: Batches[Sequence[Place], None] | Singly[Place] = field(init=False)
     """Gives spooled images their places in the blob store."""
     clears: Batches[Spooled, None] = field(init=False)
     """Empties the spool of what is settled."""
 
     def __post_init__(self) -> None:
         self.renew(self.settings, self.targets)
-        self.thumbnails = Thumbnails(self.spool.parent / THUMBNAILS, self.threads, lambda key: self.blobs.path_of(key))
+        self.thumbnails = Thumbnails(self.spool.parent / THUMBNAILS, self.threads, self.brought_here)
         self.latencies = Latencies(self.settings.latency, self.clock)
-        self.puts = Batches(self.threads, lambda groups: self.blobs.put_files(groups))
+        if self.blobs.puts_together:
+            self.puts = Batches(self.threads, lambda groups: self.blobs.put_files(groups))
+        else:
+            self.puts = Singly(self.blob_threads or self.threads, lambda place: self.blobs.put_file(*place))
         self.clears = Batches(self.threads, clear_all)
 
     def renew(self, settings: Settings, targets: Mapping[str, tuple[Target, ...]]) -> None:
@@ -256,6 +261,23 @@ class Core:
     async def in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Run file work off the loop."""
         return await self.threads.run(function, *args)
+
+    async def with_blobs(self, function: Callable[..., T], *args: object) -> T:
+        """Run what asks the blob store off the loop, and where it keeps no file work waiting."""
+        return await (self.blob_threads or self.threads).run(function, *args)
+
+    async def brought(self, images: Sequence[InputImage]) -> tuple[Path, ...]:
+        """See that images which a request brought along lie on this disk, and say where.
+
+        Raises:
+            OSError: One is gone, or what holds it does not answer.
+        """
+        return tuple([await self.brought_here(image.store_key, image.sha256) for image in images])
+
+    async def brought_here(self, key: str, sha256: str) -> Path:
+        """Do the same for one."""
+        here = self.blobs.here(key)
+        return Path(await self.with_blobs(self.blobs.bring, key, sha256) if here is None else here)
 
     def monotonic_of(self, moment: datetime) -> float:
         """The instant on the monotonic clock at which the wall clock will show `moment`."""

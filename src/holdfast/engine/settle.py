@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Self
 
 from holdfast import faults
@@ -26,7 +25,8 @@ from holdfast.policy.costs import cost_micros
 from holdfast.policy.mishaps import NO_WHOLE_IMAGE, kept_back, reason_of
 from holdfast.store import records, spool
 from holdfast.store.attempts import end_attempt, get_attempt
-from holdfast.store.blobs import key_for
+from holdfast.store.blob_keys import key_for
+from holdfast.store.blob_port import Place
 from holdfast.store.exposure import Cap
 from holdfast.store.generations import get_generation
 from holdfast.store.records import AttemptEnd, AttemptRow, GenerationRow, NewAttempt, NewBlob
@@ -335,11 +335,11 @@ def _log_disk(about: About, error: OSError) -> None:
 async def _store(core: Core, attempt_id: str, wanted: Sequence[tuple[str, SpooledImage]]) -> tuple[NewBlob, ...]:
     """Give each image its place in the blob store, together with what others settle at this instant."""
     stored: list[NewBlob] = []
-    places: list[tuple[str, Path]] = []
+    places: list[Place] = []
     for kind, image in wanted:
         assert image.info is not None
         key = key_for(attempt_id, image.index, extension_of(image.info.mime))
-        places.append((key, image.path))
+        places.append(Place(key, image.path, image.info.sha256))
         new = NewBlob(id=core.clock.new_id("img"), kind=kind, position=image.index, store_key=key, info=image.info)
         stored.append(new)
     if places:

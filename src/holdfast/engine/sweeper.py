@@ -23,7 +23,7 @@ from holdfast.policy.mishaps import reason_of
 from holdfast.policy.retention import INPUT_GRACE_S, JUMP_PAUSE_S, changes_kept_since, has_jumped
 from holdfast.store import spool
 from holdfast.store.audit_log import expire, expired
-from holdfast.store.leftovers import Found, Kind, is_old_enough, removable, walk
+from holdfast.store.leftovers import Found, Kind, is_old_enough, removable
 from holdfast.store.retention import Due, Place, bury, due_after, mark_due
 
 FIRST_S = 1.0
@@ -39,7 +39,7 @@ AUDIT_BATCH = 1000
 """Entries of the log of changes deleted in one commit."""
 LEFTOVERS_PER_RUN = 500
 WALK_EVERY_S = 3600.0
-"""From one walk through the whole folder to the next, at least."""
+"""From one walk through all that is kept to the next, at least."""
 
 
 class Sweeper:
@@ -165,7 +165,7 @@ class Sweeper:
         for at in range(0, len(files), UNLINK_BATCH):
             batch = files[at : at + UNLINK_BATCH]
             await faults.point("sweeper.before_unlink")
-            failures = await self._core.in_thread(self._core.blobs.delete_files, [key for _, key in batch])
+            failures = await self._core.with_blobs(self._core.blobs.delete_files, [key for _, key in batch])
             for (each, _), failure in zip(batch, failures, strict=True):
                 if failure is not None:
                     failed.add(each.place.generation_id)
@@ -186,7 +186,7 @@ class Sweeper:
         older_than = moment.timestamp() - INPUT_GRACE_S
         for key in buried.inputs:
             # One that stays was put again a moment ago; if nobody comes to name it, it is left behind, and found so.
-            counts["inputs"] += await core.in_thread(self._delete_input, key, older_than)
+            counts["inputs"] += await core.with_blobs(self._delete_input, key, older_than)
             await faults.point("sweeper.after_input")
 
     def _delete_input(self, key: str, older_than_unix_s: float) -> bool:
@@ -215,12 +215,12 @@ class Sweeper:
 
     async def _clear_leftovers(self, now: float) -> None:
         core = self._core
-        found = await core.in_thread(self._next_found, core.clock.monotonic())
+        found = await core.with_blobs(self._next_found, core.clock.monotonic())
         old = [each for each in found if is_old_enough(each, now)]
         await faults.point("sweeper.before_leftovers")
         for each in await core.store.read(removable, old, now) if old else ():
             await faults.point("sweeper.before_leftover")
-            removed = await core.in_thread(self._remove, each, now)
+            removed = await core.with_blobs(self._remove, each, now)
             if removed and each.kind is not Kind.FOLDER:
                 emit("sweeper.deleted", level="warning", kind=each.kind.value, file=each.key)
             await faults.point("sweeper.after_leftover")
@@ -231,7 +231,7 @@ class Sweeper:
             if now < self._walk_again_at:
                 return []
             self._walk_again_at = now + WALK_EVERY_S
-            self._walking = walk(self._core.spool.parent)
+            self._walking = self._core.blobs.walk()
         try:
             found = list(islice(self._walking, LEFTOVERS_PER_RUN))
         except OSError:

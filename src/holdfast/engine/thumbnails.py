@@ -66,7 +66,7 @@ class Thumbnails:
         self,
         folder: Path,
         threads: Threads,
-        path_of: Callable[[str], Path],
+        find: Callable[[str, str], Awaitable[Path]],
         *,
         make: Make | None = None,
         bytes_max: int = BYTES_MAX,
@@ -76,14 +76,14 @@ class Thumbnails:
         Args:
             folder: Where they lie.
             threads: For files.
-            path_of: Finds an image by its key.
+            find: Sees that an image lies on this disk, by its key and its SHA-256, and says where.
             make: Makes one; a child process of its own by default.
             bytes_max: Of all of them; those nobody looked at for longest go first.
         """
         self.is_available = make is not None or is_available()
         self._folder = folder
         self._threads = threads
-        self._path_of = path_of
+        self._find = find
         self._make = make or make_small
         self._bytes_max = bytes_max
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -99,12 +99,13 @@ class Thumbnails:
         known = 0 if self._known is None else len(self._known)
         return f"<Thumbnails {known} of {self._bytes / 1e6:.1f} MB, {self._waiting} wanted>"
 
-    async def of(self, store_key: str, width: int, *, is_wanted: Callable[[], bool]) -> bytes:
+    async def of(self, store_key: str, width: int, *, sha256: str, is_wanted: Callable[[], bool]) -> bytes:
         """Give the picture of an image, as WebP.
 
         Args:
             store_key: Of the image, which is there.
             width: One of `WIDTHS`; no higher than twice that, and never larger than the image.
+            sha256: Of the image, hexadecimal.
             is_wanted: Whether somebody still waits when its turn comes.
 
         Raises:
@@ -126,7 +127,7 @@ class Thumbnails:
             async with asyncio.timeout(WITHIN_S):
                 # The same one is made once: whoever asks for it meanwhile waits at its own door, in nobody's way.
                 async with self._doors.setdefault(name, asyncio.Lock()), self._room:
-                    return await self._made(store_key, name, width, is_wanted)
+                    return await self._made((store_key, sha256), name, width, is_wanted)
         except TimeoutError as exc:
             raise NoThumbnail("crowded") from exc
         finally:
@@ -137,14 +138,15 @@ class Thumbnails:
         names = [f"{_name_of(key)}.{width}{SUFFIX}" for key in store_keys for width in WIDTHS]
         await self._drop(names)
 
-    async def _made(self, store_key: str, name: str, width: int, is_wanted: Callable[[], bool]) -> bytes:
+    async def _made(self, image: tuple[str, str], name: str, width: int, is_wanted: Callable[[], bool]) -> bytes:
         # Whoever was before may have made it, or asked for by the same browser that has gone since.
         if (kept := await self._kept(name)) is not None:
             return kept
         if not is_wanted():
             raise NoThumbnail("crowded")
-        source, target = self._path_of(store_key), self._folder / f"{next(self._numbers)}.part"
+        target = self._folder / f"{next(self._numbers)}.part"
         try:
+            source = await self._find(*image)
             await self._threads.run(_make_folder, self._folder)
             is_made = await self._make(source, target, width)
             found = await self._threads.run(_settled, target, self._folder / name) if is_made else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from holdfast import faults
 from holdfast.errors import RequestError, is_disk_full
 from holdfast.gateway.call import Call
 from holdfast.policy.admission import storage_low
-from holdfast.store.blobs import LocalBlobs
+from holdfast.store.blob_port import Blobs
 from holdfast.store.records import BlobRow
 from holdfast.store.spool import write_all
 from holdfast.threads import Threads
@@ -56,7 +57,7 @@ class OpenInput:
         write_all(self.file, data)
         self.meter.feed(data)
 
-    def keep(self, blobs: LocalBlobs, *, what: str, param: str) -> InputImage:
+    def keep(self, blobs: Blobs, *, what: str, param: str) -> InputImage:
         """Make it durable under its digest.
 
         Raises:
@@ -102,7 +103,7 @@ class Sink(Protocol):
 class _InputSink:
     """Writes the images of one request; runs in one thread at a time."""
 
-    def __init__(self, reader: JsonReader, blobs: LocalBlobs, spool: Path, name: str) -> None:
+    def __init__(self, reader: JsonReader, blobs: Blobs, spool: Path, name: str) -> None:
         self._reader = reader
         self._blobs = blobs
         self._spool = spool
@@ -175,7 +176,7 @@ def expired(where: str) -> RequestError:
 class BodyReader:
     """Reads JSON bodies for every surface."""
 
-    def __init__(self, *, blobs: LocalBlobs, spool: Path, threads: Threads, image_bytes_max: int) -> None:
+    def __init__(self, *, blobs: Blobs, spool: Path, threads: Threads, image_bytes_max: int) -> None:
         self.blobs = blobs
         self.spool = spool
         self.image_bytes_max = image_bytes_max
@@ -189,10 +190,12 @@ class BodyReader:
         """
         key = f"inputs/{blob.sha256}"
         try:
-            await self._threads.run(self.blobs.put_file, key, self.blobs.path_of(blob.store_key))
+            await self._threads.run(self.blobs.put_again, key, blob.store_key)
         except FileNotFoundError as exc:
             raise expired(where) from exc
         except OSError as exc:
+            if exc.errno == errno.ETIMEDOUT:
+                raise storage_low("does not answer at this moment") from exc
             if not is_disk_full(exc):
                 raise
             raise storage_low() from exc

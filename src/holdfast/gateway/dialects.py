@@ -34,9 +34,11 @@ class Rendered:
     status: int
     template: Template
     files: dict[int, str] = field(default_factory=dict)
-    """Where the image of each slot lies."""
+    """Where the image of each slot lies, if it lies in the data folder."""
     sizes: dict[int, int] = field(default_factory=dict)
     """Bytes of each file, as recorded."""
+    blobs: dict[int, BlobRow] = field(default_factory=dict)
+    """The same images, as recorded."""
     content_type: bytes = b"application/json"
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
@@ -171,6 +173,7 @@ class OpenAIDialect(_Base):
             template=template,
             files={index: self._path(blob) for index, blob in enumerate(results)} if embed else {},
             sizes={index: blob.bytes for index, blob in enumerate(results)} if embed else {},
+            blobs=dict(enumerate(results)) if embed else {},
             content_type=self.content_type,
         )
 
@@ -207,6 +210,7 @@ class GeminiDialect(_Base):
             template=template,
             files={index: self._path(blob) for index, blob in blobs.items()},
             sizes={index: blob.bytes for index, blob in blobs.items()},
+            blobs=blobs,
             content_type=self.content_type,
         )
 
@@ -298,6 +302,7 @@ class ChatDialect(_Base):
             template=template,
             files={index: self._path(blob) for index, blob in enumerate(results) if index in slots},
             sizes={index: blob.bytes for index, blob in enumerate(results) if index in slots},
+            blobs={index: blob for index, blob in enumerate(results) if index in slots},
             content_type=self.content_type,
         )
 

@@ -137,7 +137,7 @@ class InputFetcher:
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Run file work, and wait for its end whatever happens: a file is not closed under a thread that writes it."""
-        job = asyncio.ensure_future(self._core.threads.run(function, *args))
+        job = asyncio.ensure_future(self._core.with_blobs(function, *args))
         try:
             return await asyncio.shield(job)
         except asyncio.CancelledError:

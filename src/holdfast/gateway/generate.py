@@ -31,6 +31,7 @@ from holdfast.gateway.generations import resource_of
 from holdfast.gateway.heads import generation_headers, served_by, server_timing
 from holdfast.gateway.held import Held, Waiting
 from holdfast.gateway.hold import Hold
+from holdfast.gateway.images import Images
 from holdfast.gateway.links import LinkMaker, Onward
 from holdfast.generation import State
 from holdfast.log import emit
@@ -97,6 +98,7 @@ class Generator:
         wheel: BeatWheel,
         links: LinkMaker,
         root: Path,
+        images: Images,
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -105,6 +107,7 @@ class Generator:
         self._wheel = wheel
         self._links = links
         self._root = root
+        self._images = images
         self._held: dict[str, list[Waiting]] = {}
         """By generation: repeats that joined wait beside whom they repeat."""
         self.quotas = engine.quotas
@@ -350,6 +353,8 @@ class Generator:
         with Hold(call, self._wheel, held.schedule, head=held.head, on_commit=held.note_commit) as hold:
             waiting.hold = hold
             record = await self._awaited(call, held, hold)
+            if record is not None and not self._images.is_local:
+                await self._images.bring(record)
             hold.quiet()
             told_at = asyncio.get_running_loop().time()
             if record is None:
@@ -437,7 +442,7 @@ class Generator:
         """Answer with the true status and the length.
 
         Raises:
-            RequestError: 410 `image_expired`: it has been deleted in this moment.
+            RequestError: 410 `image_expired`: it has been deleted in this moment; 503: what keeps it does not answer.
         """
         if told is None:
             rendered = held.dialect.success(record, self._links.at(held.base_url))
@@ -451,7 +456,8 @@ class Generator:
         ]
         with contextlib.ExitStack() as stack:
             # Where its length is told, it must be there: what is old may be deleted between two lines of this.
-            files = _opened(stack, record, rendered) if held.may_be_gone and told is None else rendered.files
+            opens = told is None and (held.may_be_gone or not self._images.is_local)
+            files = await self._opened(stack, record, rendered) if opens else rendered.files
             await _start(call, rendered, headers)
             await write_parts(call, rendered.template, files)
         return told is None and rendered.has_images
@@ -488,8 +494,24 @@ class Generator:
             await write_parts(call, held.dialect.late_failure(record, told, form), {})
             return False
         rendered = held.dialect.success(record, self._links.at(held.base_url))
-        await write_parts(call, rendered.template, rendered.files)
+        with contextlib.ExitStack() as stack:
+            files = rendered.files if self._images.is_local else await self._opened(stack, record, rendered)
+            await write_parts(call, rendered.template, files)
         return rendered.has_images
+
+    async def _opened(self, stack: contextlib.ExitStack, record: Record, rendered: Rendered) -> dict[int, FilePieces]:
+        """Open every image before a byte is said of them.
+
+        Raises:
+            RequestError: 410 `image_expired`: one is gone; 503: what keeps it does not answer.
+        """
+        expired = refusal(Answer.EXPIRED, record.generation.id)
+        if any(blob.state != "stored" for blob in record.results):
+            raise expired
+        try:
+            return await self._images.open_all(stack, rendered.blobs.items())
+        except FileNotFoundError as exc:
+            raise expired from exc
 
     async def _confirm(self, call: Call, record: Record, told_at: float, *, with_image: bool, is_told: bool) -> None:
         """End the answer, and note whether it arrived; that nobody knows the end yet is no answer to note."""
@@ -522,21 +544,6 @@ def _told(record: Record, *, is_out: bool) -> Told | None:
     if is_out and not State(row.state).is_final:
         return replace(OUT_OF_TIME, charge=worst_charge(Charge(attempt.charge) for attempt in record.attempts))
     return NOT_AWAITED if row.told is None and row.state != State.SUCCEEDED else row.told
-
-
-def _opened(stack: contextlib.ExitStack, record: Record, rendered: Rendered) -> dict[int, FilePieces]:
-    """Open every image before a byte is said of them.
-
-    Raises:
-        RequestError: 410 `image_expired`: one is gone.
-    """
-    expired = refusal(Answer.EXPIRED, record.generation.id)
-    if any(blob.state != "stored" for blob in record.results):
-        raise expired
-    try:
-        return {slot: stack.enter_context(FilePieces(path)) for slot, path in rendered.files.items()}
-    except FileNotFoundError as exc:
-        raise expired from exc
 
 
 async def _start(call: Call, rendered: Rendered, headers: Headers) -> None:

@@ -6,13 +6,13 @@ import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, cast
 
 import msgspec
 
 from holdfast.clock import Clock
 from holdfast.config import Settings
+from holdfast.config.objects import Serving
 from holdfast.engine.core import InLine
 from holdfast.engine.engine import Engine
 from holdfast.engine.erasing import Eraser
@@ -27,6 +27,7 @@ from holdfast.gateway.call import Call, Headers
 from holdfast.gateway.delivery import finish_and_confirm
 from holdfast.gateway.events import EventStreams
 from holdfast.gateway.heads import served_name
+from holdfast.gateway.images import Images
 from holdfast.gateway.links import LinkMaker, Links, image_path
 from holdfast.gateway.progress import progress_of
 from holdfast.gateway.waits import Waits
@@ -68,7 +69,7 @@ class Generations:
         latencies: Latencies,
         links: LinkMaker,
         clock: Clock,
-        root: Path,
+        images: Images,
         routes: Routes,
         wheel: BeatWheel,
         eraser: Eraser,
@@ -91,7 +92,7 @@ class Generations:
         self._latencies = latencies
         self._links = links
         self._clock = clock
-        self._root = root
+        self._images = images
 
     async def get(self, call: Call, names: dict[str, str]) -> None:
         """Tell how a generation stands; with `Prefer: wait=N`, when it has ended or after N seconds."""
@@ -218,7 +219,8 @@ class Generations:
         path = _path_of(names)
         signed = self._links.signer.is_valid(path, call.query, now_unix_s=self._clock.now().timestamp())
         key_id = None if signed else await self._key_of(call)
-        blob, sent = await self._show(call, names, key_id)
+        redirects = self._settings.objects.serve is Serving.REDIRECT
+        blob, sent = await self._show(call, names, key_id, redirects=redirects)
         if sent is None or not await finish_and_confirm(call, within_s=self._settings.server.body_stall_s):
             return
         if not sent.is_part and blob.kind != "draft":
@@ -230,7 +232,9 @@ class Generations:
         if sent is not None:
             await call.finish()
 
-    async def _show(self, call: Call, names: Mapping[str, str], key_id: str | None) -> tuple[BlobRow, Span | None]:
+    async def _show(
+        self, call: Call, names: Mapping[str, str], key_id: str | None, *, redirects: bool = False
+    ) -> tuple[BlobRow, Span | None]:
         generation_id, index = names["id"], names["index"]
         record = await self._record(generation_id, key_id=key_id)
         images = shown_images(record)
@@ -239,9 +243,33 @@ class Generations:
                 f"This generation has {len(images)} images, numbered from 0.", code="generation_not_found", status=404
             )
         blob = images[int(index)]
-        file = self._root / blob.store_key
-        with _opened(file, blob, record.generation.deleted_at) as pieces:
-            return blob, await self._send(call, pieces, blob, f"{generation_id}-{index}{file.suffix}")
+        if redirects and blob.state == "stored" and call.method != "HEAD":
+            address = await self._images.address_of(blob, self._settings.objects.link_s)
+            if address is not None:
+                await _redirect(call, address)
+                return blob, None
+        suffix = blob.store_key.rpartition("/")[2].rpartition(".")[2]
+        with await self._opened(blob, record.generation.deleted_at) as pieces:
+            return blob, await self._send(call, pieces, blob, f"{generation_id}-{index}.{suffix}")
+
+    async def _opened(self, blob: BlobRow, deleted_at: str | None) -> FilePieces:
+        """Open an image before its head is sent: once that is said, one that is deleted meanwhile still arrives.
+
+        Raises:
+            RequestError: 410, it is gone; 503, what keeps it does not answer.
+        """
+        # Where the file is gone and the record not told of it, the answer is the same.
+        with contextlib.suppress(FileNotFoundError):
+            if blob.state == "stored":
+                return await self._images.open(blob)
+        why = "its retention ended." + ("" if blob.delete_after is None else f" It was kept until {blob.delete_after}.")
+        if deleted_at is not None:
+            why = f"that was asked for at {deleted_at}."
+        raise RequestError(
+            f"The image has been deleted: {why} The generation's record stays.",
+            code="image_expired",
+            status=410,
+        )
 
     async def _key_of(self, call: Call) -> str:
         if "sig" in call.query and presented_key(call) is None:
@@ -293,24 +321,17 @@ def _path_of(names: Mapping[str, str]) -> str:
     return image_path(names["id"], int(index)) if is_number else ""
 
 
-def _opened(file: Path, blob: BlobRow, deleted_at: str | None) -> FilePieces:
-    """Open an image before its head is sent: once that is said, one that is deleted meanwhile still arrives.
-
-    Raises:
-        RequestError: 410, it is gone.
-    """
-    # Where the file is gone and the record not told of it, the answer is the same.
-    with contextlib.suppress(FileNotFoundError):
-        if blob.state == "stored":
-            return FilePieces(file)
-    why = "its retention ended." + ("" if blob.delete_after is None else f" It was kept until {blob.delete_after}.")
-    if deleted_at is not None:
-        why = f"that was asked for at {deleted_at}."
-    raise RequestError(
-        f"The image has been deleted: {why} The generation's record stays.",
-        code="image_expired",
-        status=410,
-    )
+async def _redirect(call: Call, address: str) -> None:
+    """Send somebody to where the image lies; it counts as not collected, since nobody here sees it arrive."""
+    headers: Headers = [
+        (b"location", address.encode()),
+        (b"content-length", b"0"),
+        # The address is as good as a key for a while: no cache on the way is to give it to others.
+        (b"cache-control", b"private, no-store"),
+        (b"referrer-policy", b"no-referrer"),
+    ]
+    await call.start(307, headers)
+    await call.finish()
 
 
 async def _write_span(call: Call, pieces: FilePieces, span: Span) -> None:

@@ -368,13 +368,14 @@ def _image() -> dict[str, Any]:
         "An image by signed link, or with the key; Range and ETag are honoured",
         names=["id", "index"],
         ok=bytes_,
-        codes=("generation_not_found", "image_expired"),
+        codes=("generation_not_found", "image_expired", "storage_low"),
         surface=Surface.GENERATIONS,
     )
     image["parameters"][-1]["schema"] = {"type": "integer", "minimum": 0, "maximum": 999}
     image["responses"] |= {
         "206": {"description": "The part that `Range` asked for", "content": bytes_},
         "304": {"description": "As `If-None-Match` has it"},
+        "307": {"description": "It lies in a bucket, and is given out from there (`objects.serve`)"},
         "416": {"description": "`Range` begins behind the end"},
     }
     return image

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from holdfast.clock import Clock, SystemClock, rfc3339
 from holdfast.config import Settings, upstream_keys
+from holdfast.config.objects import ObjectKeys, object_keys
 from holdfast.engine.converter import Converter, is_available
 from holdfast.engine.core import Core
 from holdfast.engine.course import Target, targets_of
@@ -35,6 +36,8 @@ from holdfast.gateway.console import Console
 from holdfast.gateway.fetching import InputFetcher
 from holdfast.gateway.generate import Generator
 from holdfast.gateway.generations import Generations
+from holdfast.gateway.images import Images
+from holdfast.gateway.keeping import keeping
 from holdfast.gateway.latency import LatencyPage
 from holdfast.gateway.links import LinkMaker
 from holdfast.gateway.metrics import MetricsPage
@@ -53,7 +56,6 @@ from holdfast.policy.price_table import losses
 from holdfast.policy.prices import check_priced
 from holdfast.store.address import note_address
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
-from holdfast.store.blobs import LocalBlobs
 from holdfast.store.keys import count_keys, insert_key
 from holdfast.store.lock import DataFolder
 from holdfast.store.signing import Signer
@@ -121,12 +123,15 @@ async def serve(
     environ = os.environ if environ is None else environ
     keys = upstream_keys(settings, environ)
     targets = targets_of(settings, keys)
+    bucket_keys = object_keys(settings.objects, environ)
     clock = SystemClock()
     check_priced(settings, clock.now().date())
     for finding in losses(settings, clock.now().date()):
         emit("prices.unsafe", level="warning", rule=finding.rule, model=finding.model, message=finding.message)
     with Signals(asyncio.get_running_loop(), renews=reread is not None) as signals, suppress(_StoppedEarly):
-        async with running(settings, targets, clock, tell_first_key, keys, stop=signals.first) as gateway:
+        async with running(
+            settings, targets, clock, tell_first_key, keys, stop=signals.first, bucket_keys=bucket_keys
+        ) as gateway:
             announced = announce(gateway.listeners, settings, signals.received)
             note_address(settings.store.data, announced.base_url)
             if ready is not None:
@@ -163,6 +168,7 @@ async def running(
     keys: Mapping[str, tuple[str, ...]],
     *,
     stop: asyncio.Event | None = None,
+    bucket_keys: ObjectKeys | None = None,
 ) -> AsyncIterator[Gateway]:
     """Make everything in its order, and take it down in the reverse one.
 
@@ -183,6 +189,7 @@ async def running(
         await _first_key(store, folder.secret, clock, tell_first_key)
         threads = Threads(FILE_THREADS, "file")
         stack.callback(threads.close, wait=True)
+        kept = await keeping(stack, settings, bucket_keys, folder, clock)
         transport = AioTransport(
             bodies_bytes_in_flight_max=settings.store.bodies_bytes_in_flight_max,
             response_bytes_max=settings.store.response_bytes_max,
@@ -191,12 +198,13 @@ async def running(
             settings=settings,
             clock=clock,
             store=store,
-            blobs=LocalBlobs(folder.paths.root),
+            blobs=kept.blobs,
             spool=folder.paths.spool,
             transport=transport,
             owner=owner,
             targets=targets,
             threads=threads,
+            blob_threads=kept.threads,
             tokens=tokens,
             converter=Converter(folder.paths.spool, threads) if is_available() else None,
         )
@@ -213,7 +221,8 @@ async def running(
             tune_malloc()
             tune_gc()
             await listeners.start(gateway.app)
-            yield gateway
+            async with kept.moving(core):
+                yield gateway
         finally:
             await gateway.sweeper.stop()
             await gateway.engine.stop()
@@ -254,6 +263,7 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
     wheel = BeatWheel(asyncio.get_running_loop())
     links = LinkMaker(settings, Signer(secrets=(("1", folder.secret),)), core.clock)
     auth = Authenticator(core.store, folder.secret, clock=core.clock, trusted=links.trusted)
+    images = Images(core)
     generator = Generator(
         engine=engine,
         settings=settings,
@@ -262,13 +272,19 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         wheel=wheel,
         links=links,
         root=folder.paths.root,
+        images=images,
     )
     image_bytes_max = settings.store.image_bytes_max
-    bodies = BodyReader(blobs=core.blobs, spool=core.spool, threads=core.threads, image_bytes_max=image_bytes_max)
+    bodies = BodyReader(
+        blobs=core.blobs,
+        spool=core.spool,
+        threads=core.blob_threads or core.threads,
+        image_bytes_max=image_bytes_max,
+    )
     deliverer = Deliverer(core, GuardedTransport(AddressRules.of(settings.webhooks)), folder.secret)
     routes = Routes(settings, converts=core.converter is not None)
     sweeper = Sweeper(core, engine.storage_low)
-    generations = _generations(core, engine, auth, links, folder, routes, wheel, Eraser(core, sweeper))
+    generations = _generations(core, engine, auth, links, images, routes, wheel, Eraser(core, sweeper))
     fetcher = InputFetcher(core, GuardedTransport(AddressRules.of(settings.inputs)))
     webhooks = _webhooks(core, auth, bodies, deliverer, folder)
     surfaces = Surfaces(
@@ -316,7 +332,7 @@ def _generations(
     engine: Engine,
     auth: Authenticator,
     links: LinkMaker,
-    folder: DataFolder,
+    images: Images,
     routes: Routes,
     wheel: BeatWheel,
     eraser: Eraser,
@@ -328,7 +344,7 @@ def _generations(
         latencies=core.latencies,
         links=links,
         clock=core.clock,
-        root=folder.paths.root,
+        images=images,
         routes=routes,
         wheel=wheel,
         eraser=eraser,

@@ -6,27 +6,21 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from holdfast import faults
-from holdfast.clock import ulid_moment
 from holdfast.errors import failure_of
+from holdfast.store.blob_port import Place
+from holdfast.store.leftovers import Found, walk
 from holdfast.store.lock import fsync_folder
 
 
-def key_for(attempt_id: str, index: int, extension: str) -> str:
-    """The key of a generated image, from its attempt alone: whoever stores it again after a crash finds the same place.
-
-    The folder is the day on which the attempt was made, as its id tells it, and not today: a recovery after midnight
-    would else store a second copy.
-    """
-    day = ulid_moment(attempt_id).date().isoformat().replace("-", "/")
-    return f"blobs/{day}/{attempt_id}-{index}.{extension}"
-
-
 class LocalBlobs:
-    """A folder on a local disk."""
+    """A folder on a local disk; see `store.blob_port.Blobs`."""
+
+    puts_together = True
+    """One sync of a folder serves all that get their names in it."""
 
     def __init__(self, root: Path) -> None:
         self._root = str(root)
@@ -42,7 +36,27 @@ class LocalBlobs:
         assert ".." not in key.split("/"), "keys are ours, never a caller's"
         return f"{self._root}/{key}"
 
-    def put_file(self, key: str, source: Path) -> Path:
+    def here(self, key: str) -> str:
+        """Say where a blob lies, without a look at the disk."""
+        return self._text_of(key)
+
+    def bring(self, key: str, sha256: str) -> str:
+        """Say the same: all of them are on this disk, and opening one tells whether it is there."""
+        return self._text_of(key)
+
+    def signed_url(self, key: str, valid_s: float) -> None:
+        """Have no addresses but the gateway's own."""
+        return
+
+    def walk(self) -> Iterator[Found]:
+        """Go through the data folder, a piece at a time."""
+        return walk(Path(self._root))
+
+    def put_again(self, key: str, of: str) -> None:
+        """Give a file a second name."""
+        self.put_file(key, self.path_of(of))
+
+    def put_file(self, key: str, source: Path, sha256: str = "") -> Path:
         """Give a finished, synced file its place, without copying it; the source stays until its owner removes it.
 
         A second put of the same key changes nothing: the first one counts. It makes the name durable all the same,
@@ -59,12 +73,12 @@ class LocalBlobs:
         fsync_folder(folder)
         return self.path_of(key)
 
-    def put_files(self, groups: Sequence[Sequence[tuple[str, Path]]]) -> list[OSError | None]:
+    def put_files(self, groups: Sequence[Sequence[tuple[str, Path] | Place]]) -> list[OSError | None]:
         """Put several groups of files with one sync for each folder; tell of each group whether it failed, and how."""
         folders: set[str] = set()
 
-        def put(group: Sequence[tuple[str, Path]]) -> None:
-            folders.update([self._link(key, source) for key, source in group])
+        def put(group: Sequence[tuple[str, Path] | Place]) -> None:
+            folders.update([self._link(each[0], each[1]) for each in group])
 
         failures = [failure_of(put, group) for group in groups]
         try:

@@ -12,11 +12,11 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from holdfast.generation import SETTLEABLE_ATTEMPT_STATES
 from holdfast.policy.retention import ABANDONED_S, INPUT_GRACE_S, may_remove
-from holdfast.store.blobs import key_for
+from holdfast.store.blob_keys import key_for
 from holdfast.store.retention import attempt_state, has_input_ref, is_kept
 
 _ATTEMPT_FILE = re.compile(r"(att_[0-9A-Z]{26})[-.].+")
@@ -45,6 +45,14 @@ class Found(NamedTuple):
     """From the root of the data folder."""
     written_unix_s: float
     attempt_id: str = ""
+
+    @classmethod
+    def of(cls, folder: str, name: str, written_unix_s: float, *, kind: Kind) -> Self | None:
+        """Read a file's name; None where it is not ours."""
+        match = (_INPUT_FILE if kind is Kind.INPUT else _ATTEMPT_FILE).fullmatch(name)
+        if match is None:
+            return None
+        return cls(kind, f"{folder}/{name}", written_unix_s, "" if kind is Kind.INPUT else match[1])
 
 
 def walk(root: Path) -> Iterator[Found]:

@@ -38,7 +38,8 @@ from holdfast.generation import State
 from holdfast.providers.conversation import malformed
 from holdfast.providers.registry import conversation_for
 from holdfast.store.audit import audit
-from holdfast.store.blobs import LocalBlobs, key_for
+from holdfast.store.blob_keys import key_for
+from holdfast.store.blobs import LocalBlobs
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import accept, events_of, get_record
 from holdfast.store.lock import DataFolder

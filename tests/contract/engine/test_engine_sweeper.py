@@ -345,7 +345,7 @@ async def test_a_folder_that_cannot_be_read_is_told_and_walked_again(
     bench.clock.jump(WEEK_S + 1)
     left(bench, ORPHAN, age_s=ABANDONED_S)
     with monkeypatch.context() as patched:
-        patched.setattr(module, "walk", lambda _root: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        patched.setattr(bench.core.blobs, "walk", lambda: (_ for _ in ()).throw(OSError(5, "Input/output error")))
         with pytest.raises(OSError, match="Input/output"):
             await sweeper.sweep()
     assert await states(bench, due.generation.id) == ["deleted"]

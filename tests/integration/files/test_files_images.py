@@ -19,7 +19,9 @@ from holdfast.gateway.asked import Routes
 from holdfast.gateway.auth import presented_key
 from holdfast.gateway.call import Call
 from holdfast.gateway.generations import Generations
+from holdfast.gateway.images import Images
 from holdfast.gateway.links import LinkMaker, image_path
+from holdfast.store.blobs import LocalBlobs
 from holdfast.store.records import KeyRow, Record
 from holdfast.store.signing import Signer
 from holdfast.types import Surface
@@ -82,7 +84,7 @@ def gate(
         settings=settings,
         links=LinkMaker(settings, SIGNER, a_clock),
         clock=a_clock,
-        root=tmp_path,
+        images=Images(cast(Any, SimpleNamespace(blobs=LocalBlobs(tmp_path)))),
         routes=Routes(settings),
         wheel=cast(Any, None),
         latencies=Latencies(settings.latency, a_clock),

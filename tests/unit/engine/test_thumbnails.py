@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,15 @@ class Maker:
         return bool(self.picture)
 
 
+def within(root: Path) -> Callable[[str, str], Awaitable[Path]]:
+    """Find images in a folder."""
+
+    async def find(key: str, _: str) -> Path:
+        return root / key
+
+    return find
+
+
 @pytest.fixture
 def threads() -> Iterator[Threads]:
     """For files."""
@@ -76,18 +85,18 @@ def images(tmp_path: Path) -> Path:
 
 def make_thumbnails(root: Path, threads: Threads, maker: Maker, **options: Any) -> Thumbnails:
     """Keep them beside the images."""
-    return Thumbnails(root / "thumbnails", threads, lambda key: root / key, make=maker, **options)
+    return Thumbnails(root / "thumbnails", threads, within(root), make=maker, **options)
 
 
 async def one(thumbnails: Thumbnails, key: str = KEYS[0], width: int = WIDTH) -> bytes:
     """Ask for one, and wait for it."""
-    return await thumbnails.of(key, width, is_wanted=lambda: True)
+    return await thumbnails.of(key, width, sha256="", is_wanted=lambda: True)
 
 
 async def refusal(thumbnails: Thumbnails, key: str = KEYS[0], *, is_wanted: bool = True) -> str:
     """Why there is none."""
     with pytest.raises(NoThumbnail) as told:
-        await thumbnails.of(key, WIDTH, is_wanted=lambda: is_wanted)
+        await thumbnails.of(key, WIDTH, sha256="", is_wanted=lambda: is_wanted)
     return told.value.why
 
 
@@ -241,7 +250,7 @@ async def test_without_pillow_only_what_was_made_before_is_shown(
     """The extra may be taken away from an installation that had it."""
     await one(make_thumbnails(images, threads, Maker()))
     monkeypatch.setattr(subject, "is_available", lambda: False)
-    without = Thumbnails(images / "thumbnails", threads, lambda key: images / key)
+    without = Thumbnails(images / "thumbnails", threads, within(images))
     assert not without.is_available
     assert await one(without) == webp()
     assert await refusal(without, KEYS[1]) == "unavailable"

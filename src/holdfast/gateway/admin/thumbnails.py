@@ -58,7 +58,9 @@ class ThumbnailsPage:
             await call.finish()
             return
         try:
-            picture = await self._core.thumbnails.of(blob.store_key, width, is_wanted=lambda: not call.has_left)
+            picture = await self._core.thumbnails.of(
+                blob.store_key, width, sha256=blob.sha256, is_wanted=lambda: not call.has_left
+            )
         except NoThumbnail as exc:
             if call.has_left:
                 raise CallerLeft from exc

@@ -1,0 +1,250 @@
+"""Images in a bucket, with the data folder for what the bucket does not take.
+
+A paid image is never lost to an outage of the store: what cannot be put is kept in the data folder, exactly as where
+there is no bucket, is read from there, and is moved when the store is back (`waiting`, `move`). So are images of the
+time before there was a bucket. Where a blob lies is looked up in this order: the data folder, the cache, the bucket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+from holdfast import faults
+from holdfast.errors import failure_of
+from holdfast.log import emit
+from holdfast.policy.retention import INPUT_GRACE_S
+from holdfast.store.blob_port import Place
+from holdfast.store.blobs import LocalBlobs
+from holdfast.store.leftovers import Found, Kind, walk
+from holdfast.store.objects.bucket import Bucket, Head, sha256_of
+from holdfast.store.objects.cache import Cache
+from holdfast.store.objects.mishaps import ObjectError, Trouble
+
+INPUTS, BLOBS = "inputs", "blobs"
+READ_TRIES = 3
+_STRIPES = 64
+
+
+class ObjectBlobs:
+    """A bucket; see `store.blob_port.Blobs`."""
+
+    puts_together = False
+    """Each waits for the network by itself."""
+
+    def __init__(self, bucket: Bucket, root: Path, cache: Cache) -> None:
+        """Keep images in `bucket`, and in the data folder `root` what it does not take."""
+        self._bucket = bucket
+        self._near = LocalBlobs(root)
+        self._root = root
+        self._cache = cache
+        self._stripes = [threading.Lock() for _ in range(_STRIPES)]
+        """Of shared keys: one is not deleted while it is put again."""
+        self.is_away = False
+        """The last put failed: nobody waits for the next one, until something was moved."""
+
+    def path_of(self, key: str) -> Path:
+        """Where a blob lies as long as it waits in the data folder."""
+        return self._near.path_of(key)
+
+    # Put
+
+    def put_file(self, key: str, source: Path, sha256: str = "") -> Path:
+        """Put a file into the bucket, or where that does not take it into the data folder."""
+        near = self.path_of(key)
+        if not self.is_away:
+            try:
+                self._create(key, source, sha256 or sha256_of(source))
+            except ObjectError as exc:
+                self._went_away(exc)
+            else:
+                self._cache.link(key, source)
+                return near
+        return self._near.put_file(key, source)
+
+    def put_files(self, groups: Sequence[Sequence[tuple[str, Path] | Place]]) -> list[OSError | None]:
+        """Put several groups, one file after the other."""
+
+        def put(group: Sequence[tuple[str, Path] | Place]) -> None:
+            for each in group:
+                self.put_file(*each)
+
+        return [failure_of(put, group) for group in groups]
+
+    def put_shared(self, key: str, source: Path) -> Path:
+        """Put a shared file, named by its digest, and make it young."""
+        near, digest = self.path_of(key), key.rpartition("/")[2]
+        with self._stripe(key):
+            if not self.is_away:
+                try:
+                    self._share(key, source, digest)
+                except ObjectError as exc:
+                    self._went_away(exc)
+                else:
+                    self._cache.link(key, source)
+                    return near
+            return self._near.put_shared(key, source)
+
+    def put_again(self, key: str, of: str) -> None:
+        """Have the store copy an object, which never leaves it."""
+        near = self.path_of(of)
+        if near.exists():
+            self.put_shared(key, near)
+            return
+        try:
+            with self._stripe(key):
+                self._bucket.copy(of, key)
+        except ObjectError as exc:
+            here = self.here(of)
+            if here is None:
+                raise
+            self._went_away(exc)
+            self.put_shared(key, Path(here))
+
+    def _create(self, key: str, source: Path, sha256: str) -> None:
+        faults.point_sync("bucket.before_put")
+        if not self._bucket.create(key, source, sha256):
+            # A put whose answer was lost, or a crash before the commit: the same bytes, mostly.
+            there = self._bucket.head(key)
+            if (there.bytes, there.sha256) != (source.stat().st_size, sha256):
+                # Nobody was told of it: who puts an attempt's image is who settles it, and holds what was received.
+                emit("storage.replaced", level="warning", file=key)
+                self._bucket.replace(key, source, sha256)
+        faults.point_sync("bucket.after_put")
+
+    def _share(self, key: str, source: Path, digest: str) -> None:
+        faults.point_sync("bucket.before_share")
+        if not self._bucket.create(key, source, digest):
+            # One that is old may be deleted before whoever puts it now has named it in a row, and nothing but another
+            # put makes an object young. The source was written, or wanted, a moment ago: its time is now.
+            age_s = source.stat().st_mtime - self._bucket.head(key).written_at.timestamp()
+            if age_s > INPUT_GRACE_S / 2:
+                self._bucket.replace(key, source, digest)
+        faults.point_sync("bucket.after_share")
+
+    def _went_away(self, error: ObjectError) -> None:
+        if not self.is_away:
+            self.is_away = True
+            emit("storage.away", level="error", message=str(error.strerror), trouble=error.trouble.value)
+
+    # Read
+
+    def here(self, key: str) -> str | None:
+        """Where the bytes lie on this disk, if they do."""
+        near = self._near.here(key)
+        return near if Path(near).exists() else self._cache.path_of(key)
+
+    def bring(self, key: str, sha256: str) -> str:
+        """See that the bytes lie on this disk, and say where."""
+        for left in reversed(range(READ_TRIES)):
+            # Looked up anew each time: it may have been moved a moment ago.
+            path = self.here(key)
+            if path is not None and Path(path).exists():
+                return path
+            self._cache.drop(key)
+            try:
+                return self._cache.fill(key, self._bucket.read(key), sha256)
+            except FileNotFoundError:
+                if not left:
+                    raise
+            except ObjectError as exc:
+                # What broke on its way, or was harmed there, is whole the next time.
+                if exc.trouble is Trouble.DAMAGED:
+                    emit("storage.damaged", level="error", file=key)
+                if not left or exc.trouble not in (Trouble.AWAY, Trouble.DAMAGED):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def signed_url(self, key: str, valid_s: float) -> str | None:
+        """Sign an address; None while the image waits in the data folder."""
+        return None if self.path_of(key).exists() else self._bucket.signed_url(key, valid_s)
+
+    # Delete
+
+    def delete(self, key: str) -> None:
+        """Remove a blob wherever it lies."""
+        self._forget(key)
+        self._bucket.delete([key])
+
+    def delete_files(self, keys: Sequence[str]) -> list[OSError | None]:
+        """Remove several with one request; where that fails, none of them counts as removed."""
+        failures = [failure_of(self._forget, key) for key in keys]
+        failure = failure_of(self._bucket.delete, keys)
+        return [each or failure for each in failures]
+
+    def _forget(self, key: str) -> None:
+        self._near.delete(key)
+        self._cache.drop(key)
+
+    def delete_shared(self, key: str, *, older_than_unix_s: float) -> bool:
+        """Remove a shared file unless it was put again since then.
+
+        Between two machines that put and delete it at one instant nothing decides: the one that put it has its own copy
+        to send, and a copy that is missed later ends an attempt before anything is paid.
+        """
+        with self._stripe(key):
+            if not self._near.delete_shared(key, older_than_unix_s=older_than_unix_s):
+                return False
+            with contextlib.suppress(FileNotFoundError):
+                if self._bucket.head(key).written_at.timestamp() > older_than_unix_s:
+                    return False
+                self._bucket.delete([key])
+            self._cache.drop(key)
+        return True
+
+    def remove_folder(self, key: str) -> bool:
+        """Remove a folder of the data folder if it is empty; a bucket has none."""
+        return self._near.remove_folder(key)
+
+    def _stripe(self, key: str) -> threading.Lock:
+        return self._stripes[hash(key) % _STRIPES]
+
+    # Look through
+
+    def walk(self) -> Iterator[Found]:
+        """Go through the data folder, then through the bucket."""
+        yield from walk(self._root)
+        for head in chain(self._bucket.list(INPUTS), self._bucket.list(BLOBS)):
+            found = _found(head)
+            if found is not None:
+                yield found
+
+    # What waits in the data folder
+
+    def waiting(self) -> Iterator[str]:
+        """Name what the data folder holds and the bucket is to have. Lazy."""
+        for found in walk(self._root):
+            if found.kind in (Kind.INPUT, Kind.BLOB):
+                yield found.key
+
+    def move(self, key: str) -> bool:
+        """Move a blob from the data folder into the bucket; False if it is gone.
+
+        Whoever has it open reads on, and whoever opens it next finds it in the cache.
+
+        Raises:
+            OSError: The store does not take it: it stays.
+        """
+        near = self.path_of(key)
+        with self._stripe(key):
+            try:
+                put = self._share if key.startswith(f"{INPUTS}/") else self._create
+                put(key, near, sha256_of(near))
+                self._cache.link(key, near)
+                faults.point_sync("bucket.before_unlink")
+                self._near.delete(key)
+            except FileNotFoundError:
+                return False
+        if self.is_away:
+            self.is_away = False
+            emit("storage.back")
+        return True
+
+
+def _found(head: Head) -> Found | None:
+    """Make an object what a file of the data folder is to the sweeper; None for a name that is not ours."""
+    folder, _, name = head.key.rpartition("/")
+    return Found.of(folder, name, head.written_at.timestamp(), kind=Kind.INPUT if folder == INPUTS else Kind.BLOB)
