@@ -118,13 +118,14 @@ class InsufficientFunds(HoldfastError):
 
 
 class StorageError(HoldfastError):
-    """The data folder cannot be used."""
+    """The data folder, or the database, cannot be used."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        """One of `locked`, `full`, `read_only`, `network_file_system`, `owner_changed`, `newer_schema`, `closed`,
-        `overloaded`, `broken`."""
+        """One of `locked`, `full`, `read_only`, `network_file_system`, `owner_changed`, `newer_schema`, `other_schema`,
+        `closed`, `overloaded`, `broken`, `missing`; of a PostgreSQL also `away`, `refused`, `not_empty`, and `unknown`:
+        the answer to a commit was lost, and nobody could be asked whether it was made."""
 
 
 def failure_of(work: Callable[..., object], *arguments: object) -> OSError | None:

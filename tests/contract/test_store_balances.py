@@ -1,33 +1,30 @@
 """Balances that metrics show: the house's own accounts, as the ledger has them.
 
-Another implementation joins by being added to `DATABASES`, as in `test_store_generations.py`.
+Run on every engine (`database`, in `tests/conftest.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from holdfast.store.balances import balances_of_the_house
-from holdfast.store.sqlite import SqliteStore
-
-DATABASES: dict[str, Callable[[Path], Any]] = {"sqlite": lambda folder: SqliteStore(folder / "holdfast.sqlite3", "me")}
 
 
-@pytest.fixture(name="store", params=DATABASES.values(), ids=DATABASES)
-def store_fixture(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+@pytest.fixture(name="store")
+def store_fixture(database: Any) -> Iterator[Any]:
     """An empty database."""
-    with closing(request.param(tmp_path)) as store:
+    with closing(database.open()) as store:
         yield store
 
 
 def put(conn: Any, balances: dict[str, int]) -> None:
     """Let accounts stand at these balances."""
-    conn.executemany("INSERT INTO account (id, balance) VALUES (?, ?)", balances.items())
+    rows = [{"id": id_, "balance": balance} for id_, balance in balances.items()]
+    conn.executemany("INSERT INTO account (id, balance) VALUES (:id, :balance)", rows)
 
 
 def test_accounts_that_were_never_used_are_left_out(store: Any) -> None:
@@ -49,6 +46,7 @@ def test_the_house_s_accounts_are_told_and_nobody_else_s(store: Any) -> None:
     assert store.write_sync(balances_of_the_house) == house
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_no_table_is_read_through(store: Any) -> None:
     """A scrape costs the same with a million customers."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +25,7 @@ from holdfast.store.generations import accept, get_generation, pass_deadline
 from holdfast.store.joining import Entered, Entering, enter
 from holdfast.store.keys import insert_key
 from holdfast.store.past import past_charges
+from holdfast.store.port import Store
 from holdfast.store.queries import migrations
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Told
 from holdfast.store.sqlite import SqliteStore
@@ -41,23 +41,20 @@ KEY, GROUP = "key:key_1", "group:kgr_1"
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[SqliteStore]:
-    """An empty database."""
-    with closing(SqliteStore(tmp_path / "holdfast.sqlite3", "me")) as store:
-        yield store
+def db(database: Any) -> Any:
+    """An empty database of each engine."""
+    return database.open()
 
 
-def a_key(
-    db: SqliteStore, id_: str = "key_1", *, group: tuple[int | None, int | None] | None = None, **more: Any
-) -> None:
+def a_key(db: Store, id_: str = "key_1", *, group: tuple[int | None, int | None] | None = None, **more: Any) -> None:
     """Make a key; `group` are the limits of the group `kgr_1`, made with it."""
 
-    def make(conn: sqlite3.Connection) -> None:
+    def make(conn: Any) -> None:
         if group is not None:
-            values = ("kgr_1", "team", *group, NOON)
+            values = {"day": group[0], "month": group[1], "at": NOON}
             conn.execute(
                 "INSERT INTO key_group (id, label, spend_micros_per_day, spend_micros_per_month, created_at) "
-                "VALUES (?, ?, ?, ?, ?)",
+                "VALUES ('kgr_1', 'team', :day, :month, :at)",
                 values,
             )
         insert_key(conn, id_, id_.encode(), "", NOON, **more)
@@ -85,7 +82,7 @@ def a_new(id_: str, *, key_id: str = "key_1", at: str = NOON, n: int = 1, **more
     )
 
 
-def end(db: SqliteStore, id_: str, what: Failure | int, *, at: str, rules: Rules = STANDARD, drive: int = 0) -> None:
+def end(db: Store, id_: str, what: Failure | int, *, at: str, rules: Rules = STANDARD, drive: int = 0) -> None:
     """Try a generation once; it brings so many images, or fails."""
     attempt = NewAttempt(
         id=f"att_{id_}_{drive}",
@@ -116,19 +113,19 @@ def failed(charge: Charge) -> Failure:
     return Failure(kind=FailureKind.MALFORMED, phase=Phase.DECODE, charge=charge, detail="it failed")
 
 
-def of(db: SqliteStore, owner: str = KEY, day: str = DAY, currency: str = "USD") -> tuple[int, int]:
+def of(db: Store, owner: str = KEY, day: str = DAY, currency: str = "USD") -> tuple[int, int]:
     """What stands against a budget, on a day and in its month."""
     found = db.write_sync(spent, owner, day, currency)
     return found.day_micros, found.month_micros
 
 
-def the_books_hold(db: SqliteStore) -> None:
+def the_books_hold(db: Store) -> None:
     """Rows, counts and ledger tell one story."""
     assert db.write_sync(audit).problems == ()
     assert db.write_sync(ledger_sums).hold
 
 
-def test_of_a_thousand_at_one_instant_as_many_are_accepted_as_fit(db: SqliteStore) -> None:
+def test_of_a_thousand_at_one_instant_as_many_are_accepted_as_fit(db: Store) -> None:
     """A budget for a hundred: exactly a hundred, and nine hundred who are told why."""
     a_key(db, spend_micros_per_day=100 * PRICE)
     with ThreadPoolExecutor(32) as pool:
@@ -143,7 +140,7 @@ def test_of_a_thousand_at_one_instant_as_many_are_accepted_as_fit(db: SqliteStor
     the_books_hold(db)
 
 
-def test_keys_of_a_group_share_its_budget_and_keep_their_own(db: SqliteStore) -> None:
+def test_keys_of_a_group_share_its_budget_and_keep_their_own(db: Store) -> None:
     """A hold fits into both or is counted against neither."""
     a_key(db, group=(3 * PRICE, None), group_id="kgr_1", spend_micros_per_day=2 * PRICE)
     a_key(db, "key_2", group_id="kgr_1")
@@ -161,7 +158,7 @@ def test_keys_of_a_group_share_its_budget_and_keep_their_own(db: SqliteStore) ->
     the_books_hold(db)
 
 
-def test_a_month_ends_what_its_days_would_allow_and_the_next_begins_anew(db: SqliteStore) -> None:
+def test_a_month_ends_what_its_days_would_allow_and_the_next_begins_anew(db: Store) -> None:
     """Days of other months do not count, nor do those of other keys."""
     a_key(db, spend_micros_per_month=2 * PRICE)
     a_key(db, "key_2")
@@ -187,7 +184,7 @@ def test_a_month_ends_what_its_days_would_allow_and_the_next_begins_anew(db: Sql
     ],
 )
 def test_what_is_not_charged_or_given_back_can_be_spent_again(
-    db: SqliteStore, what: Failure | int, rules: Rules, kept: int
+    db: Store, what: Failure | int, rules: Rules, kept: int
 ) -> None:
     """Void, capture and compensation lower what stands against a budget, of the key and of its group."""
     a_key(db, group=(3 * PRICE, None), group_id="kgr_1", spend_micros_per_day=3 * PRICE)
@@ -202,7 +199,7 @@ def test_what_is_not_charged_or_given_back_can_be_spent_again(
     the_books_hold(db)
 
 
-def test_what_comes_back_after_midnight_comes_back_to_the_day_of_the_hold(db: SqliteStore) -> None:
+def test_what_comes_back_after_midnight_comes_back_to_the_day_of_the_hold(db: Store) -> None:
     """It makes no room on the day on which it ends."""
     a_key(db, spend_micros_per_day=PRICE)
     assert db.write_sync(accept, a_new("gen_1", at=f"{DAY}T23:59:59.000Z")) is None
@@ -213,7 +210,7 @@ def test_what_comes_back_after_midnight_comes_back_to_the_day_of_the_hold(db: Sq
     the_books_hold(db)
 
 
-def test_a_key_that_changes_its_group_takes_nothing_along(db: SqliteStore) -> None:
+def test_a_key_that_changes_its_group_takes_nothing_along(db: Store) -> None:
     """What was held against the former group is given back to it."""
     a_key(db, group=(None, None), group_id="kgr_1")
     assert db.write_sync(accept, a_new("gen_1")) is None
@@ -225,13 +222,17 @@ def test_a_key_that_changes_its_group_takes_nothing_along(db: SqliteStore) -> No
     the_books_hold(db)
 
 
-def test_a_limit_counts_from_the_moment_it_is_set_with_all_that_was_spent_before(db: SqliteStore) -> None:
+def test_a_limit_counts_from_the_moment_it_is_set_with_all_that_was_spent_before(db: Store) -> None:
     """The commit reads it: nobody has to be told of a change."""
     a_key(db)
     assert db.write_sync(accept, a_new("gen_1")) is None
-    db.write_sync(lambda conn: conn.execute("UPDATE api_key SET spend_micros_per_day = ?", (PRICE,)).rowcount)
+    db.write_sync(
+        lambda conn: conn.execute("UPDATE api_key SET spend_micros_per_day = :micros", {"micros": PRICE}).rowcount
+    )
     assert db.write_sync(accept, a_new("gen_2")).spent_micros == PRICE
-    db.write_sync(lambda conn: conn.execute("UPDATE api_key SET spend_micros_per_day = ?", (2 * PRICE,)).rowcount)
+    db.write_sync(
+        lambda conn: conn.execute("UPDATE api_key SET spend_micros_per_day = :micros", {"micros": 2 * PRICE}).rowcount
+    )
     assert db.write_sync(accept, a_new("gen_3")) is None
     db.write_sync(lambda conn: conn.execute("UPDATE api_key SET spend_micros_per_day = 0").rowcount)
     assert db.write_sync(accept, a_new("gen_4")) is not None
@@ -252,7 +253,7 @@ def keyed(id_: str, at: str = NOON) -> NewGeneration:
     )
 
 
-def test_a_repeat_joins_when_the_budget_is_spent(db: SqliteStore) -> None:
+def test_a_repeat_joins_when_the_budget_is_spent(db: Store) -> None:
     """It buys nothing; whoever asks for something else does."""
     a_key(db, spend_micros_per_day=PRICE)
     assert db.write_sync(enter, entering(keyed("gen_1"))) == Entered(generation_id="gen_1")
@@ -264,7 +265,7 @@ def test_a_repeat_joins_when_the_budget_is_spent(db: SqliteStore) -> None:
     the_books_hold(db)
 
 
-def test_what_is_driven_again_is_held_anew_on_its_own_day(db: SqliteStore) -> None:
+def test_what_is_driven_again_is_held_anew_on_its_own_day(db: Store) -> None:
     """Or is not driven, where the budget has gone to something else meanwhile."""
     a_key(db, spend_micros_per_day=PRICE)
     db.write_sync(enter, entering(keyed("gen_1")))
@@ -284,7 +285,7 @@ def test_what_is_driven_again_is_held_anew_on_its_own_day(db: SqliteStore) -> No
     the_books_hold(db)
 
 
-def test_what_is_driven_again_is_slow_only_if_that_took_long(db: SqliteStore) -> None:
+def test_what_is_driven_again_is_slow_only_if_that_took_long(db: Store) -> None:
     """The hours between a failure and its repeat are nobody's wait: what came at once is charged, and stays charged."""
     db.write_sync(enter, entering(keyed("gen_1")))
     end(db, "gen_1", failed(Charge.NO), at=NOON)
@@ -299,7 +300,7 @@ def test_what_is_driven_again_is_slow_only_if_that_took_long(db: SqliteStore) ->
     the_books_hold(db)
 
 
-def test_a_deadline_gives_the_hold_back(db: SqliteStore) -> None:
+def test_a_deadline_gives_the_hold_back(db: Store) -> None:
     """Nothing was sent."""
     a_key(db, spend_micros_per_day=PRICE)
     db.write_sync(accept, a_new("gen_1"))
@@ -308,11 +309,11 @@ def test_a_deadline_gives_the_hold_back(db: SqliteStore) -> None:
     the_books_hold(db)
 
 
-def test_a_crash_between_the_rows_leaves_nothing_counted(db: SqliteStore) -> None:
+def test_a_crash_between_the_rows_leaves_nothing_counted(db: Store) -> None:
     """The count is part of the transaction."""
     a_key(db, spend_micros_per_day=PRICE)
 
-    def die(conn: sqlite3.Connection) -> None:
+    def die(conn: Any) -> None:
         assert accept(conn, a_new("gen_1")) is None
         raise RuntimeError("killed")
 
@@ -322,14 +323,14 @@ def test_a_crash_between_the_rows_leaves_nothing_counted(db: SqliteStore) -> Non
     assert db.write_sync(accept, a_new("gen_2")) is None
 
 
-def test_a_key_that_is_not_on_record_has_no_limit_and_is_counted(db: SqliteStore) -> None:
+def test_a_key_that_is_not_on_record_has_no_limit_and_is_counted(db: Store) -> None:
     """Its row may come later; what it spent stands there then."""
     assert db.write_sync(budgets_of, "key_9") == (Budget(scope=Scope.KEY, id="key_9"),)
     assert db.write_sync(accept, a_new("gen_1", key_id="key_9")) is None
     assert of(db, "key:key_9") == (PRICE, PRICE)
 
 
-def test_limits_are_read_as_they_stand(db: SqliteStore) -> None:
+def test_limits_are_read_as_they_stand(db: Store) -> None:
     """Of the key and of its group."""
     a_key(db, group=(7, None), group_id="kgr_1", spend_micros_per_month=9)
     key, group = db.write_sync(budgets_of, "key_1")
@@ -337,7 +338,7 @@ def test_limits_are_read_as_they_stand(db: SqliteStore) -> None:
     assert group == Budget(scope=Scope.GROUP, id="kgr_1", micros_per_day=7)
 
 
-def test_a_refused_hold_changes_no_row(db: SqliteStore) -> None:
+def test_a_refused_hold_changes_no_row(db: Store) -> None:
     """Also where the first of two budgets had taken it already."""
     key = Budget(scope=Scope.KEY, id="key_1", micros_per_day=100)
     group = Budget(scope=Scope.GROUP, id="kgr_1", micros_per_month=10)
@@ -347,7 +348,7 @@ def test_a_refused_hold_changes_no_row(db: SqliteStore) -> None:
     assert db.write_sync(spend, (key, group), day=DAY, micros=10, currency="USD") is None
 
 
-def test_the_audit_names_whose_count_is_wrong(db: SqliteStore) -> None:
+def test_the_audit_names_whose_count_is_wrong(db: Store) -> None:
     """And by how much."""
     a_key(db)
     db.write_sync(accept, a_new("gen_1"))

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from holdfast.store.exposure import Cap, expose, exposed_on, spent_since
-from holdfast.store.queries import schema
 
 AT, NEXT = "2026-01-17T12:00:00.000Z", "2026-01-18T00:00:00.000Z"
 
 
 @pytest.fixture
-def conn() -> Iterator[sqlite3.Connection]:
-    """An empty database."""
-    made = sqlite3.connect(":memory:", isolation_level=None)
-    made.row_factory = sqlite3.Row
-    made.executescript(schema())
-    yield made
-    made.close()
+def conn(database: Any) -> Any:
+    """An empty database of each engine."""
+    return database.conn()
 
 
-def test_as_many_go_on_as_fit_under_the_cap(conn: sqlite3.Connection) -> None:
+def test_as_many_go_on_as_fit_under_the_cap(conn: Any) -> None:
     """And what does not fit changes nothing."""
     cap = Cap(model="m", micros=10)
     assert [expose(conn, cap, at=AT, micros=4) for _ in range(4)] == [True, True, False, False]
@@ -32,7 +26,7 @@ def test_as_many_go_on_as_fit_under_the_cap(conn: sqlite3.Connection) -> None:
     assert not expose(conn, cap, at=AT, micros=1)
 
 
-def test_each_model_and_each_day_has_its_own(conn: sqlite3.Connection) -> None:
+def test_each_model_and_each_day_has_its_own(conn: Any) -> None:
     """One model's outage leaves the others theirs, and midnight ends it."""
     assert expose(conn, Cap(model="m", micros=5), at=AT, micros=5)
     assert expose(conn, Cap(model="other", micros=5), at=AT, micros=5)
@@ -42,11 +36,11 @@ def test_each_model_and_each_day_has_its_own(conn: sqlite3.Connection) -> None:
     assert exposed_on(conn, "2026-01-19", "m") == 0
 
 
-def test_a_cap_of_nothing_lets_nothing_pass(conn: sqlite3.Connection) -> None:
+def test_a_cap_of_nothing_lets_nothing_pass(conn: Any) -> None:
     """Not even the first one."""
     assert not expose(conn, Cap(model="m", micros=0), at=AT, micros=1)
 
 
-def test_nothing_was_spent_where_nothing_was_asked_for(conn: sqlite3.Connection) -> None:
+def test_nothing_was_spent_where_nothing_was_asked_for(conn: Any) -> None:
     """A new gateway."""
     assert spent_since(conn, "m", "gen_00000000000000000000000000") == 0

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +13,8 @@ from holdfast.store.audit import audit
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.exposure import Cap, exposed_on
 from holdfast.store.generations import accept, attempts_of, events_of, get_generation, get_record, pass_deadline
+from holdfast.store.port import Store
 from holdfast.store.records import AttemptEnd, Ended, NewAttempt, NewBlob, NewGeneration, Told
-from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
 
 PRICE = 240_000
@@ -37,7 +35,7 @@ def at(second: int) -> str:
 class Bench:
     """One generation, and what is done to it."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.run: Any = store.write_sync
 
     def accept(self, *, parts: int = 1) -> None:
@@ -94,11 +92,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """An empty store."""
-    store = SqliteStore(tmp_path / "holdfast.sqlite3", "me")
-    yield Bench(store)
-    store.close()
+def bench(database: Any) -> Bench:
+    """An empty store of each engine."""
+    return Bench(database.open())
 
 
 def test_a_failure_that_is_tried_again_leaves_its_part_open(bench: Bench) -> None:

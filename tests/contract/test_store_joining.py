@@ -1,7 +1,4 @@
-"""The door of the store: a repeat finds what it repeats, once; everybody else buys.
-
-Another implementation joins by being added to `DATABASES` of `test_store_generations`.
-"""
+"""The door of the store: a repeat finds what it repeats, once; everybody else buys."""
 
 from __future__ import annotations
 
@@ -10,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +22,6 @@ from holdfast.store.joining import Entered, Entering, come_back, enter, leave
 from holdfast.store.queries import queries, schema
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Told
 from holdfast.store.retention import Receipt
-from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
 
 PRICE = 240_000
@@ -34,13 +29,12 @@ SAME, OTHER = b"\x01" * 32, b"\x02" * 32
 INFO = ImageInfo(mime="image/png", width_px=1, height_px=1, bytes=70, sha256="0" * 64)
 PLAIN = Claim(idempotency_key=None, by_fingerprint=True, says_retry=False)
 RETRY = Claim(idempotency_key=None, by_fingerprint=True, says_retry=True)
-DATABASES = {"sqlite": lambda folder: SqliteStore(folder / "holdfast.sqlite3", "me")}
 
 
-@pytest.fixture(params=DATABASES)
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+@pytest.fixture
+def db(database: Any) -> Iterator[Any]:
     """An empty database of each implementation."""
-    made = DATABASES[request.param](tmp_path)
+    made = database.open()
     yield made
     made.close()
 

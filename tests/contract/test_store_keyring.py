@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from holdfast.errors import RequestError
 from holdfast.store import keyring
 from holdfast.store.keyring import Kept
 from holdfast.store.keys import find_key
-from holdfast.store.queries import migrations, schema
+from holdfast.store.queries import migrations
 from holdfast.store.records import GroupRow, KeyRow
 from holdfast.store.sqlite import SqliteStore
 
@@ -24,27 +24,23 @@ A_DAY_ON = "2026-11-29T12:00:00.000Z"
 
 
 @pytest.fixture
-def conn() -> Iterator[sqlite3.Connection]:
-    """An empty database with the whole schema."""
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
-        made.row_factory = sqlite3.Row
-        made.execute("PRAGMA foreign_keys = ON")
-        made.executescript(schema())
-        yield made
+def conn(database: Any) -> Any:
+    """An empty database of each engine."""
+    return database.conn()
 
 
 @pytest.fixture(autouse=True)
-def first(conn: sqlite3.Connection) -> KeyRow:
+def first(conn: Any) -> KeyRow:
     """The key that a folder has from its beginning; it sorts behind the others."""
     return keyring.create(conn, {"label": "first"}, key_id="key_~", digest=b"first", at=AT).row
 
 
-def a_key(conn: sqlite3.Connection, name: str = "1", **columns: Any) -> Kept:
+def a_key(conn: Any, name: str = "1", **columns: Any) -> Kept:
     """Make another one."""
     return keyring.create(conn, {"label": name, **columns}, key_id=f"key_{name}", digest=name.encode(), at=AT)
 
 
-def a_group(conn: sqlite3.Connection, name: str = "g", **columns: Any) -> GroupRow:
+def a_group(conn: Any, name: str = "g", **columns: Any) -> GroupRow:
     """Make one."""
     return keyring.create_group(conn, {"label": name, **columns}, group_id=f"kgr_{name}", at=AT)
 
@@ -56,14 +52,14 @@ def refused(work: Callable[[], object]) -> RequestError:
     return told.value
 
 
-def shown(conn: sqlite3.Connection, digest: bytes) -> KeyRow:
+def shown(conn: Any, digest: bytes) -> KeyRow:
     """What the gateway finds by a secret."""
     row = find_key(conn, digest)
     assert row is not None
     return row
 
 
-def test_a_key_is_made_as_it_was_wished(conn: sqlite3.Connection) -> None:
+def test_a_key_is_made_as_it_was_wished(conn: Any) -> None:
     """With one secret, which has no end of its own."""
     wish = {
         "expires_at": A_DAY_ON,
@@ -84,14 +80,14 @@ def test_a_key_is_made_as_it_was_wished(conn: sqlite3.Connection) -> None:
     assert shown(conn, b"1") == kept.row
 
 
-def test_a_key_without_wishes_may_everything_but_administer(conn: sqlite3.Connection) -> None:
+def test_a_key_without_wishes_may_everything_but_administer(conn: Any) -> None:
     """And joins only what says that it is a repeat."""
     row = a_key(conn).row
     assert row == KeyRow(id="key_1", label="1", created_at=AT)
     assert (row.is_admin, row.join_mode, row.models) == (0, "retries", None)
 
 
-def test_the_first_key_of_a_folder_administers_whatever_is_wished(first: KeyRow, conn: sqlite3.Connection) -> None:
+def test_the_first_key_of_a_folder_administers_whatever_is_wished(first: KeyRow, conn: Any) -> None:
     """Somebody must, and it is made once; a command that makes it before the first start is no exception."""
     assert (first.is_admin, first.join_mode) == (1, "all")
     conn.execute("DELETE FROM key_secret")
@@ -101,7 +97,7 @@ def test_the_first_key_of_a_folder_administers_whatever_is_wished(first: KeyRow,
     )
 
 
-def test_a_group_is_named_by_its_id_or_its_label(conn: sqlite3.Connection) -> None:
+def test_a_group_is_named_by_its_id_or_its_label(conn: Any) -> None:
     """Its margin comes along with the key, as it is now."""
     group = a_group(conn, "resellers", margin_share=0.25)
     assert a_key(conn, "1", group_id="resellers").row.group_id == a_key(conn, "2", group_id=group.id).row.group_id
@@ -114,7 +110,7 @@ def test_a_group_is_named_by_its_id_or_its_label(conn: sqlite3.Connection) -> No
     assert refused(lambda: keyring.change(conn, "key_1", {"group_id": "unknown"}, at=AT)).param == "group_id"
 
 
-def test_labels_of_groups_are_not_shared(conn: sqlite3.Connection) -> None:
+def test_labels_of_groups_are_not_shared(conn: Any) -> None:
     """A command names a group by it."""
     a_group(conn, "a")
     a_group(conn, "b")
@@ -125,7 +121,7 @@ def test_labels_of_groups_are_not_shared(conn: sqlite3.Connection) -> None:
     assert [each.label for each in keyring.groups(conn)] == ["a", "b"]
 
 
-def test_groups_are_bounded(conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_are_bounded(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them are listed at once."""
     monkeypatch.setattr(keyring, "GROUPS_MAX", 2)
     a_group(conn, "a")
@@ -133,7 +129,7 @@ def test_groups_are_bounded(conn: sqlite3.Connection, monkeypatch: pytest.Monkey
     assert "2 groups" in refused(lambda: a_group(conn, "c")).message
 
 
-def test_a_change_leaves_what_it_does_not_state(conn: sqlite3.Connection) -> None:
+def test_a_change_leaves_what_it_does_not_state(conn: Any) -> None:
     """And takes limits away with null."""
     a_key(conn, rate_per_min=3, models='["m"]')
     changed = keyring.change(conn, "key_1", {"label": "new", "rate_per_min": None}, at=LATER)
@@ -142,7 +138,7 @@ def test_a_change_leaves_what_it_does_not_state(conn: sqlite3.Connection) -> Non
     assert refused(lambda: keyring.change(conn, "key_9", {}, at=AT)).code == "key_not_found"
 
 
-def test_a_rotation_lets_both_secrets_be_valid_for_a_while(conn: sqlite3.Connection) -> None:
+def test_a_rotation_lets_both_secrets_be_valid_for_a_while(conn: Any) -> None:
     """Of one key: what it has asked for stays its own."""
     a_key(conn)
     kept = keyring.rotate(conn, "key_1", digest=b"new", at=AT, overlap_s=3600)
@@ -152,7 +148,7 @@ def test_a_rotation_lets_both_secrets_be_valid_for_a_while(conn: sqlite3.Connect
     assert (new.id, new.secret_expires_at) == ("key_1", None)
 
 
-def test_a_later_rotation_shortens_and_never_lengthens(conn: sqlite3.Connection) -> None:
+def test_a_later_rotation_shortens_and_never_lengthens(conn: Any) -> None:
     """An old secret that ends within the hour is not given another day."""
     a_key(conn)
     keyring.rotate(conn, "key_1", digest=b"2", at=AT, overlap_s=3600)
@@ -162,7 +158,7 @@ def test_a_later_rotation_shortens_and_never_lengthens(conn: sqlite3.Connection)
     assert [shown(conn, each).secret_expires_at for each in (b"1", b"2", b"3", b"4")] == [AT, AT, AT, None]
 
 
-def test_so_many_secrets_are_valid_at_once_and_the_way_out_is_told(conn: sqlite3.Connection) -> None:
+def test_so_many_secrets_are_valid_at_once_and_the_way_out_is_told(conn: Any) -> None:
     """Ending them is a rotation too."""
     a_key(conn)
     for number in range(keyring.SECRETS_MAX - 1):
@@ -173,7 +169,7 @@ def test_so_many_secrets_are_valid_at_once_and_the_way_out_is_told(conn: sqlite3
     assert shown(conn, b"x").secret_expires_at is None
 
 
-def test_a_secret_that_ended_is_remembered_for_a_month(conn: sqlite3.Connection) -> None:
+def test_a_secret_that_ended_is_remembered_for_a_month(conn: Any) -> None:
     """So that whoever shows it is told what became of it; then it is like any other that nobody knows."""
     a_key(conn)
     keyring.rotate(conn, "key_1", digest=b"2", at=AT, overlap_s=0)
@@ -184,7 +180,7 @@ def test_a_secret_that_ended_is_remembered_for_a_month(conn: sqlite3.Connection)
     assert find_key(conn, b"2") is not None
 
 
-def test_a_revoked_key_is_gone_for_good(conn: sqlite3.Connection) -> None:
+def test_a_revoked_key_is_gone_for_good(conn: Any) -> None:
     """It can be looked at, and revoked again without anything coming of it."""
     a_key(conn)
     assert keyring.revoke(conn, "key_1", at=AT).row.revoked_at == AT
@@ -194,7 +190,7 @@ def test_a_revoked_key_is_gone_for_good(conn: sqlite3.Connection) -> None:
     assert refused(lambda: keyring.revoke(conn, "key_9", at=AT)).status == 404
 
 
-def test_the_last_key_that_may_administer_stays(conn: sqlite3.Connection) -> None:
+def test_the_last_key_that_may_administer_stays(conn: Any) -> None:
     """Whether it would be revoked or made an ordinary one; one that is revoked or has expired is no other."""
     a_key(conn, "admin", is_admin=1)
     keyring.revoke(conn, "key_~", at=AT)
@@ -212,7 +208,7 @@ def test_the_last_key_that_may_administer_stays(conn: sqlite3.Connection) -> Non
     assert keyring.revoke(conn, "key_admin", at=LATER).row.revoked_at == LATER
 
 
-def test_the_last_key_that_may_administer_is_given_no_end(conn: sqlite3.Connection) -> None:
+def test_the_last_key_that_may_administer_is_given_no_end(conn: Any) -> None:
     """On the day on which it ends nobody could make another one; one that ends too is no other."""
     a_key(conn, "admin", is_admin=1)
     keyring.revoke(conn, "key_~", at=AT)
@@ -227,7 +223,7 @@ def test_the_last_key_that_may_administer_is_given_no_end(conn: sqlite3.Connecti
     assert keyring.revoke(conn, "key_admin", at=AT).row.revoked_at == AT
 
 
-def test_an_admin_that_has_an_end_is_not_taken_back_before_there_is_another(conn: sqlite3.Connection) -> None:
+def test_an_admin_that_has_an_end_is_not_taken_back_before_there_is_another(conn: Any) -> None:
     """As an older version may have left it."""
     a_key(conn, "admin", is_admin=1)
     keyring.revoke(conn, "key_~", at=AT)
@@ -235,14 +231,14 @@ def test_an_admin_that_has_an_end_is_not_taken_back_before_there_is_another(conn
     assert "only valid one" in refused(lambda: keyring.revoke(conn, "key_admin", at=AT)).message
 
 
-def test_the_first_key_has_no_end(conn: sqlite3.Connection) -> None:
+def test_the_first_key_has_no_end(conn: Any) -> None:
     """It is made an admin whatever was asked for."""
     conn.execute("DELETE FROM api_key")
     error = refused(lambda: a_key(conn, "first", expires_at=LATER))
     assert error.param == "expires_at"
 
 
-def test_keys_are_listed_by_age_and_page(conn: sqlite3.Connection) -> None:
+def test_keys_are_listed_by_age_and_page(conn: Any) -> None:
     """Each with its secrets."""
     for name in "abc":
         a_key(conn, name)

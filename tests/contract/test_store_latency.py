@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from holdfast.store.latency import SketchRow, get_sketches, put_sketches
+from holdfast.store.port import Store
 from holdfast.store.queries import queries, schema
-from holdfast.store.sqlite import SqliteStore
 
 A_ROW = SketchRow(
     upstream="google",
@@ -26,13 +25,12 @@ A_ROW = SketchRow(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
-    """A store of its own."""
-    with closing(SqliteStore(tmp_path / "holdfast.sqlite3", "me")) as made:
-        yield made
+def store(database: Any) -> Any:
+    """A store of its own, of each engine."""
+    return database.open()
 
 
-async def test_what_is_written_is_read(store: SqliteStore) -> None:
+async def test_what_is_written_is_read(store: Store) -> None:
     """Upstreams, models, sizes and hours have a row each."""
     rows = [
         A_ROW,
@@ -47,7 +45,7 @@ async def test_what_is_written_is_read(store: SqliteStore) -> None:
     assert len(found) == len(rows)
 
 
-async def test_an_hour_is_written_over(store: SqliteStore) -> None:
+async def test_an_hour_is_written_over(store: Store) -> None:
     """It grows from minute to minute; twice the same commit is as once."""
     later = replace(A_ROW, buckets='{"481":9}', timed_out=4, updated_at="2026-11-27T12:01:00.000Z")
     for row in (A_ROW, later, later):
@@ -55,7 +53,7 @@ async def test_an_hour_is_written_over(store: SqliteStore) -> None:
     assert await store.read(get_sketches, 0) == (later,)
 
 
-async def test_what_is_older_than_asked_for_is_deleted_with_the_next_commit(store: SqliteStore) -> None:
+async def test_what_is_older_than_asked_for_is_deleted_with_the_next_commit(store: Store) -> None:
     """The table stays as small as a week is."""
     old = replace(A_ROW, hour=A_ROW.hour - 168)
     older = replace(A_ROW, hour=A_ROW.hour - 169)
@@ -65,18 +63,18 @@ async def test_what_is_older_than_asked_for_is_deleted_with_the_next_commit(stor
     assert [row.hour for row in await store.read(get_sketches, 0)] == [old.hour, A_ROW.hour]
 
 
-async def test_buckets_of_another_version_are_passed_over(store: SqliteStore) -> None:
+async def test_buckets_of_another_version_are_passed_over(store: Store) -> None:
     """They are as wide as that one has them; nothing can be said of them here."""
     await store.write(put_sketches, [A_ROW], 0)
     await store.write(lambda conn: conn.execute("UPDATE latency_sketch SET format = 2"))
     assert await store.read(get_sketches, 0) == ()
 
 
-async def test_a_failed_commit_leaves_what_was_there(store: SqliteStore) -> None:
+async def test_a_failed_commit_leaves_what_was_there(store: Store, database: Any) -> None:
     """All of a minute or nothing of it."""
     await store.write(put_sketches, [A_ROW], 0)
     broken = replace(A_ROW, upstream="relay", buckets=None)  # type: ignore[arg-type]
-    with pytest.raises(sqlite3.IntegrityError):
+    with pytest.raises(database.IntegrityError):
         await store.write(put_sketches, [replace(A_ROW, hour=A_ROW.hour + 1), broken], 0)
     assert await store.read(get_sketches, 0) == (A_ROW,)
 

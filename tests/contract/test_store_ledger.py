@@ -1,12 +1,12 @@
 """Where money goes, by how a generation and its attempts end: the customer's side and the provider's, exactly.
 
-Another implementation joins by being added to `DATABASES`, as in `test_store_generations.py`.
+Run on every engine (`database`, in `tests/conftest.py`).
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
 
 LIST, PRICE = 200_000, 240_000
-DATABASES: dict[str, Callable[[Path], Any]] = {"sqlite": lambda folder: SqliteStore(folder / "holdfast.sqlite3", "me")}
 EXCEEDED = Told(code="deadline_exceeded", message="too late", charge=Charge.UNKNOWN)
 INFO = ImageInfo(mime="image/png", width_px=1, height_px=1, bytes=70, sha256="ab" * 32)
 
@@ -136,10 +135,10 @@ class Books:
         return list(dict.fromkeys(verb for verb, _, _ in self.run(ledger_of, id_)))
 
 
-@pytest.fixture(params=DATABASES)
-def books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Books]:
+@pytest.fixture
+def books(database: Any) -> Iterator[Books]:
     """An empty database of each implementation; at the end its ledger must hold."""
-    made = DATABASES[request.param](tmp_path)
+    made = database.open()
     books = Books(made)
     yield books
     books.balance()
@@ -350,11 +349,11 @@ def test_fewer_images_than_asked_for_cost_less(books: Books) -> None:
 # Exactly once, and caps
 
 
-def test_the_database_refuses_a_second_booking_of_an_attempt(books: Books) -> None:
+def test_the_database_refuses_a_second_booking_of_an_attempt(books: Books, database: Any) -> None:
     """Of one verb; another attempt of the same generation has its own."""
     books.accept(n=2, parts=2)
     books.end()
-    with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+    with pytest.raises(database.IntegrityError, match=r"(?i)unique"):
         again = Booking(attempt_id="gen_1.0", transactions=(cost("google", LIST),), upstream="google")
         books.run(post, generation_id="gen_1", drive=0, at=at(40), booking=again)
     books.end(part=1)

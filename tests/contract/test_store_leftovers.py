@@ -17,8 +17,8 @@ from holdfast.store.blob_keys import key_for
 from holdfast.store.generations import accept
 from holdfast.store.leftovers import Found, Kind, image_of, is_old_enough, removable, walk
 from holdfast.store.lock import DataFolder
+from holdfast.store.port import Store
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
-from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
 
 NOW = 1_800_000_000.0
@@ -38,11 +38,9 @@ def folder(tmp_path: Path) -> Iterator[DataFolder]:
 
 
 @pytest.fixture
-def store(folder: DataFolder) -> Iterator[SqliteStore]:
-    """Its database."""
-    made = SqliteStore(folder.paths.database, "me")
-    yield made
-    made.close()
+def store(database: Any) -> Any:
+    """Its rows, in each engine."""
+    return database.open()
 
 
 def left(folder: DataFolder, key: str, written_unix_s: float = OLD) -> None:
@@ -58,7 +56,7 @@ def found(folder: DataFolder) -> list[tuple[str, str]]:
     return [(each.kind.value, each.key) for each in walk(folder.paths.root)]
 
 
-def sent(store: SqliteStore, attempt_id: str, *, inputs: tuple[str, ...] = ()) -> None:
+def sent(store: Store, attempt_id: str, *, inputs: tuple[str, ...] = ()) -> None:
     """Leave an attempt in flight, with a generation of its own."""
     generation_id = attempt_id.replace("att_", "gen_")
     new = NewGeneration(
@@ -96,7 +94,7 @@ def sent(store: SqliteStore, attempt_id: str, *, inputs: tuple[str, ...] = ()) -
     assert store.write_sync(begin_attempt, attempt) == 1
 
 
-def settled(store: SqliteStore, attempt_id: str, *keys: str, failure: Failure | None = None) -> None:
+def settled(store: Store, attempt_id: str, *keys: str, failure: Failure | None = None) -> None:
     """End an attempt, with images of these keys."""
     info = ImageInfo(mime="image/png", width_px=1, height_px=1, bytes=5, sha256="ab" * 32)
     blobs = tuple(
@@ -106,7 +104,7 @@ def settled(store: SqliteStore, attempt_id: str, *keys: str, failure: Failure | 
     store.write_sync(end_attempt, AttemptEnd(attempt_id=attempt_id, blobs=blobs, failure=failure, **values))
 
 
-def removed(store: SqliteStore, folder: DataFolder, now: float = NOW) -> list[str]:
+def removed(store: Store, folder: DataFolder, now: float = NOW) -> list[str]:
     """What may be removed of all that there is."""
     return [each.key for each in store.write_sync(removable, list(walk(folder.paths.root)), now)]
 
@@ -194,20 +192,20 @@ def test_a_walk_that_is_given_up_leaves_nothing_open(folder: DataFolder) -> None
 # What may be removed
 
 
-def test_an_image_with_a_row_is_kept_until_its_tombstone(store: SqliteStore, folder: DataFolder) -> None:
+def test_an_image_with_a_row_is_kept_until_its_tombstone(store: Store, folder: DataFolder) -> None:
     """Marked or not; a file that came back after a crash, its name's removal undone, goes then."""
     key = f"{DAY}/{ATTEMPTS[0]}-0.png"
     left(folder, key)
     sent(store, ATTEMPTS[0])
     settled(store, ATTEMPTS[0], key)
     for state, goes in (("stored", False), ("deleting", False), ("deleted", True)):
-        store.write_sync(lambda conn, state=state: conn.execute("UPDATE blob SET state = ?", (state,)).rowcount)
+        store.write_sync(
+            lambda conn, state=state: conn.execute("UPDATE blob SET state = :state", {"state": state}).rowcount
+        )
         assert (key in removed(store, folder)) is goes
 
 
-def test_an_image_whose_attempt_may_still_be_settled_is_left_to_recovery(
-    store: SqliteStore, folder: DataFolder
-) -> None:
+def test_an_image_whose_attempt_may_still_be_settled_is_left_to_recovery(store: Store, folder: DataFolder) -> None:
     """In flight, or unknown: it may be paid for."""
     keys = [f"{DAY}/{attempt}-0.png" for attempt in ATTEMPTS[:3]]
     for key in keys:
@@ -219,9 +217,7 @@ def test_an_image_whose_attempt_may_still_be_settled_is_left_to_recovery(
     assert [key for key in removed(store, folder) if key in keys] == [keys[2]]
 
 
-def test_an_image_of_an_attempt_that_never_was_goes_when_it_is_a_day_old(
-    store: SqliteStore, folder: DataFolder
-) -> None:
+def test_an_image_of_an_attempt_that_never_was_goes_when_it_is_a_day_old(store: Store, folder: DataFolder) -> None:
     """A folder that was restored from two backups, say. A young one may be on its way to its row."""
     old, young = f"{DAY}/{ATTEMPTS[0]}-0.png", f"{DAY}/{ATTEMPTS[1]}-0.png"
     left(folder, old)
@@ -232,7 +228,7 @@ def test_an_image_of_an_attempt_that_never_was_goes_when_it_is_a_day_old(
     assert not set(removed(store, folder, NOW - 1)) & {old, young}
 
 
-def test_spool_files_of_what_is_settled_go(store: SqliteStore, folder: DataFolder) -> None:
+def test_spool_files_of_what_is_settled_go(store: Store, folder: DataFolder) -> None:
     """All of them; those of an attempt whose answer is still to be taken in stay."""
     for attempt in ATTEMPTS[:3]:
         sent(store, attempt)
@@ -244,7 +240,7 @@ def test_spool_files_of_what_is_settled_go(store: SqliteStore, folder: DataFolde
     assert set(removed(store, folder)) == gone
 
 
-def test_a_reference_image_that_no_generation_names_goes(store: SqliteStore, folder: DataFolder) -> None:
+def test_a_reference_image_that_no_generation_names_goes(store: Store, folder: DataFolder) -> None:
     """Its request was never accepted, or is purged; an hour is enough for one that is being read."""
     named = "inputs/" + "cd" * 32
     sent(store, ATTEMPTS[0], inputs=(named,))
@@ -266,7 +262,7 @@ def test_what_is_young_is_not_asked_about(kind: Kind) -> None:
 # Thumbnails
 
 
-def test_thumbnails_stay_as_long_as_their_image(folder: DataFolder, store: SqliteStore) -> None:
+def test_thumbnails_stay_as_long_as_their_image(folder: DataFolder, store: Any) -> None:
     """One that a crash kept after its image was deleted goes with the next walk; names that are none are passed by."""
     one, two, *_ = ATTEMPTS
     kept, stray = f"{one}-0.png", f"{two}-1.webp"

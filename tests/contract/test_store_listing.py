@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +11,10 @@ from holdfast.store import listing
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.generations import accept, get_record, mark_received
 from holdfast.store.listing import Page, Wanted, get_told, list_generations
+from holdfast.store.port import Store
 from holdfast.store.queries import queries
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration
 from holdfast.store.retention import Receipt
-from holdfast.store.sqlite import SqliteStore
 from holdfast.types import ImageInfo
 
 PRICE = 134_000
@@ -26,11 +23,9 @@ INFO = ImageInfo(mime="image/png", width_px=64, height_px=64, bytes=9, sha256="a
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[SqliteStore]:
-    """An empty store."""
-    made = SqliteStore(tmp_path / "holdfast.sqlite3", "me")
-    yield made
-    made.close()
+def db(database: Any) -> Any:
+    """An empty store of each engine."""
+    return database.open()
 
 
 def at(second: int) -> str:
@@ -38,7 +33,7 @@ def at(second: int) -> str:
     return f"2026-01-17T12:00:{second:02d}.000Z"
 
 
-def put(db: SqliteStore, id_: str, second: int = 0, **overrides: Any) -> None:
+def put(db: Store, id_: str, second: int = 0, **overrides: Any) -> None:
     """Accept a generation."""
     values: dict[str, Any] = {
         "id": id_,
@@ -60,7 +55,7 @@ def put(db: SqliteStore, id_: str, second: int = 0, **overrides: Any) -> None:
     db.write_sync(accept, NewGeneration(**values | overrides))
 
 
-def finish(db: SqliteStore, id_: str) -> None:
+def finish(db: Store, id_: str) -> None:
     """Bring its image."""
     new = NewAttempt(
         id=f"att_{id_}",
@@ -82,7 +77,7 @@ def finish(db: SqliteStore, id_: str) -> None:
     db.write_sync(end_attempt, end)
 
 
-def page(db: SqliteStore, *, limit: int = 20, key_id: str = "key_1", **wanted: Any) -> Page:
+def page(db: Store, *, limit: int = 20, key_id: str = "key_1", **wanted: Any) -> Page:
     """Read a page that is there."""
     found = db.write_sync(list_generations, key_id, Wanted(limit=limit, **wanted))
     assert found is not None
@@ -94,7 +89,7 @@ def ids(found: Page) -> list[str]:
     return [record.generation.id for record in found.records]
 
 
-def test_the_newest_come_first(db: SqliteStore) -> None:
+def test_the_newest_come_first(db: Store) -> None:
     """By the moment of their acceptance; of one instant, by id."""
     for id_, second in (("gen_b", 1), ("gen_a", 1), ("gen_z", 0), ("gen_c", 2)):
         put(db, id_, second)
@@ -103,7 +98,7 @@ def test_the_newest_come_first(db: SqliteStore) -> None:
     assert (found.has_more, found.last_id) == (False, "gen_z")
 
 
-def test_pages_together_are_the_list_whatever_their_length(db: SqliteStore) -> None:
+def test_pages_together_are_the_list_whatever_their_length(db: Store) -> None:
     """Nothing twice, nothing left out, also where many were accepted in one millisecond."""
     for number in range(7):
         put(db, f"gen_{number}", number // 3)
@@ -122,7 +117,7 @@ def test_pages_together_are_the_list_whatever_their_length(db: SqliteStore) -> N
         assert seen == whole
 
 
-def test_what_is_accepted_meanwhile_disturbs_no_page(db: SqliteStore) -> None:
+def test_what_is_accepted_meanwhile_disturbs_no_page(db: Store) -> None:
     """A cursor is a place in the list, not a count from its top."""
     for number in range(4):
         put(db, f"gen_{number}", number)
@@ -131,7 +126,7 @@ def test_what_is_accepted_meanwhile_disturbs_no_page(db: SqliteStore) -> None:
     assert ids(page(db, limit=2, after=first.last_id)) == ["gen_1", "gen_0"]
 
 
-def test_a_key_sees_its_own_and_goes_on_from_its_own(db: SqliteStore) -> None:
+def test_a_key_sees_its_own_and_goes_on_from_its_own(db: Store) -> None:
     """Another key's generation is no place in this list, as one that never was."""
     put(db, "gen_mine")
     put(db, "gen_theirs", key_id="key_2")
@@ -142,7 +137,7 @@ def test_a_key_sees_its_own_and_goes_on_from_its_own(db: SqliteStore) -> None:
         assert db.write_sync(list_generations, "key_1", Wanted(limit=1, after=nowhere)) is None
 
 
-def test_filters_narrow_it_each_and_together(db: SqliteStore) -> None:
+def test_filters_narrow_it_each_and_together(db: Store) -> None:
     """State, model, and whether image bytes have arrived."""
     for number in range(4):
         put(db, f"gen_{number}", number, model="gpt-image-2" if number % 2 else "nano-banana-pro")
@@ -157,13 +152,12 @@ def test_filters_narrow_it_each_and_together(db: SqliteStore) -> None:
     assert ids(page(db, state="failed")) == []
 
 
-def test_one_is_found_by_its_idempotency_key(db: SqliteStore) -> None:
+def test_one_is_found_by_its_idempotency_key(db: Store) -> None:
     """Of this API key only, and together with the other filters."""
     for id_, key_id in (("gen_1", "key_1"), ("gen_2", "key_2")):
         put(db, id_, key_id=key_id)
-        db.write_sync(
-            lambda conn, id_=id_: conn.execute("UPDATE generation SET idempotency_key = 'order-7' WHERE id = ?", (id_,))
-        )
+        named = "UPDATE generation SET idempotency_key = 'order-7' WHERE id = :id"
+        db.write_sync(lambda conn, named=named, id_=id_: conn.execute(named, {"id": id_}).rowcount)
     put(db, "gen_3", 3)
     found = page(db, idempotency_key="order-7")
     assert (ids(found), found.has_more) == (["gen_1"], False)
@@ -171,7 +165,7 @@ def test_one_is_found_by_its_idempotency_key(db: SqliteStore) -> None:
     assert ids(page(db, idempotency_key="order-8")) == []
 
 
-def test_a_filter_that_fits_little_looks_at_a_bounded_stretch(db: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_that_fits_little_looks_at_a_bounded_stretch(db: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page may then be short or empty and says that there is more, and the next ones find the rest."""
     monkeypatch.setattr(listing, "LOOKED_AT_MAX", 4)
     for number in range(10):
@@ -183,7 +177,8 @@ def test_a_filter_that_fits_little_looks_at_a_bounded_stretch(db: SqliteStore, m
     assert [each.last_id for each in pages] == ["gen_6", "gen_2", "gen_1"]
 
 
-def test_no_list_walks_through_the_table(db: SqliteStore) -> None:
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_no_list_walks_through_the_table(db: Store) -> None:
     """Every way of asking is served by an index that begins with the key."""
     values = {"key_id": "k", "before_at": "9", "before_id": "", "idempotency_key": "x", "limit": 2, "looked_at_max": 9}
     values |= dict.fromkeys(("state", "model", "is_collected"))
@@ -193,7 +188,7 @@ def test_no_list_walks_through_the_table(db: SqliteStore) -> None:
         "list_of_idempotency_key": "generation_by_idempotency_key (key_id=? AND idempotency_key=?)",
     }
 
-    def plan(conn: sqlite3.Connection, name: str) -> list[str]:
+    def plan(conn: Any, name: str) -> list[str]:
         return [row[3] for row in conn.execute("EXPLAIN QUERY PLAN " + queries("listing")[name], values)]
 
     for name, index in wanted.items():
@@ -202,7 +197,7 @@ def test_no_list_walks_through_the_table(db: SqliteStore) -> None:
         assert not any("SCAN generation" in step for step in steps), name
 
 
-def test_what_is_told_leaves_out_what_nobody_is_told(db: SqliteStore) -> None:
+def test_what_is_told_leaves_out_what_nobody_is_told(db: Store) -> None:
     """The request and the upstream's documents may be megabytes, times a hundred on a page."""
     put(db, "gen_1")
     finish(db, "gen_1")

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -20,37 +17,35 @@ from holdfast.store.overview import (
     show,
     whole_story,
 )
-from holdfast.store.queries import queries, schema
+from holdfast.store.queries import queries
 from holdfast.store.sessions import SESSIONS_MAX, close_session, find_session, open_session
 
 AT = "2026-11-28T{:02d}:{:02d}:00.000Z"
 
 
 @pytest.fixture
-def conn() -> Iterator[sqlite3.Connection]:
-    """A database with the whole schema."""
-    with closing(sqlite3.connect(":memory:")) as made:
-        made.row_factory = sqlite3.Row
-        made.executescript(schema())
-        for key in ("one", "two"):
-            made.execute(
-                "INSERT INTO api_key (id, label, created_at, is_admin) VALUES (?, ?, '2026', 1)",
-                (f"key_{key}", f"team {key}"),
-            )
-            made.execute(
-                "INSERT INTO key_secret (digest, key_id, created_at) VALUES (?, ?, '2026')",
-                (key.encode(), f"key_{key}"),
-            )
-        yield made
+def conn(database: Any) -> Any:
+    """A database of each engine with two keys."""
+    made = database.conn()
+    for key in ("one", "two"):
+        made.execute(
+            "INSERT INTO api_key (id, label, created_at, is_admin) VALUES (?, ?, '2026', 1)",
+            (f"key_{key}", f"team {key}"),
+        )
+        made.execute(
+            "INSERT INTO key_secret (digest, key_id, created_at) VALUES (?, ?, '2026')",
+            (key.encode(), f"key_{key}"),
+        )
+    return made
 
 
-def put(conn: sqlite3.Connection, table: str, **row: Any) -> None:
+def put(conn: Any, table: str, **row: Any) -> None:
     """Insert a row."""
     names = ", ".join(row)
     conn.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(':' + name for name in row)})", row)
 
 
-def generation(conn: sqlite3.Connection, id_: str, *, minute: int = 0, hour: int = 10, **changes: Any) -> str:
+def generation(conn: Any, id_: str, *, minute: int = 0, hour: int = 10, **changes: Any) -> str:
     """Put a generation that succeeded and whose image nobody has collected."""
     at = AT.format(hour, minute)
     usual = {
@@ -77,7 +72,7 @@ def generation(conn: sqlite3.Connection, id_: str, *, minute: int = 0, hour: int
     return id_
 
 
-def attempt(conn: sqlite3.Connection, generation_id: str, **changes: Any) -> None:
+def attempt(conn: Any, generation_id: str, **changes: Any) -> None:
     """Put an attempt of it that failed, and may have been charged."""
     usual = {
         "id": f"att_{generation_id}",
@@ -105,7 +100,7 @@ def ids_of(page: Any) -> list[str]:
     return [each.record.generation.id for each in page.shown]
 
 
-def test_sums_are_by_hour_and_leave_out_what_is_open_or_before(conn: sqlite3.Connection) -> None:
+def test_sums_are_by_hour_and_leave_out_what_is_open_or_before(conn: Any) -> None:
     """Money too; an hour without an end is left out."""
     generation(conn, "gen_1", hour=10, minute=59)
     generation(conn, "gen_2", hour=11, state="failed", charged_micros=0, failure='{"kind":"refused_output"}')
@@ -127,7 +122,7 @@ def test_sums_are_by_hour_and_leave_out_what_is_open_or_before(conn: sqlite3.Con
     assert view.live[0].key_label == "team one"
 
 
-def test_nothing_at_all_is_shown_as_nothing(conn: sqlite3.Connection) -> None:
+def test_nothing_at_all_is_shown_as_nothing(conn: Any) -> None:
     """The first minute of a gateway."""
     view = first_view(conn, hours=[AT.format(1, 0)], live_max=1, recent_max=1)
     assert (view.hours, view.kinds, view.uncollected, view.exposure_micros) == ((), {}, 0, 0)
@@ -136,7 +131,7 @@ def test_nothing_at_all_is_shown_as_nothing(conn: sqlite3.Connection) -> None:
     assert show(conn, ["gen_1"]) == ()
 
 
-def test_filters_hold_together(conn: sqlite3.Connection) -> None:
+def test_filters_hold_together(conn: Any) -> None:
     """Each alone and with the others; times are of accepting, the end left out."""
     generation(conn, "gen_1", minute=1, key_id="key_two")
     generation(conn, "gen_2", minute=2, collected_at=AT.format(10, 3))
@@ -166,9 +161,7 @@ def test_filters_hold_together(conn: sqlite3.Connection) -> None:
     assert list_all(conn, WantedOfAll(limit=9, after="gen_9")) is None
 
 
-def test_a_filter_that_fits_little_looks_at_a_bounded_stretch(
-    conn: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_filter_that_fits_little_looks_at_a_bounded_stretch(conn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next page goes on behind what was looked at, though nothing of it is shown."""
     monkeypatch.setattr("holdfast.store.overview.LOOKED_AT_MAX", 3)
     for number in range(5):
@@ -181,7 +174,7 @@ def test_a_filter_that_fits_little_looks_at_a_bounded_stretch(
     assert (ids_of(second), second.has_more, second.last_id) == (["gen_0"], False, "gen_0")
 
 
-def test_two_of_one_millisecond_are_both_shown(conn: sqlite3.Connection) -> None:
+def test_two_of_one_millisecond_are_both_shown(conn: Any) -> None:
     """The id decides, and no page loses one."""
     for number in range(4):
         generation(conn, f"gen_{number}")
@@ -192,7 +185,7 @@ def test_two_of_one_millisecond_are_both_shown(conn: sqlite3.Connection) -> None
     assert ids_of(first) + ids_of(second) == ["gen_3", "gen_2", "gen_1", "gen_0"]
 
 
-def test_failures_are_counted_as_told_and_as_met(conn: sqlite3.Connection) -> None:
+def test_failures_are_counted_as_told_and_as_met(conn: Any) -> None:
     """By hour and by day, within the span."""
     generation(conn, "gen_1", hour=10, state="failed", failure='{"kind":"lost_reply"}')
     generation(conn, "gen_2", hour=11, state="failed", failure='{"code":"generation_cancelled"}')
@@ -208,7 +201,7 @@ def test_failures_are_counted_as_told_and_as_met(conn: sqlite3.Connection) -> No
     assert failures(conn, since="2026-11-29", until="2026-11-30", width=10).told == ()
 
 
-def test_what_nobody_knows_is_listed_until_it_is_known(conn: sqlite3.Connection) -> None:
+def test_what_nobody_knows_is_listed_until_it_is_known(conn: Any) -> None:
     """Neither what is in flight, nor what was resolved."""
     for id_ in ("gen_1", "gen_2", "gen_3"):
         generation(conn, id_)
@@ -224,7 +217,7 @@ def test_what_nobody_knows_is_listed_until_it_is_known(conn: sqlite3.Connection)
     assert (found.balance_micros, found.days) == (7, (("2026-11-28", "m", 7),))
 
 
-def test_a_story_keeps_the_prompt_apart_and_purged_ones_have_none(conn: sqlite3.Connection) -> None:
+def test_a_story_keeps_the_prompt_apart_and_purged_ones_have_none(conn: Any) -> None:
     """Only whoever asks for the whole story reads what was asked."""
     generation(conn, "gen_1")
     generation(conn, "gen_2", request=None)
@@ -259,7 +252,8 @@ def test_a_story_keeps_the_prompt_apart_and_purged_ones_have_none(conn: sqlite3.
         ("unknown_attempts", "INDEX attempt_unknown"),
     ],
 )
-def test_what_people_look_at_is_found_by_index(conn: sqlite3.Connection, name: str, index: str) -> None:
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_people_look_at_is_found_by_index(conn: Any, name: str, index: str) -> None:
     """With a hundred thousand generations, a walk through all of them is half a second."""
     query = queries("overview")[name]
     values: dict[str, Any] = dict.fromkeys(re.findall(r"(?<!:):(\w+)", re.sub(r"--.*", "", query)), "1")
@@ -269,13 +263,14 @@ def test_what_people_look_at_is_found_by_index(conn: sqlite3.Connection, name: s
     assert not re.search(r"SCAN (generation|attempt)(?! USING)", plan), plan
 
 
-def test_what_every_start_looks_for_keeps_its_own_index(conn: sqlite3.Connection) -> None:
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_what_every_start_looks_for_keeps_its_own_index(conn: Any) -> None:
     """An index over all generations must not look better than the one over those that are open."""
     plan = [row["detail"] for row in conn.execute(f"EXPLAIN QUERY PLAN {queries('generations')['open_generations']}")]
     assert "SCAN generation USING INDEX generation_open" in plan
 
 
-def test_changes_are_listed_newest_first(conn: sqlite3.Connection) -> None:
+def test_changes_are_listed_newest_first(conn: Any) -> None:
     """With whose they are; a filter, and a place to go on from."""
     for number in range(4):
         note(
@@ -299,12 +294,12 @@ def test_changes_are_listed_newest_first(conn: sqlite3.Connection) -> None:
     assert entries(conn, limit=9, action="x") == entries(conn, limit=9, target="x") == ()
 
 
-def begin(conn: sqlite3.Connection, digest: bytes, at: str, ends: str, *, secret: bytes = b"one") -> bool:
+def begin(conn: Any, digest: bytes, at: str, ends: str, *, secret: bytes = b"one") -> bool:
     """Open a session of the first key."""
     return open_session(conn, digest=digest, secret_digest=secret, key_id="key_one", created_at=at, expires_at=ends)
 
 
-def test_a_session_stands_for_the_key_as_it_is_now(conn: sqlite3.Connection) -> None:
+def test_a_session_stands_for_the_key_as_it_is_now(conn: Any) -> None:
     """Read with it, so nothing of it is remembered wrongly."""
     assert begin(conn, b"s", "2026-01-01", "2026-01-02")
     row = find_session(conn, b"s")
@@ -312,30 +307,29 @@ def test_a_session_stands_for_the_key_as_it_is_now(conn: sqlite3.Connection) -> 
     assert (row.key.id, row.key.label) == ("key_one", "team one")
     assert row.is_valid("2026-01-01")
     assert not row.is_valid("2026-01-02")
-    for statement in (
-        "UPDATE api_key SET revoked_at = '2026'",
-        "UPDATE api_key SET is_admin = 0",
-        "UPDATE api_key SET expires_at = '2026-01-01'",
-        "UPDATE key_secret SET expires_at = '2026-01-01'",
+    for statement, undone in (
+        ("UPDATE api_key SET revoked_at = '2026'", "UPDATE api_key SET revoked_at = NULL"),
+        ("UPDATE api_key SET is_admin = 0", "UPDATE api_key SET is_admin = 1"),
+        ("UPDATE api_key SET expires_at = '2026-01-01'", "UPDATE api_key SET expires_at = NULL"),
+        ("UPDATE key_secret SET expires_at = '2026-01-01'", "UPDATE key_secret SET expires_at = NULL"),
     ):
-        conn.execute("SAVEPOINT one")
         conn.execute(statement)
         changed = find_session(conn, b"s")
         assert changed is not None
         assert not changed.is_valid("2026-01-01"), statement
-        conn.execute("ROLLBACK TO one")
+        conn.execute(undone)
     close_session(conn, b"s")
     close_session(conn, b"s")
     assert find_session(conn, b"s") is None
 
 
-def test_a_secret_that_is_not_on_record_opens_nothing(conn: sqlite3.Connection) -> None:
+def test_a_secret_that_is_not_on_record_opens_nothing(conn: Any) -> None:
     """Whoever holds the data folder alone has no key."""
     assert not begin(conn, b"s", "2026-01-01", "2026-01-02", secret=b"none")
     assert find_session(conn, b"s") is None
 
 
-def test_sessions_are_bounded_and_ended_ones_forgotten(conn: sqlite3.Connection) -> None:
+def test_sessions_are_bounded_and_ended_ones_forgotten(conn: Any) -> None:
     """Of one key the newest stay, another's are left alone."""
     open_session(
         conn, digest=b"other", secret_digest=b"two", key_id="key_two", created_at="2026-01-01", expires_at="2027"

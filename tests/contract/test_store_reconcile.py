@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +15,9 @@ from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.audit import audit
 from holdfast.store.bookkeeping import ledger_of
 from holdfast.store.generations import accept, events_of, get_record
+from holdfast.store.port import Store
 from holdfast.store.reconcile import attempts_between, resolve_exposures
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Record
-from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase
 
 INFO = ImageInfo(mime="image/png", width_px=1, height_px=1, bytes=70, sha256="ab" * 32)
@@ -27,9 +26,9 @@ LATER = "2026-01-18T12:00:00.000Z"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqliteStore]:
+def store(database: Any) -> Iterator[Any]:
     """Two parts: one lost and one in flight, as `gen_open`; and one generation that ended unknown, as `gen_lost`."""
-    with closing(SqliteStore(tmp_path / "holdfast.sqlite3", "me")) as made:
+    with closing(database.open()) as made:
         for name, parts in (("open", 2), ("lost", 1)):
             new = NewGeneration(
                 id=f"gen_{name}",
@@ -81,7 +80,7 @@ def ending(attempt_id: str, *, with_image: bool = False) -> AttemptEnd:
     )
 
 
-def resolve(store: SqliteStore, *attempt_ids: str, micros: int | None = 240, at: str = LATER) -> None:
+def resolve(store: Store, *attempt_ids: str, micros: int | None = 240, at: str = LATER) -> None:
     """Write down what was found out."""
     store.write_sync(resolve_exposures, [Resolution(attempt_id=each, micros=micros) for each in attempt_ids], at)
 
@@ -98,7 +97,7 @@ def resolve(store: SqliteStore, *attempt_ids: str, micros: int | None = 240, at:
     ],
 )  # fmt: skip
 def test_an_exposure_moves_to_where_it_belongs(
-    store: SqliteStore, micros: int | None, state: str, charge: str, lines: dict[str, int]
+    store: Store, micros: int | None, state: str, charge: str, lines: dict[str, int]
 ) -> None:
     """One more transaction; what was booked before is never edited."""
     before = store.write_sync(ledger_of, "gen_lost")
@@ -130,7 +129,7 @@ def test_an_exposure_moves_to_where_it_belongs(
     ],
 )
 def test_what_may_not_be_resolved_is_refused_and_nothing_is_written(
-    store: SqliteStore, ids: tuple[str, ...], at: str, told: str
+    store: Store, ids: tuple[str, ...], at: str, told: str
 ) -> None:
     """All of a list, or none of it."""
     before = store.write_sync(ledger_of, "gen_lost"), store.write_sync(ledger_of, "gen_open")
@@ -140,7 +139,7 @@ def test_what_may_not_be_resolved_is_refused_and_nothing_is_written(
     assert (store.write_sync(ledger_of, "gen_lost"), store.write_sync(ledger_of, "gen_open")) == before
 
 
-def test_what_was_resolved_takes_in_nothing_more(store: SqliteStore) -> None:
+def test_what_was_resolved_takes_in_nothing_more(store: Store) -> None:
     """An image that comes a day later is nobody's: the books of its attempt are closed."""
     resolve(store, "att_lost_0", micros=None)
     ended = store.write_sync(end_attempt, ending("att_lost_0", with_image=True))
@@ -148,10 +147,10 @@ def test_what_was_resolved_takes_in_nothing_more(store: SqliteStore) -> None:
     assert store.write_sync(audit).problems == ()
 
 
-def test_an_upstream_that_only_ever_failed_for_nothing_is_known(store: SqliteStore) -> None:
+def test_an_upstream_that_only_ever_failed_for_nothing_is_known(store: Store) -> None:
     """Its list is the one to look at: another upstream brought the images, and stands in the days of usage."""
 
-    def pretend(conn: sqlite3.Connection) -> None:
+    def pretend(conn: Any) -> None:
         conn.execute("UPDATE attempt SET upstream = 'free', state = 'rejected', charge = 'no' WHERE id = 'att_lost_0'")
 
     store.write_sync(pretend)

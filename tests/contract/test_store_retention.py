@@ -1,13 +1,13 @@
 """Retention at rest: who may be deleted when, marks and tombstones, and reference images that several share.
 
-Another implementation joins by being added to `DATABASES`, as in `test_store_generations.py`.
+Run on every engine (`database`, in `tests/conftest.py`).
 """
 
 from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ RETENTION = Retention(max_s=50 * 60, after_finish_s=20 * 60, after_collect_s=5 *
 UNKNOWN = Failure(kind=FailureKind.LOST_REPLY, phase=Phase.WAIT, charge=Charge.UNKNOWN, detail="the connection ended")
 EXCEEDED = Told(code="deadline_exceeded", message="too late", charge=Charge.UNKNOWN)
 CAP = 50
-DATABASES: dict[str, Callable[[Path], Any]] = {"sqlite": lambda folder: SqliteStore(folder / "holdfast.sqlite3", "me")}
 
 
 def at(minute: int) -> str:
@@ -122,15 +121,15 @@ class Bench:
 
     def purged_at(self, id_: str = "gen_1") -> str | None:
         """When it was purged."""
-        query = "SELECT purged_at FROM generation WHERE id = ?"
-        found: str | None = self.run(lambda conn: conn.execute(query, (id_,)).fetchone()[0])
+        query = "SELECT purged_at FROM generation WHERE id = :id"
+        found: str | None = self.run(lambda conn: conn.execute(query, {"id": id_}).fetchone()[0])
         return found
 
 
-@pytest.fixture(params=DATABASES)
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+@pytest.fixture
+def bench(database: Any) -> Iterator[Bench]:
     """An empty database of each implementation."""
-    made = DATABASES[request.param](tmp_path)
+    made = database.open()
     yield Bench(made)
     made.close()
 

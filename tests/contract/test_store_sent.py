@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Any
 
 import pytest
 
 from holdfast.clock import rfc3339, ulid
 from holdfast.store.attempts import begin_attempt
 from holdfast.store.generations import accept
+from holdfast.store.port import Store
 from holdfast.store.queries import queries
 from holdfast.store.records import NewAttempt, NewGeneration
 from holdfast.store.sent import Sent, sent_by
-from holdfast.store.sqlite import SqliteStore
 
 NOW = datetime(2026, 1, 17, 12, 0, tzinfo=UTC)
 MIDNIGHT = NOW.replace(hour=0)
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> Iterator[SqliteStore]:
-    """An empty store."""
-    made = SqliteStore(tmp_path / "holdfast.sqlite3", "me")
-    yield made
-    made.close()
+def db(database: Any) -> Any:
+    """An empty store of each engine."""
+    return database.open()
 
 
 def id_at(prefix: str, moment: datetime, number: int) -> str:
@@ -34,7 +30,7 @@ def id_at(prefix: str, moment: datetime, number: int) -> str:
     return f"{prefix}_{ulid(int(moment.timestamp() * 1000), number.to_bytes(10))}"
 
 
-async def send(db: SqliteStore, moment: datetime, number: int, upstream: str, key_number: int | None) -> None:
+async def send(db: Store, moment: datetime, number: int, upstream: str, key_number: int | None) -> None:
     """Leave an attempt that was sent then."""
     new = NewGeneration(
         id=id_at("gen", moment, number),
@@ -72,7 +68,7 @@ async def send(db: SqliteStore, moment: datetime, number: int, upstream: str, ke
     assert await db.write(begin_attempt, attempt) is not None
 
 
-async def test_the_last_minute_has_its_moments_and_the_day_its_count(db: SqliteStore) -> None:
+async def test_the_last_minute_has_its_moments_and_the_day_its_count(db: Store) -> None:
     """By credential, oldest first; yesterday is no more."""
     ago = [(43_201.0, "a"), (40_000.0, "a"), (61.0, "a"), (59.0, "a"), (30.0, "b"), (1.0, "a")]
     for number, (seconds, upstream) in enumerate(ago):
@@ -89,15 +85,16 @@ async def test_the_last_minute_has_its_moments_and_the_day_its_count(db: SqliteS
     }
 
 
-async def test_nothing_was_sent(db: SqliteStore) -> None:
+async def test_nothing_was_sent(db: Store) -> None:
     """An empty store."""
     assert await db.read(sent_by, NOW, MIDNIGHT) == {}
 
 
-async def test_the_primary_key_is_the_index(db: SqliteStore) -> None:
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_the_primary_key_is_the_index(db: Store) -> None:
     """A start looks at the day's attempts, not at all there are."""
 
-    def plan(conn: sqlite3.Connection) -> str:
+    def plan(conn: Any) -> str:
         asked = [f"EXPLAIN QUERY PLAN {text}" for text in queries("sent").values()]
         return "\n".join(str(tuple(row)) for each in asked for row in conn.execute(each, {"since": "att_0"}))
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +14,7 @@ from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.audit import audit
 from holdfast.store.exposure import Cap
 from holdfast.store.generations import accept, pass_deadline
+from holdfast.store.port import Store
 from holdfast.store.queries import migrations
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Told
 from holdfast.store.sqlite import SqliteStore
@@ -39,7 +40,7 @@ REFUSED = failed(FailureKind.REFUSED_OUTPUT, Charge.YES)
 class Days:
     """One database, and what is done to it."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
 
     def accept(self, name: str = "1", *, n: int = 1, parts: int = 1) -> None:
@@ -111,10 +112,9 @@ class Days:
 
 
 @pytest.fixture
-def days(tmp_path: Path) -> Iterator[Days]:
-    """An empty database."""
-    with closing(SqliteStore(tmp_path / "holdfast.sqlite3", "me")) as store:
-        yield Days(store)
+def days(database: Any) -> Days:
+    """An empty database of each engine."""
+    return Days(database.open())
 
 
 def test_an_image_in_time_is_one_row(days: Days) -> None:
@@ -207,6 +207,7 @@ def test_parts_are_images_of_one_generation(days: Days) -> None:
     }
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_folder_of_before_is_rolled_up_as_it_would_have_been(days: Days, tmp_path: Path) -> None:
     """The migration says of the same rows and lines what was counted as they were written."""
     days.accept("1")

@@ -1,13 +1,12 @@
 """Webhooks at rest: one delivery for each end and endpoint, in the same transaction; tries, rotation, deletion.
 
-Another implementation joins by being added to `DATABASES`: something that runs one function in one transaction.
+Run on every engine (`database`, in `tests/conftest.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -18,7 +17,6 @@ from holdfast.store import webhooks
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.generations import accept, get_generation, pass_deadline
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Told
-from holdfast.store.sqlite import SqliteStore
 from holdfast.store.webhooks import (
     KILLED_WITH_ITS_ENDPOINT,
     LOG_ENTRIES_MAX,
@@ -56,13 +54,10 @@ class Database(Protocol):
         ...
 
 
-DATABASES: dict[str, Callable[[Path], Any]] = {"sqlite": lambda folder: SqliteStore(folder / "holdfast.sqlite3", "me")}
-
-
-@pytest.fixture(params=DATABASES)
-def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+@pytest.fixture
+def db(database: Any) -> Iterator[Database]:
     """An empty database of each implementation."""
-    made = DATABASES[request.param](tmp_path)
+    made = database.open()
     yield made
     made.close()
 

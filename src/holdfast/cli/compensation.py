@@ -29,6 +29,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Read the rules and the folder, and print what would have been."""
+    from holdfast.cli.database import dsn_of
     from holdfast.clock import SystemClock, rfc3339
     from holdfast.config import load, load_compensation
     from holdfast.policy.compensation import rules_of
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     data: Path = args.data or settings.store.data
     until: datetime = SystemClock().now().astimezone(UTC)
     since = until - timedelta(days=int(days))
-    with snapshot(data) as conn:
+    with snapshot(data, dsn_of(settings)) as conn:
         made = preview(past_charges(conn, since, until), rules)
     currency = settings.money.currency
     if args.json:

@@ -69,12 +69,14 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Read, and tell."""
+    from holdfast.cli.database import dsn_of
     from holdfast.config import load
     from holdfast.store.reading import snapshot
     from holdfast.store.story import get_story
 
-    data: Path = args.data or load(args.config, os.environ).store.data
-    with snapshot(data) as conn:
+    settings = load(args.config, os.environ)
+    data: Path = args.data or settings.store.data
+    with snapshot(data, dsn_of(settings)) as conn:
         story = get_story(conn, args.generation)
     if story is None:
         raise Stop(Exit.USAGE, f"There is no generation {args.generation} in {data}.")

@@ -213,11 +213,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _place(args: argparse.Namespace, settings: Settings) -> Place:
+    from holdfast.cli.database import dsn_of
     from holdfast.cli.keys_at import Gateway, place_of
 
     if args.base_url is None:
         data: Path = args.data or settings.store.data
-        return place_of(data, makes=args.verb == "create")
+        return place_of(data, makes=args.verb == "create", dsn=dsn_of(settings))
     from holdfast.cli.api_key import find_api_key
     from holdfast.cli.asked import base_of
     from holdfast.cli.generate import key_files

@@ -7,7 +7,6 @@ gateway, with the same line in the log of changes; only one process ever writes 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +25,8 @@ from holdfast.store.address import noted_address
 from holdfast.store.apikeys import operator_token
 from holdfast.store.audit_log import note
 from holdfast.store.lock import DataFolder, Paths
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.opening import open_beside
+from holdfast.store.port import Conn
 from holdfast.wire.keys import GroupResource, KeyResource, stated
 
 PREFIX = "/admin/v1"
@@ -52,8 +52,9 @@ class Place(Protocol):
 class Folder:
     """A data folder that no gateway has."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, dsn: str | None = None) -> None:
         self._data = data
+        self._dsn = dsn
 
     def ask(self, method: str, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
         """Carry it out on the database."""
@@ -61,7 +62,7 @@ class Folder:
         body = b"" if document is None else msgspec.json.encode(document)
         with (
             DataFolder(self._data) as folder,
-            closing(SqliteStore(folder.paths.database, clock.new_id("own"))) as store,
+            closing(open_beside(folder.paths.database, clock.new_id("own"), self._dsn)) as store,
         ):
             try:
                 work, action = work_of(KeyDesk(clock, folder.secret), method, path, body)
@@ -72,9 +73,7 @@ class Folder:
         return made
 
 
-def work_of(
-    desk: KeyDesk, method: str, path: str, body: bytes
-) -> tuple[Callable[[sqlite3.Connection], msgspec.Struct], str | None]:
+def work_of(desk: KeyDesk, method: str, path: str, body: bytes) -> tuple[Callable[[Conn], msgspec.Struct], str | None]:
     """Give what serves a request in a gateway, and what the log of changes calls it."""
     match (method, *path.partition("?")[0].strip("/").split("/")):
         case ("GET", "keys"):
@@ -97,8 +96,8 @@ def work_of(
 
 
 def _noted(
-    conn: sqlite3.Connection,
-    work: Callable[[sqlite3.Connection], msgspec.Struct],
+    conn: Conn,
+    work: Callable[[Conn], msgspec.Struct],
     action: str | None,
     details: dict[str, Any] | None,
     at: str,
@@ -160,19 +159,20 @@ def refused(status: int, code: str | None, message: str) -> Stop:
     return Stop(exit_code, message, holdfast_code=code)
 
 
-def place_of(data: Path, *, makes: bool) -> Place:
+def place_of(data: Path, *, makes: bool, dsn: str | None = None) -> Place:
     """Find where the keys of a data folder are looked after: by its gateway if one runs, else here.
 
     Args:
         data: The folder.
         makes: Whether the folder may be made.
+        dsn: Of the PostgreSQL that its rows are in; None: the folder has them.
 
     Raises:
         Stop: There is no such folder, or who has it cannot be asked.
         StorageError: It cannot be used.
     """
     paths = Paths(root=data)
-    if not makes and not paths.database.exists():
+    if not makes and not (paths.database if dsn is None else paths.secret).exists():
         raise Stop(Exit.USAGE, f"There is no data folder of a gateway at {data}. Name it with --data.")
     try:
         DataFolder(data).close()
@@ -180,7 +180,7 @@ def place_of(data: Path, *, makes: bool) -> Place:
         if error.reason != "locked":
             raise
         return _gateway_of(data, error)
-    return Folder(data)
+    return Folder(data, dsn)
 
 
 def _gateway_of(data: Path, locked: StorageError) -> Gateway:

@@ -80,6 +80,7 @@ def of_folder(data: Path, settings: Settings, query: LatencyQuery) -> LatencyRep
         StorageError: There is none, or it cannot be read.
         Stop: The model is known neither to the folder nor to the settings.
     """
+    from holdfast.cli.database import dsn_of
     from holdfast.clock import SystemClock
     from holdfast.engine.latencies import Latencies
     from holdfast.engine.learning import fill, oldest_hour
@@ -90,7 +91,7 @@ def of_folder(data: Path, settings: Settings, query: LatencyQuery) -> LatencyRep
 
     clock = SystemClock()
     latencies = Latencies(settings.latency, clock)
-    with snapshot(data) as conn:
+    with snapshot(data, dsn_of(settings)) as conn:
         fill(latencies, get_sketches(conn, oldest_hour(latencies)))
     names = {name: route.model for route in settings.routes for name in (route.model, *route.aliases)}
     names |= {model: model for model in latencies.models()}

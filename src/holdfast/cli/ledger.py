@@ -28,6 +28,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Read, and print; `check` ends with 1 if anything is wrong."""
+    from holdfast.cli.database import dsn_of
     from holdfast.config import load
 
     if (args.action == "show") is (args.generation is None):
@@ -35,15 +36,15 @@ def run(args: argparse.Namespace) -> int:
     settings = load(args.config, os.environ)
     data: Path = args.data or settings.store.data
     if args.action == "show":
-        return _show(data, args.generation, as_json=args.json)
-    return _check(data, settings.money.currency, as_json=args.json)
+        return _show(data, dsn_of(settings), args.generation, as_json=args.json)
+    return _check(data, dsn_of(settings), settings.money.currency, as_json=args.json)
 
 
-def _check(data: Path, currency: str, *, as_json: bool) -> int:
+def _check(data: Path, dsn: str | None, currency: str, *, as_json: bool) -> int:
     from holdfast.store.audit import audit
     from holdfast.store.reading import snapshot
 
-    with snapshot(data) as conn:
+    with snapshot(data, dsn) as conn:
         found = audit(conn)
     if as_json:
         print(json.dumps({"holds": not found.problems, "currency": currency, **asdict(found)}, indent=2))
@@ -52,12 +53,12 @@ def _check(data: Path, currency: str, *, as_json: bool) -> int:
     return Exit.GENERATION_FAILED if found.problems else Exit.OK
 
 
-def _show(data: Path, generation_id: str, *, as_json: bool) -> int:
+def _show(data: Path, dsn: str | None, generation_id: str, *, as_json: bool) -> int:
     from holdfast.store.audit import lines_of
     from holdfast.store.generations import get_generation
     from holdfast.store.reading import snapshot
 
-    with snapshot(data) as conn:
+    with snapshot(data, dsn) as conn:
         row, lines = get_generation(conn, generation_id), lines_of(conn, generation_id)
     if row is None:
         raise Stop(Exit.USAGE, f"There is no generation {generation_id} in {data}.")

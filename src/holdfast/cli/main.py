@@ -30,6 +30,7 @@ COMMANDS = (
     "ledger",
     "backup",
     "restore",
+    "migrate",
     "prices",
     "explain",
     "latency",

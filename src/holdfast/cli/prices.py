@@ -39,6 +39,7 @@ def _day(text: str) -> date:
 
 def run(args: argparse.Namespace) -> int:
     """Look, and print; `check` ends with 3 if calls are refused or a price never counts."""
+    from holdfast.cli.database import dsn_of
     from holdfast.clock import SystemClock
     from holdfast.config import load, with_provider_keys
     from holdfast.policy.price_table import Weight, findings, rows_of
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             Exit.NO_SUCH_MODEL, f"{args.model} has neither a price nor a route; known: {', '.join(sorted(known))}."
         )
     today = args.on or SystemClock().now().date()
-    groups = _groups(args.data or settings.store.data)
+    groups = _groups(args.data or settings.store.data, dsn_of(settings))
     if args.action == "list":
         rows = [row for row in rows_of(settings, today, groups or ()) if args.model in (None, row.model)]
         print(_listed_json(rows, today, settings.money.currency) if args.json else "\n".join(listed(rows)))
@@ -63,16 +64,16 @@ def run(args: argparse.Namespace) -> int:
     return Exit.SETTINGS if any(each.weight is Weight.ERROR for each in found) else Exit.OK
 
 
-def _groups(data: Path) -> Sequence[Tariff] | None:
+def _groups(data: Path, dsn: str | None) -> Sequence[Tariff] | None:
     """Read the groups of keys; None: there is no data folder yet."""
     from holdfast.store.keyring import groups
     from holdfast.store.lock import Paths
     from holdfast.store.reading import snapshot
     from holdfast.types import Tariff
 
-    if not Paths(root=data).database.is_file():
+    if dsn is None and not Paths(root=data).database.is_file():
         return None
-    with snapshot(data) as conn:
+    with snapshot(data, dsn) as conn:
         return [Tariff(group=row.label, margin_share=row.margin_share) for row in groups(conn)]
 
 

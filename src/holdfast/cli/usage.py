@@ -41,6 +41,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Read the folder's days, and print them."""
+    from holdfast.cli.database import dsn_of
     from holdfast.clock import SystemClock
     from holdfast.config import load
 
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     asked = {name: getattr(args, name) or "" for name in names} | {"key_id": args.key or ""}
     query = decode_usage_query(asked, today=SystemClock().now().date())
     data: Path = args.data or settings.store.data
-    with snapshot(data) as conn:
+    with snapshot(data, dsn_of(settings)) as conn:
         report = usage_report(conn, query)
     if args.csv:
         print(usage_csv(report), end="")

@@ -59,6 +59,7 @@ def run_reconcile(args: argparse.Namespace) -> int:
 
     import msgspec
 
+    from holdfast.cli.database import dsn_of
     from holdfast.config import load
     from holdfast.policy.reconcile import resolutions
     from holdfast.store.reading import snapshot
@@ -75,12 +76,13 @@ def run_reconcile(args: argparse.Namespace) -> int:
     data: Path = args.data or settings.store.data
     lines = decode_export(_read(args.file), columns=columns_of(args.column), per_unit=per_unit)
     since, until = _span(args, lines)
-    with snapshot(data) as conn:
+    dsn = dsn_of(settings)
+    with snapshot(data, dsn) as conn:
         compared = compare(conn, args.upstream, lines, since, until)
     report = compared.report
     if args.resolve is not None:
         found = resolutions(compared.findings, only_named=args.resolve == "named")
-        resolved, left = _resolve(data, found)
+        resolved, left = _resolve(data, dsn, found)
         report = msgspec.structs.replace(report, resolved=resolved, unresolved=left)
     if args.json:
         print(msgspec.json.encode(report).decode())
@@ -112,7 +114,7 @@ def _span(args: argparse.Namespace, lines: Sequence[ListedCharge]) -> tuple[date
     return first, datetime.combine(query.until, datetime.min.time(), UTC) + timedelta(days=1)
 
 
-def _resolve(data: Path, found: Sequence[Resolution]) -> tuple[int, tuple[Unresolved, ...]]:
+def _resolve(data: Path, dsn: str | None, found: Sequence[Resolution]) -> tuple[int, tuple[Unresolved, ...]]:
     """Write it: into a folder that no gateway has, else through the gateway that has it.
 
     Returns how many were resolved, and those that cannot be yet.
@@ -120,13 +122,13 @@ def _resolve(data: Path, found: Sequence[Resolution]) -> tuple[int, tuple[Unreso
     from holdfast.cli.keys_at import Gateway, place_of
     from holdfast.clock import SystemClock, rfc3339
     from holdfast.store.lock import DataFolder
+    from holdfast.store.opening import open_beside
     from holdfast.store.reconcile import resolve_noted
-    from holdfast.store.sqlite import SqliteStore
     from holdfast.wire.reconcile import Unresolved
 
     if not found:
         return 0, ()
-    place = place_of(data, makes=False)
+    place = place_of(data, makes=False, dsn=dsn)
     if isinstance(place, Gateway):
         left: list[Unresolved] = []
         for each in found:
@@ -141,7 +143,7 @@ def _resolve(data: Path, found: Sequence[Resolution]) -> tuple[int, tuple[Unreso
     clock = SystemClock()
     with (
         DataFolder(data) as folder,
-        closing(SqliteStore(folder.paths.database, clock.new_id("own"))) as store,
+        closing(open_beside(folder.paths.database, clock.new_id("own"), dsn)) as store,
     ):
         resolved, unresolved = store.write_sync(resolve_noted, found, actor=OPERATOR, at=rfc3339(clock.now()))
     return len(resolved), unresolved

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from holdfast.config.chat import Chat, ChatImages, PassThrough
 from holdfast.config.compensating import check_compensation
+from holdfast.config.database import EMBEDDED, check_database, database_of, shown_address
 from holdfast.config.describe import SettingDoc, describe
 from holdfast.config.environment import from_environment, slips, upstream_keys, with_provider_keys
 from holdfast.config.hedging import HedgeAfter, HedgeSettings
@@ -57,6 +58,7 @@ from holdfast.config.tree import (
 )
 
 __all__ = [
+    "EMBEDDED",
     "LIST_CURRENCY",
     "LIST_PRICES",
     "NO_END",
@@ -104,12 +106,15 @@ __all__ = [
     "Webhooks",
     "check",
     "check_compensation",
+    "check_database",
+    "database_of",
     "describe",
     "from_environment",
     "load",
     "load_compensation",
     "merged",
     "parse",
+    "shown_address",
     "slips",
     "upstream_keys",
     "with_provider_keys",

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from holdfast.config.chains import check_fallbacks, check_retry, check_steps
 from holdfast.config.compensating import check_compensation
+from holdfast.config.database import check_database
 from holdfast.config.google_keys import check_vertex
 from holdfast.config.hedging import check_hedge
 from holdfast.config.keys import ByTier, Key
@@ -246,6 +247,7 @@ def check(settings: Settings) -> None:
     _check_server(settings.server)
     check_cors(settings.cors)
     store = settings.store
+    check_database(store)
     if store.image_bytes_max > store.response_bytes_max:
         raise ConfigError(
             "store.image_bytes_max is above store.response_bytes_max: an answer holds its image and is larger.",

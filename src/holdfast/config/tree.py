@@ -220,6 +220,28 @@ class Store:
         "`az://container/prefix`. How a bucket is reached stands under `[objects]`",
         source="a disk needs no account",
     )
+    database: str = key(
+        "sqlite",
+        "Where rows are kept: `sqlite`, in the data folder, or the address of a PostgreSQL, `postgresql://…`; "
+        "`env:NAME` reads it from the environment",
+        source="one process needs no server beside it",
+        secret=True,
+    )
+    database_connections: int = key(
+        10,
+        "Most connections to a PostgreSQL; half of them at most are busy with reading",
+        source="a transaction takes a few milliseconds, so ten are more than a thousand a second; a server takes 100",
+        at_least=2,
+        at_most=1000,
+    )
+    database_wait_s: float = key(
+        20.0,
+        "How long one write or read waits for a PostgreSQL that is away; for what has been paid it is tried again "
+        "after that, until it comes back",
+        unit="seconds",
+        source="a restart takes 2 to 10 s, a change of the primary up to 20",
+        at_least=0,
+    )
     image_bytes_max: int = key(
         64 * MIB, "Largest image taken from an upstream", unit="bytes", source="a 4K PNG weighs 15-22 MB", at_least=1024
     )

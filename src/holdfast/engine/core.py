@@ -26,8 +26,8 @@ from holdfast.policy.compensation import Rules, rules_of
 from holdfast.policy.retention import Retention, delete_after
 from holdfast.store.blob_port import Blobs, Place
 from holdfast.store.leftovers import THUMBNAILS
+from holdfast.store.port import Store
 from holdfast.store.spool import Spooled, clear_all
-from holdfast.store.sqlite import SqliteStore
 from holdfast.threads import Batches, Singly, Threads
 from holdfast.transport.exchange import Exchange, Head, HttpRequest, Sink, Timeouts
 from holdfast.types import Failure, InputImage, Request, Tier
@@ -203,7 +203,7 @@ class Core:
 
     settings: Settings
     clock: Clock
-    store: SqliteStore
+    store: Store
     blobs: Blobs
     spool: Path
     transport: Transport

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from holdfast.engine.patience import patiently
 from holdfast.engine.settle import announce, tell_if_ended
 from holdfast.policy.compensation import Rules
 from holdfast.store.generations import attempts_of, blobs_of, pass_deadline
+from holdfast.store.port import Conn
 from holdfast.store.records import Record, Told
 from holdfast.types import Charge, worst_charge
 
@@ -78,7 +78,7 @@ async def end_early(
 
 
 def _end(
-    conn: sqlite3.Connection,
+    conn: Conn,
     generation_id: str,
     told: Told,
     at: str,

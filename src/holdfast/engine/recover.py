@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ from holdfast.providers.registry import conversation_for, draws_drafts, idempote
 from holdfast.store import spool
 from holdfast.store.attempts import get_attempt, give_up_pause
 from holdfast.store.generations import get_generation, get_record, get_records, left_open, take_over
+from holdfast.store.port import Conn
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 from holdfast.store.spool import Spooled
 from holdfast.types import Failure, Tier
@@ -299,7 +299,7 @@ def _draws_drafts(core: Core, attempt: AttemptRow) -> bool:
 # What was in flight, and what was never sent
 
 
-def _get_record(conn: sqlite3.Connection, id_: str) -> Record:
+def _get_record(conn: Conn, id_: str) -> Record:
     record = get_record(conn, id_)
     assert record is not None, "what has not ended is not swept"
     return record

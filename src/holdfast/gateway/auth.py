@@ -18,8 +18,8 @@ from holdfast.policy.wrong_keys import DELAY_S_MAX, WrongKeys, neighbourhood
 from holdfast.store.apikeys import digest_of, is_operator
 from holdfast.store.budgets import budgets_of
 from holdfast.store.keys import find_key
+from holdfast.store.port import Store
 from holdfast.store.records import KeyRow
-from holdfast.store.sqlite import SqliteStore
 from holdfast.types import Surface
 
 CACHE_ENTRIES_MAX = 10_000
@@ -77,9 +77,7 @@ class SignedIn(Protocol):
 class Authenticator:
     """Looks keys up, and remembers good ones for `CACHE_S` seconds; bad ones are never remembered."""
 
-    def __init__(
-        self, store: SqliteStore, secret: bytes, *, clock: Clock | None = None, trusted: Networks = ()
-    ) -> None:
+    def __init__(self, store: Store, secret: bytes, *, clock: Clock | None = None, trusted: Networks = ()) -> None:
         """Know keys.
 
         Args:

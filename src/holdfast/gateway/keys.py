@@ -6,7 +6,6 @@ Each verb reads a document of `wire.keys` and gives the work to be done on a con
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
@@ -17,6 +16,7 @@ from holdfast.clock import Clock, from_rfc3339, rfc3339
 from holdfast.store import keyring
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
 from holdfast.store.keyring import Kept
+from holdfast.store.port import Conn
 from holdfast.store.records import GroupRow
 from holdfast.wire.keys import (
     GroupList,
@@ -29,8 +29,8 @@ from holdfast.wire.keys import (
     decode_rotate_wish,
 )
 
-KeyWork = Callable[[sqlite3.Connection], KeyResource]
-GroupWork = Callable[[sqlite3.Connection], GroupResource]
+KeyWork = Callable[[Conn], KeyResource]
+GroupWork = Callable[[Conn], GroupResource]
 
 
 class KeyDesk:
@@ -80,13 +80,11 @@ class KeyDesk:
         now = self._clock.now()
         return lambda conn: resource_of(keyring.look(conn, key_id), now)
 
-    def look_through(
-        self, *, after: str = "", limit: int = keyring.PAGE_MAX
-    ) -> Callable[[sqlite3.Connection], KeyList]:
+    def look_through(self, *, after: str = "", limit: int = keyring.PAGE_MAX) -> Callable[[Conn], KeyList]:
         """List keys, oldest first."""
         now = self._clock.now()
 
-        def work(conn: sqlite3.Connection) -> KeyList:
+        def work(conn: Conn) -> KeyList:
             found = keyring.look_through(conn, after=after, most=limit + 1)
             data = tuple(resource_of(each, now) for each in found[:limit])
             last_id = data[-1].id if data else None
@@ -105,7 +103,7 @@ class KeyDesk:
         columns = decode_group_wish(body, is_new=False)
         return lambda conn: group_of(keyring.change_group(conn, name, columns))
 
-    def groups(self) -> Callable[[sqlite3.Connection], GroupList]:
+    def groups(self) -> Callable[[Conn], GroupList]:
         """List groups, oldest first."""
         return lambda conn: GroupList(object="list", data=tuple(map(group_of, keyring.groups(conn))))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import UTC, date
 from typing import Any
 
@@ -14,7 +13,7 @@ from holdfast.gateway.auth import Authenticator
 from holdfast.gateway.call import Call
 from holdfast.policy.budgets import Budget, Scope
 from holdfast.store.budgets import budgets_of, spent
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.port import Conn, Store
 from holdfast.store.usage_report import usage_report
 from holdfast.types import Surface, Tier
 from holdfast.wire.own_usage import OWN_BY_PATTERN, OwnUsage, Spending, decode_own_query, own_usage, own_usage_csv
@@ -41,7 +40,7 @@ PARAMETERS: tuple[tuple[str, dict[str, Any], str], ...] = (
 class OwnUsagePage:
     """Serves both."""
 
-    def __init__(self, *, auth: Authenticator, store: SqliteStore, clock: Clock, currency: str) -> None:
+    def __init__(self, *, auth: Authenticator, store: Store, clock: Clock, currency: str) -> None:
         self._auth = auth
         self._currency = currency
         self._store = store
@@ -70,7 +69,7 @@ class OwnUsagePage:
         return await self._store.read(read_own, query, today, self._currency)
 
 
-def read_own(conn: sqlite3.Connection, query: UsageQuery, today: date, currency: str) -> OwnUsage:
+def read_own(conn: Conn, query: UsageQuery, today: date, currency: str) -> OwnUsage:
     """Read a key's usage and what stands against its limits in this currency, in one snapshot."""
     assert query.key_id is not None
     (budget,) = [each for each in budgets_of(conn, query.key_id) if each.scope is Scope.KEY]

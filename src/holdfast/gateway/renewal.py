@@ -9,7 +9,6 @@ named in one warning.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +27,7 @@ from holdfast.gateway.passing import PassingOn
 from holdfast.log import emit
 from holdfast.policy.prices import check_priced
 from holdfast.store.audit_log import note
+from holdfast.store.port import Conn
 from holdfast.transport.through import Through
 
 
@@ -86,7 +86,7 @@ class Renewal:
         core = self._core
         at = core.now_text()
 
-        def noted(conn: sqlite3.Connection) -> None:
+        def noted(conn: Conn) -> None:
             note(conn, actor=OPERATOR.id, action="settings.taken_over", target="settings", at=at, details=changes)
 
         try:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from holdfast.clock import Clock, SystemClock, rfc3339
-from holdfast.config import Settings, upstream_keys
+from holdfast.config import Settings, database_of, upstream_keys
 from holdfast.config.objects import ObjectKeys, object_keys
 from holdfast.engine.converter import Converter, is_available
 from holdfast.engine.core import Core
@@ -58,8 +58,9 @@ from holdfast.store.address import note_address
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
 from holdfast.store.keys import count_keys, insert_key
 from holdfast.store.lock import DataFolder
+from holdfast.store.opening import open_store
+from holdfast.store.port import Store
 from holdfast.store.signing import Signer
-from holdfast.store.sqlite import SqliteStore
 from holdfast.telemetry.tracing import tracing
 from holdfast.threads import Threads
 from holdfast.transport.aio import AioTransport
@@ -122,6 +123,7 @@ async def serve(
     """
     environ = os.environ if environ is None else environ
     keys = upstream_keys(settings, environ)
+    dsn = database_of(settings.store, environ)
     targets = targets_of(settings, keys)
     bucket_keys = object_keys(settings.objects, environ)
     clock = SystemClock()
@@ -130,7 +132,7 @@ async def serve(
         emit("prices.unsafe", level="warning", rule=finding.rule, model=finding.model, message=finding.message)
     with Signals(asyncio.get_running_loop(), renews=reread is not None) as signals, suppress(_StoppedEarly):
         async with running(
-            settings, targets, clock, tell_first_key, keys, stop=signals.first, bucket_keys=bucket_keys
+            settings, targets, clock, tell_first_key, keys, dsn=dsn, stop=signals.first, bucket_keys=bucket_keys
         ) as gateway:
             announced = announce(gateway.listeners, settings, signals.received)
             note_address(settings.store.data, announced.base_url)
@@ -167,13 +169,14 @@ async def running(
     tell_first_key: Callable[[str], None] | None,
     keys: Mapping[str, tuple[str, ...]],
     *,
+    dsn: str | None = None,
     stop: asyncio.Event | None = None,
     bucket_keys: ObjectKeys | None = None,
 ) -> AsyncIterator[Gateway]:
     """Make everything in its order, and take it down in the reverse one.
 
-    Once `stop` is set, what an earlier process left is not put right to the end: the next start begins where this one
-    has stopped, as after a crash.
+    `dsn` is where rows are kept, if not in the data folder. Once `stop` is set, what an earlier process left is not put
+    right to the end: the next start begins where this one has stopped, as after a crash.
     """
     with ExitStack() as stack:
         used = [(to.upstream, key) for route in targets.values() for to in route for key in to.keys]
@@ -184,7 +187,7 @@ async def running(
             stack.callback(listening.sock.close)
         folder = stack.enter_context(DataFolder(settings.store.data))
         owner = clock.new_id("own")
-        store = SqliteStore(folder.paths.database, owner)
+        store = open_store(folder.paths.database, owner, dsn, settings.store)
         stack.callback(store.close)
         await _first_key(store, folder.secret, clock, tell_first_key)
         threads = Threads(FILE_THREADS, "file")
@@ -376,7 +379,7 @@ def app_of(core: Core, *pages: Page, console_for: Gate) -> App:
     return App(served, clock=core.clock, body_bytes_max=limit, sharing=sharing)
 
 
-async def _first_key(store: SqliteStore, secret: bytes, clock: Clock, tell: Callable[[str], None] | None) -> None:
+async def _first_key(store: Store, secret: bytes, clock: Clock, tell: Callable[[str], None] | None) -> None:
     """Make a key if the folder has none and there is somebody to show it to."""
     if tell is None or await store.read(count_keys) > 0:
         return

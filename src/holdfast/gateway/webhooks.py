@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -21,7 +20,7 @@ from holdfast.policy.addresses import AddressRules, Refused, destination_of
 from holdfast.policy.admission import storage_low
 from holdfast.policy.webhooks import ENDPOINTS_MAX, ROTATION_S, secret_of, spell_secret
 from holdfast.store import webhooks as rows
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.port import Conn, Store
 from holdfast.store.webhooks import DeliveryRow, EndpointRow
 from holdfast.types import Surface
 from holdfast.wire.webhooks import (
@@ -49,7 +48,7 @@ class Webhooks:
     def __init__(
         self,
         *,
-        store: SqliteStore,
+        store: Store,
         auth: Authenticator,
         bodies: BodyReader,
         deliverer: Deliverer,
@@ -172,7 +171,7 @@ class Webhooks:
         self._deliverer.expect()
         await call.json(202, render(_delivery(row)))
 
-    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
+    async def _write(self, function: Callable[[Conn], T]) -> T:
         try:
             return await self._store.write(function)
         except StorageError as exc:

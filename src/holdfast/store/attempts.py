@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from typing import Any
 
@@ -24,6 +23,8 @@ from holdfast.store.generations import (
     insert_event,
     record_event,
 )
+from holdfast.store.locking import lock, lock_generation_of
+from holdfast.store.port import Conn, Row
 from holdfast.store.queries import queries
 from holdfast.store.records import (
     AttemptEnd,
@@ -53,7 +54,7 @@ NEVER_SENT = Told(
 """Told of a part that waited in line until its deadline."""
 
 
-def begin_attempt(conn: sqlite3.Connection, new: NewAttempt, cap: Cap | None = None) -> int | None:
+def begin_attempt(conn: Conn, new: NewAttempt, cap: Cap | None = None) -> int | None:
     """Write the second of the three commits, after which the first byte may leave; return the epoch.
 
     None: the generation has ended, is to be cancelled or was driven again since; or this part was given up, or another
@@ -63,6 +64,7 @@ def begin_attempt(conn: sqlite3.Connection, new: NewAttempt, cap: Cap | None = N
     for nothing, or the first one is.
     """
     faults.point_sync("send.before_rows")
+    lock(conn, "generation", new.generation_id)
     part = {"generation_id": new.generation_id, "part": new.part}
     row = conn.execute(_Q["before_sending"], part).fetchone()
     if row is None or State(row["state"]).is_final or row["drive"] != new.drive:
@@ -100,7 +102,7 @@ def begin_attempt(conn: sqlite3.Connection, new: NewAttempt, cap: Cap | None = N
     return int(epoch)
 
 
-def keep_handle(conn: sqlite3.Connection, attempt_id: str, handle: str) -> bool:
+def keep_handle(conn: Conn, attempt_id: str, handle: str) -> bool:
     """Note under which handle the upstream has taken an attempt: from here on any process can go on with it.
 
     False: it stands there already, or the attempt has ended.
@@ -112,13 +114,13 @@ def keep_handle(conn: sqlite3.Connection, attempt_id: str, handle: str) -> bool:
     return written == 1
 
 
-def get_attempt(conn: sqlite3.Connection, attempt_id: str) -> AttemptRow | None:
+def get_attempt(conn: Conn, attempt_id: str) -> AttemptRow | None:
     """Read one attempt."""
     row = conn.execute(_Q["get_attempt"], {"id": attempt_id}).fetchone()
     return None if row is None else AttemptRow.of(row)
 
 
-def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDARD) -> Ended:
+def end_attempt(conn: Conn, end: AttemptEnd, rules: Rules = STANDARD) -> Ended:
     """Write the third of the three commits: images, money and, when every part has ended, the final state.
 
     What the attempt cost is booked here, whatever its end, and nowhere else; `rules` say what the customer gets back.
@@ -132,6 +134,7 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     the other is outrun, and what it still brings is an extra that nobody is charged for.
     """
     faults.point_sync("settle.before_rows")
+    lock_generation_of(conn, end.attempt_id)
     found = conn.execute(_Q["before_settling"], {"id": end.attempt_id}).fetchone()
     assert found is not None, "an attempt is committed before it is sent"
     before = AttemptState(found["attempt_state"])
@@ -196,14 +199,13 @@ def end_attempt(conn: sqlite3.Connection, end: AttemptEnd, rules: Rules = STANDA
     return Ended(was_open=True, finished=finished, goes_on=goes_on)
 
 
-def give_up_pause(
-    conn: sqlite3.Connection, attempt_id: str, at: str, purge_after: str, rules: Rules = STANDARD
-) -> Record | None:
+def give_up_pause(conn: Conn, attempt_id: str, at: str, purge_after: str, rules: Rules = STANDARD) -> Record | None:
     """End a part that was to be tried again, since what its attempt brought is in the spool: bought again it would be
     paid twice. Give the generation with all of it if this ends it; None: other parts go on, or nothing was to follow.
 
     What the attempt may have cost is booked; its image, once the disk takes it, is a late one.
     """
+    lock_generation_of(conn, attempt_id)
     attempt = get_attempt(conn, attempt_id)
     row = None if attempt is None or attempt.retry_at is None else get_generation(conn, attempt.generation_id)
     if attempt is None or row is None or State(row.state).is_final or row.drive != attempt.drive:
@@ -213,9 +215,7 @@ def give_up_pause(
     return _end_part(conn, row, end, rules, None)
 
 
-def _why_not(
-    conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd, charge: Charge, *, micros: int
-) -> GiveUpReason | None:
+def _why_not(conn: Conn, row: GenerationRow, end: AttemptEnd, charge: Charge, *, micros: int) -> GiveUpReason | None:
     """Say why a part does not go on that was to; None: it may.
 
     What may have been charged is counted against the day's cap here, in the commit that decides to buy again, and not
@@ -230,7 +230,7 @@ def _why_not(
     return None if expose(conn, end.cap, at=end.at, micros=micros) else GiveUpReason.EXPOSURE_SPENT
 
 
-def _go_on(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
+def _go_on(conn: Conn, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
     """Note that the part is tried again; it stays open, and so does the hold. What it may have cost is booked."""
     if booking.transactions:
         _book(conn, row, booking, drive=row.drive, at=end.at)
@@ -244,7 +244,7 @@ def _go_on(conn: sqlite3.Connection, row: GenerationRow, part: int, end: Attempt
     faults.point_sync("retry.after_rows")
 
 
-def _leave_to_other(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
+def _leave_to_other(conn: Conn, row: GenerationRow, part: int, end: AttemptEnd, booking: Booking) -> None:
     """Note that one of two attempts has failed: the part is the other's. What it may have cost is booked."""
     if booking.transactions:
         _book(conn, row, booking, drive=row.drive, at=end.at)
@@ -254,7 +254,7 @@ def _leave_to_other(conn: sqlite3.Connection, row: GenerationRow, part: int, end
     faults.point_sync("second.after_failure_rows")
 
 
-def _take_in_extra(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd) -> None:
+def _take_in_extra(conn: Conn, row: GenerationRow, part: int, end: AttemptEnd) -> None:
     """Keep what an attempt brings whose part has its image already, while other parts go on."""
     _insert_blobs(conn, row, part, end, late=True)
     if end.failure is None:
@@ -263,7 +263,7 @@ def _take_in_extra(conn: sqlite3.Connection, row: GenerationRow, part: int, end:
 
 
 def _write_end(
-    conn: sqlite3.Connection, end: AttemptEnd, state: AttemptState, charge: Charge, *, why_not: GiveUpReason | None
+    conn: Conn, end: AttemptEnd, state: AttemptState, charge: Charge, *, why_not: GiveUpReason | None
 ) -> None:
     decision = end.decision
     is_withheld = end.retry_at is not None or why_not is GiveUpReason.OUTRUN
@@ -287,7 +287,7 @@ def _write_end(
     )
 
 
-def _booking(found: sqlite3.Row, end: AttemptEnd, charge: Charge, *, was_exposed: bool, is_late: bool) -> Booking:
+def _booking(found: Row, end: AttemptEnd, charge: Charge, *, was_exposed: bool, is_late: bool) -> Booking:
     """What the upstream took, or may have taken."""
     estimated = int(found["attempt_micros"])
     moves = postings.of_attempt(
@@ -301,13 +301,13 @@ def _booking(found: sqlite3.Row, end: AttemptEnd, charge: Charge, *, was_exposed
     return Booking(attempt_id=end.attempt_id, transactions=moves, upstream=found["attempt_upstream"])
 
 
-def _book(conn: sqlite3.Connection, row: GenerationRow, booking: Booking, *, drive: int, at: str) -> None:
+def _book(conn: Conn, row: GenerationRow, booking: Booking, *, drive: int, at: str) -> None:
     """Post and count what an attempt took that does not end its generation."""
     post(conn, generation_id=row.id, drive=drive, at=at, booking=booking)
     count_booking(conn, row, booking, at)
 
 
-def _insert_blobs(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd, *, late: bool) -> None:
+def _insert_blobs(conn: Conn, row: GenerationRow, part: int, end: AttemptEnd, *, late: bool) -> None:
     for blob in end.blobs:
         conn.execute(
             _Q["insert_blob"],
@@ -329,9 +329,7 @@ def _insert_blobs(conn: sqlite3.Connection, row: GenerationRow, part: int, end: 
         )
 
 
-def _end_part(
-    conn: sqlite3.Connection, row: GenerationRow, end: AttemptEnd, rules: Rules, booking: Booking | None
-) -> Record | None:
+def _end_part(conn: Conn, row: GenerationRow, end: AttemptEnd, rules: Rules, booking: Booking | None) -> Record | None:
     """Count the part as ended; after the last one, conclude, and give all of it. `booking` is None where it was booked
     before.
 
@@ -403,7 +401,7 @@ def _told(attempts: list[AttemptRow], end: PartEnd) -> Told:
     )
 
 
-def _late(conn: sqlite3.Connection, row: GenerationRow, part: int, end: AttemptEnd) -> Record | None:
+def _late(conn: Conn, row: GenerationRow, part: int, end: AttemptEnd) -> Record | None:
     """Take in what came after the end; nothing paid for is thrown away, and the customer pays nothing for it."""
     if end.blobs:
         prolong(conn, row.id, end.purge_after)

@@ -6,7 +6,6 @@ it is read in one snapshot.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -16,6 +15,7 @@ from typing import Any
 from holdfast.generation import AttemptState
 from holdfast.ledger.postings import COMPENSATION, HELD, UNKNOWN_EXPOSURE, Verb
 from holdfast.store.bookkeeping import LedgerSums, ledger_sums
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.usage import ACCOUNTS
 
@@ -75,7 +75,7 @@ class Line:
     micros: int
 
 
-def audit(conn: sqlite3.Connection) -> Audit:
+def audit(conn: Conn) -> Audit:
     """Check the whole ledger; the transaction, and so the snapshot, is the caller's."""
     counts = conn.execute(_Q["counts"]).fetchone()
     sums = ledger_sums(conn)
@@ -91,7 +91,7 @@ def audit(conn: sqlite3.Connection) -> Audit:
     )
 
 
-def lines_of(conn: sqlite3.Connection, generation_id: str) -> tuple[Line, ...]:
+def lines_of(conn: Conn, generation_id: str) -> tuple[Line, ...]:
     """Read the lines of one generation, in the order in which they were written."""
     return tuple(
         Line(
@@ -107,7 +107,7 @@ def lines_of(conn: sqlite3.Connection, generation_id: str) -> tuple[Line, ...]:
     )
 
 
-def _of_accounts(conn: sqlite3.Connection, accounts: Mapping[str, int], drifted: tuple[str, ...]) -> Iterator[Problem]:
+def _of_accounts(conn: Conn, accounts: Mapping[str, int], drifted: tuple[str, ...]) -> Iterator[Problem]:
     for account in drifted:
         message = f"the balance of {account} is not the sum of its lines"
         yield Problem(rule="drifted", id=account, message=message)
@@ -126,7 +126,7 @@ def _of_accounts(conn: sqlite3.Connection, accounts: Mapping[str, int], drifted:
         yield Problem(rule="counted", id=COMPENSATION, message=message)
 
 
-def _of_usage(conn: sqlite3.Connection, sums: LedgerSums) -> Iterator[Problem]:
+def _of_usage(conn: Conn, sums: LedgerSums) -> Iterator[Problem]:
     """The days of usage are another telling of the same; an account that has drifted is told of already."""
     rolled = conn.execute(_U["rolled_up"]).fetchone()
     for account, (measure, sign) in ACCOUNTS.items():
@@ -139,14 +139,14 @@ def _of_usage(conn: sqlite3.Connection, sums: LedgerSums) -> Iterator[Problem]:
         yield Problem(rule="rolled_up", id="generations", message=message)
 
 
-def _of_transactions(conn: sqlite3.Connection) -> Iterator[Problem]:
+def _of_transactions(conn: Conn) -> Iterator[Problem]:
     for row in _rows(conn, _Q["unbalanced"]):
         what = f"transaction {row['id']}, {row['kind']} of {row['generation_id']}"
         message = f"{what}, sums to {row['micros']}" if row["micros"] else f"{what}, has no lines"
         yield Problem(rule="unbalanced", id=str(row["id"]), message=message)
 
 
-def _of_holds(conn: sqlite3.Connection) -> Iterator[Problem]:
+def _of_holds(conn: Conn) -> Iterator[Problem]:
     for row in _rows(conn, _Q["unresolved"]):
         id_ = row["generation_id"]
         yield Problem(
@@ -159,7 +159,7 @@ def _of_holds(conn: sqlite3.Connection) -> Iterator[Problem]:
         yield Problem(rule="never_held", id=row["id"], message=f"{row['id']} was accepted without a hold")
 
 
-def _of_records(conn: sqlite3.Connection) -> Iterator[Problem]:
+def _of_records(conn: Conn) -> Iterator[Problem]:
     for row in _rows(conn, _Q["told_otherwise"]):
         told = f"charged {row['charged_micros']}, given back {row['compensated_micros']}"
         booked = f"captured {row['captured']}, compensated {row['given']}"
@@ -167,18 +167,18 @@ def _of_records(conn: sqlite3.Connection) -> Iterator[Problem]:
         yield Problem(rule="told_otherwise", id=row["id"], message=message)
 
 
-def _of_budgets(conn: sqlite3.Connection) -> Iterator[Problem]:
+def _of_budgets(conn: Conn) -> Iterator[Problem]:
     for row in _rows(conn, _Q["spent_otherwise"]):
         what = f"{row['owner']} is counted with {row['counted']} micro-units ({row['currency']}) on {row['day']}"
         message = f"{what}; the ledger has {row['booked']}"
         yield Problem(rule="spent_otherwise", id=row["owner"], message=message)
 
 
-def _of_attempts(conn: sqlite3.Connection) -> Iterator[Problem]:
+def _of_attempts(conn: Conn) -> Iterator[Problem]:
     return islice(_misbooked(conn), PROBLEMS_MAX)
 
 
-def _misbooked(conn: sqlite3.Connection) -> Iterator[Problem]:
+def _misbooked(conn: Conn) -> Iterator[Problem]:
     for id_, rows in groupby(conn.execute(_Q["attempts_with_bookings"]), key=lambda row: row["id"]):
         bookings = list(rows)
         state = AttemptState(bookings[0]["state"])
@@ -189,5 +189,5 @@ def _misbooked(conn: sqlite3.Connection) -> Iterator[Problem]:
             yield Problem(rule="misbooked", id=id_, message=message)
 
 
-def _rows(conn: sqlite3.Connection, query: str) -> Iterator[Any]:
+def _rows(conn: Conn, query: str) -> Iterator[Any]:
     yield from conn.execute(query, {"most": PROBLEMS_MAX})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.store.locking import lock
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 
 LOOKED_AT_MAX = 10_000
@@ -33,7 +34,7 @@ class AuditRow:
 
 
 def note(
-    conn: sqlite3.Connection,
+    conn: Conn,
     *,
     actor: str,
     action: str,
@@ -67,7 +68,7 @@ class AuditPage:
 
 
 def changes(
-    conn: sqlite3.Connection,
+    conn: Conn,
     *,
     limit: int,
     before: int | None = None,
@@ -92,12 +93,12 @@ def changes(
     return AuditPage(rows=rows, has_more=has_more, last_id=last_id)
 
 
-def expired(conn: sqlite3.Connection, before: str, most: int) -> int:
+def expired(conn: Conn, before: str, most: int) -> int:
     """Count the entries from before a moment among the oldest."""
     return len(conn.execute(_Q["oldest"], {"before": before, "most": most}).fetchall())
 
 
-def expire(conn: sqlite3.Connection, before: str, most: int, at: str) -> int:
+def expire(conn: Conn, before: str, most: int, at: str) -> int:
     """Delete the oldest entries from before a moment, `most` at a time, and note that in the same transaction.
 
     Args:
@@ -109,6 +110,7 @@ def expire(conn: sqlite3.Connection, before: str, most: int, at: str) -> int:
     Returns:
         How many went.
     """
+    lock(conn, "audit")
     found = conn.execute(_Q["oldest"], {"before": before, "most": most}).fetchall()
     if found:
         # Before they go: the number of an entry that was the newest would be used again.
@@ -119,7 +121,7 @@ def expire(conn: sqlite3.Connection, before: str, most: int, at: str) -> int:
 
 
 def entries(
-    conn: sqlite3.Connection,
+    conn: Conn,
     *,
     limit: int,
     before: int | None = None,

@@ -23,7 +23,7 @@ from holdfast.store.backup_files import Origin, Taken
 from holdfast.store.lock import SECRET_BYTES, Paths
 from holdfast.store.manifest import DATABASE, FORMAT, SECRET, End, Entry, Head
 from holdfast.store.queries import migrations, queries
-from holdfast.store.reading import snapshot
+from holdfast.store.reading import snapshot_of_folder
 
 STEP_PAGES = 1024
 """4 MB of the database between two looks at how far it is."""
@@ -132,7 +132,7 @@ def _copy_database(data: Path, copy: Path, tell: Tell) -> None:
     synced = 0
     fd = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with snapshot(data) as source, closing(sqlite3.connect(copy, isolation_level=None)) as into:
+        with snapshot_of_folder(data) as source, closing(sqlite3.connect(copy, isolation_level=None)) as into:
             into.execute("PRAGMA synchronous = OFF")
             (page_bytes,) = source.execute("PRAGMA page_size").fetchone()
 
@@ -191,7 +191,7 @@ def _wanted(conn: sqlite3.Connection) -> Iterator[Entry]:
 def _note_missing(data: Path, name: str, report: Report, *, is_gone: bool) -> None:
     """Tell what retention has deleted in this moment from what should be there."""
     if is_gone:
-        with snapshot(data) as conn:
+        with snapshot_of_folder(data) as conn:
             if not conn.execute(_Q["is_wanted"], {"key": name}).fetchone()[0]:
                 report.swept += 1
                 return

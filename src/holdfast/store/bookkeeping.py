@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from holdfast.ledger.postings import Transaction, Verb
+from holdfast.store.locking import Hot, add_late
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 
 _Q = queries("ledger")
@@ -27,7 +28,7 @@ class Booking:
 
 
 def post(
-    conn: sqlite3.Connection,
+    conn: Conn,
     *transactions: Transaction,
     generation_id: str,
     drive: int,
@@ -48,28 +49,28 @@ def post(
         for transaction in booking.transactions:
             lines += _lines(conn, transaction, key)
     conn.executemany(_Q["insert_entry"], lines)
-    conn.executemany(_Q["add_to_account"], lines)
+    add_late(conn, Hot.ACCOUNT, _Q["add_to_account"], lines)
 
 
-def _lines(conn: sqlite3.Connection, transaction: Transaction, key: dict[str, Any]) -> list[dict[str, Any]]:
+def _lines(conn: Conn, transaction: Transaction, key: dict[str, Any]) -> list[dict[str, Any]]:
     key["kind"] = transaction.verb.value
-    txn_id = conn.execute(_Q["insert_txn"], key).lastrowid
+    (txn_id,) = conn.execute(_Q["insert_txn"], key).fetchone()
     return [{"txn_id": txn_id, "account": line.account, "micros": line.micros} for line in transaction.postings]
 
 
-def held_at(conn: sqlite3.Connection, generation_id: str, drive: int) -> str:
+def held_at(conn: Conn, generation_id: str, drive: int) -> str:
     """Read when the hold of a drive was taken, RFC 3339."""
     at: str = conn.execute(_Q["held_at"], {"id": generation_id, "drive": drive}).fetchone()["at"]
     return at
 
 
-def given_on(conn: sqlite3.Connection, day: str, rule: str) -> int:
+def given_on(conn: Conn, day: str, rule: str) -> int:
     """Read what a rule of compensation has given back on a day, micro-units."""
     row = conn.execute(_Q["given_on_day"], {"day": day, "reason": rule}).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def give_on(conn: sqlite3.Connection, day: str, rule: str, micros: int) -> None:
+def give_on(conn: Conn, day: str, rule: str, micros: int) -> None:
     """Count what a rule of compensation gives back."""
     conn.execute(_Q["give_on_day"], {"day": day, "reason": rule, "micros": micros})
 
@@ -92,7 +93,7 @@ class LedgerSums:
         return self.total_micros == 0 and not self.unbalanced and not self.drifted
 
 
-def ledger_sums(conn: sqlite3.Connection) -> LedgerSums:
+def ledger_sums(conn: Conn) -> LedgerSums:
     """Add everything up again."""
     cached = {row["id"]: row["balance"] for row in conn.execute(_Q["accounts"])}
     entries = {row["id"]: row["balance"] for row in conn.execute(_Q["accounts_recomputed"])}
@@ -104,6 +105,6 @@ def ledger_sums(conn: sqlite3.Connection) -> LedgerSums:
     )
 
 
-def ledger_of(conn: sqlite3.Connection, generation_id: str) -> list[tuple[str, str, int]]:
+def ledger_of(conn: Conn, generation_id: str) -> list[tuple[str, str, int]]:
     """Give the lines of one generation: verb, account, micro-units."""
     return [(row["kind"], row["account"], row["micros"]) for row in conn.execute(_Q["txns_of"], {"id": generation_id})]

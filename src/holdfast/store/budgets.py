@@ -6,17 +6,18 @@ agree with the ledger, and `store.audit` proves it.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import date
 
 from holdfast.policy.budgets import Budget, Exhausted, Scope, Spent, month_of, shortfall
+from holdfast.store.locking import Hot, add_late, lock
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 
 _Q = queries("budgets")
 
 
-def budgets_of(conn: sqlite3.Connection, key_id: str) -> tuple[Budget, ...]:
+def budgets_of(conn: Conn, key_id: str) -> tuple[Budget, ...]:
     """Read the limits of a key as they are now, and those of its group; a key that is not on record has none."""
     row = conn.execute(_Q["limits_of"], {"key_id": key_id}).fetchone()
     if row is None:
@@ -40,9 +41,7 @@ def group_in(budgets: Sequence[Budget]) -> str | None:
     return next((budget.id for budget in budgets if budget.scope is Scope.GROUP), None)
 
 
-def spend(
-    conn: sqlite3.Connection, budgets: Iterable[Budget], *, day: str, micros: int, currency: str
-) -> Exhausted | None:
+def spend(conn: Conn, budgets: Iterable[Budget], *, day: str, micros: int, currency: str) -> Exhausted | None:
     """Count a hold against every budget, or against none and say which one it does not fit.
 
     Args:
@@ -52,9 +51,14 @@ def spend(
         micros: The hold.
         currency: Its own. A budget holds in each by itself: nobody here knows a rate of exchange.
     """
+    budgets = tuple(budgets)
+    is_limited = micros > 0 and any(budget.is_limited for budget in budgets)
     counted: list[str] = []
     for budget in budgets:
-        if not _fits(conn, budget, day, micros, currency):
+        if is_limited:
+            # Rows in the order in which they are given back: the key's, then its group's.
+            lock(conn, "budget", budget.owner)
+        if not _fits(conn, budget, day, micros, currency, at_once=is_limited):
             _add(conn, counted, day, -micros, currency)
             so_far = spent(conn, budget.owner, day, currency)
             exhausted = shortfall(budget, so_far, micros=micros, day=date.fromisoformat(day))
@@ -64,9 +68,7 @@ def spend(
     return None
 
 
-def give_back(
-    conn: sqlite3.Connection, *, key_id: str, group_id: str | None, day: str, micros: int, currency: str
-) -> None:
+def give_back(conn: Conn, *, key_id: str, group_id: str | None, day: str, micros: int, currency: str) -> None:
     """Give back what was held and is not charged, or was charged and is compensated.
 
     Args:
@@ -82,7 +84,7 @@ def give_back(
         _add(conn, _owners(key_id, group_id), day, -micros, currency)
 
 
-def spent(conn: sqlite3.Connection, owner: str, day: str, currency: str) -> Spent:
+def spent(conn: Conn, owner: str, day: str, currency: str) -> Spent:
     """Read what stands against a budget on a day and in its month, micro-units; `owner` is `Budget.owner`."""
     row = conn.execute(_Q["spent"], _month(day) | {"owner": owner, "day": day, "currency": currency}).fetchone()
     return Spent(day_micros=row["day_micros"], month_micros=row["month_micros"])
@@ -93,12 +95,12 @@ def _owners(key_id: str, group_id: str | None) -> list[str]:
     return [key] if group_id is None else [key, Budget(scope=Scope.GROUP, id=group_id).owner]
 
 
-def _fits(conn: sqlite3.Connection, budget: Budget, day: str, micros: int, currency: str) -> bool:
+def _fits(conn: Conn, budget: Budget, day: str, micros: int, currency: str, *, at_once: bool) -> bool:
     """Count a hold if it fits. One statement decides and counts: of many at one instant as many pass as fit."""
     if not micros:
         return True
     if not budget.is_limited:
-        _add(conn, [budget.owner], day, micros, currency)
+        _add(conn, [budget.owner], day, micros, currency, at_once=at_once)
         return True
     values = _month(day) | {
         "owner": budget.owner,
@@ -112,9 +114,12 @@ def _fits(conn: sqlite3.Connection, budget: Budget, day: str, micros: int, curre
     return conn.execute(_Q["spend_within"], values).rowcount == 1
 
 
-def _add(conn: sqlite3.Connection, owners: Sequence[str], day: str, micros: int, currency: str) -> None:
-    of_day = {"day": day, "micros": micros, "currency": currency}
-    conn.executemany(_Q["add"], [{"owner": owner, **of_day} for owner in owners])
+def _add(conn: Conn, owners: Sequence[str], day: str, micros: int, currency: str, *, at_once: bool = False) -> None:
+    rows = [{"owner": owner, "day": day, "micros": micros, "currency": currency} for owner in owners]
+    if at_once:
+        conn.executemany(_Q["add"], rows)
+    else:
+        add_late(conn, Hot.SPEND, _Q["add"], rows)
 
 
 def _month(day: str) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,8 @@ from holdfast.generation import Effect, State, Transition
 from holdfast.policy.compensation import STANDARD, Rules
 from holdfast.store.generations import attempts_of, blobs_of, end_generation, get_generation, insert_event
 from holdfast.store.joining import leave
+from holdfast.store.locking import lock
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import AttemptRow, GenerationRow, Told, parts_in_flight
 from holdfast.types import Charge, worst_charge
@@ -35,7 +36,7 @@ class CancelDone:
     """This ended it."""
 
 
-Asking = Callable[[sqlite3.Connection, str, str, str, Rules], CancelDone | None]
+Asking = Callable[[Conn, str, str, str, Rules], CancelDone | None]
 """`ask_cancel`, or what does more in the same transaction."""
 
 
@@ -44,14 +45,13 @@ def cancelled_told(charge: Charge) -> Told:
     return Told(code=CANCELLED_CODE, message=_MESSAGES[charge], charge=charge)
 
 
-def ask_cancel(
-    conn: sqlite3.Connection, generation_id: str, at: str, purge_after: str, rules: Rules = STANDARD
-) -> CancelDone | None:
+def ask_cancel(conn: Conn, generation_id: str, at: str, purge_after: str, rules: Rules = STANDARD) -> CancelDone | None:
     """Cancel a generation, or let it buy nothing more while an attempt is in flight; None: there is no such one.
 
     Asked again, or of one that has ended, it changes nothing.
     """
     faults.point_sync("cancel.before_rows")
+    lock(conn, "generation", generation_id)
     row = get_generation(conn, generation_id)
     if row is None:
         return None
@@ -72,7 +72,7 @@ def ask_cancel(
 
 
 def cancel_unwatched(
-    conn: sqlite3.Connection, generation_id: str, owner: str, departed: Sequence[str], at: str, purge_after: str
+    conn: Conn, generation_id: str, owner: str, departed: Sequence[str], at: str, purge_after: str
 ) -> GenerationRow | None:
     """Cancel a generation that is still queued and that nobody waits for; None: it stays as it is.
 
@@ -85,6 +85,7 @@ def cancel_unwatched(
         purge_after: When what belongs to it may be deleted.
     """
     faults.point_sync("unwatched.before_rows")
+    lock(conn, "generation", generation_id)
     leave(conn, departed, owner)
     row = get_generation(conn, generation_id)
     if row is None or State(row.state) is not State.QUEUED or not row.only_awaited:
@@ -99,13 +100,13 @@ def cancel_unwatched(
     return done.row
 
 
-def is_unwanted(conn: sqlite3.Connection, generation_id: str, attempt_id: str) -> bool:
+def is_unwanted(conn: Conn, generation_id: str, attempt_id: str) -> bool:
     """Whether nobody wants what an attempt may bring: its generation is cancelled, or its part has its image."""
     return bool(conn.execute(_Q["is_unwanted"], {"id": generation_id, "attempt_id": attempt_id}).fetchone()[0])
 
 
 def _end(
-    conn: sqlite3.Connection,
+    conn: Conn,
     row: GenerationRow,
     transition: Transition,
     attempts: Sequence[AttemptRow],
@@ -131,9 +132,7 @@ def _end(
     return CancelDone(row=ended, has_ended=True)
 
 
-def _stop_buying(
-    conn: sqlite3.Connection, row: GenerationRow, transition: Transition, *, in_flight: int, at: str
-) -> CancelDone:
+def _stop_buying(conn: Conn, row: GenerationRow, transition: Transition, *, in_flight: int, at: str) -> CancelDone:
     """Parts that have no attempt in flight will have none: the last of those in flight concludes."""
     assert Effect.STOP_BUYING in transition.effects
     number = row.sequence_number + 1

@@ -5,7 +5,6 @@ Called in the transaction that writes the end; what it gives is posted there.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from holdfast.ledger.postings import Transaction
 from holdfast.money import times
 from holdfast.policy.compensation import Rules, Subject, given_back, reason_of
 from holdfast.store.bookkeeping import give_on, given_on, held_at
+from holdfast.store.locking import lock
+from holdfast.store.port import Conn
 from holdfast.store.records import AttemptRow, BlobRow, GenerationRow
 from holdfast.types import Charge
 
@@ -32,7 +33,7 @@ class Bill:
 
 
 def bill_of(
-    conn: sqlite3.Connection,
+    conn: Conn,
     row: GenerationRow,
     transition: Transition,
     *,
@@ -106,13 +107,12 @@ def paid_for(row: GenerationRow, attempts: Sequence[AttemptRow]) -> Counter[Comp
     return charged
 
 
-def _give(
-    conn: sqlite3.Connection, row: GenerationRow, charged: Mapping[CompensationReason, int], *, at: str, rules: Rules
-) -> int:
+def _give(conn: Conn, row: GenerationRow, charged: Mapping[CompensationReason, int], *, at: str, rules: Rules) -> int:
     # One that is driven again was not waited for in between: a repeat may come days after the failure.
     began_at = held_at(conn, row.id, row.drive) if row.drive else row.created_at
     took_s = (from_rfc3339(at) - from_rfc3339(began_at)).total_seconds()
     day, total = at[:10], 0
+    lock(conn, "compensation", day)
     subject = Subject(key_id=row.key_id, group_id=row.group_id, model=row.model, tier=row.tier)
     given = given_back(rules, subject, charged, took_s=took_s, given_today=lambda rule: given_on(conn, day, rule))
     for each in given:

@@ -6,7 +6,6 @@ tombstone follow; whatever a crash leaves, the sweeper finishes, for whom the ge
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +13,8 @@ from holdfast import faults
 from holdfast.errors import RequestError
 from holdfast.generation import State
 from holdfast.store.generations import get_generation
+from holdfast.store.locking import lock
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import GenerationRow
 from holdfast.store.retention import Due, due_of, forget_answers, mark_deleting
@@ -33,11 +34,11 @@ class Erased:
     """Whose files go now; None: they are gone, or an attempt is in flight and they go when that has ended."""
 
 
-Erasing = Callable[[sqlite3.Connection, str, str], Erased | None]
+Erasing = Callable[[Conn, str, str], Erased | None]
 """`ask_erase`, or what does more in the same transaction."""
 
 
-def ask_erase(conn: sqlite3.Connection, generation_id: str, at: str) -> Erased | None:
+def ask_erase(conn: Conn, generation_id: str, at: str) -> Erased | None:
     """Have the images and the prompt of a generation deleted; None: there is no such one.
 
     Asked again, it is as asked once; of one whose files were left where they were, it gives them again. What is in
@@ -47,6 +48,7 @@ def ask_erase(conn: sqlite3.Connection, generation_id: str, at: str) -> Erased |
         RequestError: 409 `generation_open`: it has not ended, nor been cancelled.
     """
     faults.point_sync("erase.before_rows")
+    lock(conn, "generation", generation_id)
     row = get_generation(conn, generation_id)
     if row is None:
         return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from holdfast.store.generations import events_of, get_generation
+from holdfast.store.port import Conn
 from holdfast.store.records import EventRow, GenerationRow
 
 
@@ -19,7 +19,7 @@ class EventLog:
     """Oldest first; a generation has a handful for each of its parts."""
 
 
-def get_event_log(conn: sqlite3.Connection, generation_id: str) -> EventLog | None:
+def get_event_log(conn: Conn, generation_id: str) -> EventLog | None:
     """Read how a generation stands together with the events that led there; None: there is no such one."""
     row = get_generation(conn, generation_id)
     if row is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 
 _Q = queries("exposure")
@@ -18,7 +18,7 @@ class Cap:
     micros: int
 
 
-def expose(conn: sqlite3.Connection, cap: Cap, *, at: str, micros: int) -> bool:
+def expose(conn: Conn, cap: Cap, *, at: str, micros: int) -> bool:
     """Reserve a second purchase of the day, in the transaction that decides on it; False: it does not fit.
 
     Args:
@@ -32,12 +32,12 @@ def expose(conn: sqlite3.Connection, cap: Cap, *, at: str, micros: int) -> bool:
     return conn.execute(_Q["expose"], {**day, "micros": micros, "cap": cap.micros}).rowcount == 1
 
 
-def exposed_on(conn: sqlite3.Connection, day: str, model: str) -> int:
+def exposed_on(conn: Conn, day: str, model: str) -> int:
     """Read what has been bought a second time on a day, micro-units."""
     row = conn.execute(_Q["exposed"], {"day": day, "model": model}).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def spent_since(conn: sqlite3.Connection, model: str, first_id: str) -> int:
+def spent_since(conn: Conn, model: str, first_id: str) -> int:
     """Add up what customers were charged for a model, micro-units, from the generation on that this id would have."""
     return int(conn.execute(_Q["spent_since"], {"model": model, "first_id": first_id}).fetchone()[0])

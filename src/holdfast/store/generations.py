@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,8 @@ from holdfast.policy.retention import Retention
 from holdfast.store.bookkeeping import Booking, post
 from holdfast.store.budgets import budgets_of, give_back, group_in, spend
 from holdfast.store.charging import bill_of
+from holdfast.store.locking import lock, lock_all
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import (
     AttemptRow,
@@ -37,7 +38,7 @@ _Q = queries("generations")
 _A = queries("attempts")
 
 
-def accept(conn: sqlite3.Connection, new: NewGeneration) -> Exhausted | None:
+def accept(conn: Conn, new: NewGeneration) -> Exhausted | None:
     """Write the first of the three commits: the generation, the hold on its price, its first event.
 
     Where the hold does not fit into a budget nothing is written, and the budget is told.
@@ -69,16 +70,14 @@ def accept(conn: sqlite3.Connection, new: NewGeneration) -> Exhausted | None:
     return None
 
 
-def record_event(
-    conn: sqlite3.Connection, generation_id: str, type_: str, *, at: str, data: dict[str, Any] | None = None
-) -> None:
+def record_event(conn: Conn, generation_id: str, type_: str, *, at: str, data: dict[str, Any] | None = None) -> None:
     """Append to a generation's log."""
     (number,) = conn.execute(_Q["next_sequence"], {"id": generation_id}).fetchone()
     insert_event(conn, generation_id, number, type_, at=at, data=data)
 
 
 def insert_event(
-    conn: sqlite3.Connection,
+    conn: Conn,
     generation_id: str,
     sequence_number: int,
     type_: str,
@@ -99,13 +98,13 @@ def insert_event(
     )
 
 
-def get_generation(conn: sqlite3.Connection, generation_id: str) -> GenerationRow | None:
+def get_generation(conn: Conn, generation_id: str) -> GenerationRow | None:
     """Read one generation."""
     row = conn.execute(_Q["get_generation"], {"id": generation_id}).fetchone()
     return None if row is None else GenerationRow.of(row)
 
 
-def get_record(conn: sqlite3.Connection, generation_id: str) -> Record | None:
+def get_record(conn: Conn, generation_id: str) -> Record | None:
     """Read a generation with its attempts and images, all of one moment."""
     row = get_generation(conn, generation_id)
     if row is None:
@@ -113,40 +112,40 @@ def get_record(conn: sqlite3.Connection, generation_id: str) -> Record | None:
     return Record(generation=row, attempts=attempts_of(conn, generation_id), blobs=blobs_of(conn, generation_id))
 
 
-def attempts_of(conn: sqlite3.Connection, generation_id: str) -> tuple[AttemptRow, ...]:
+def attempts_of(conn: Conn, generation_id: str) -> tuple[AttemptRow, ...]:
     """Read its attempts, oldest first."""
     return tuple(AttemptRow.of(row) for row in conn.execute(_A["attempts_of"], {"id": generation_id}))
 
 
-def blobs_of(conn: sqlite3.Connection, generation_id: str) -> tuple[BlobRow, ...]:
+def blobs_of(conn: Conn, generation_id: str) -> tuple[BlobRow, ...]:
     """Read its images, by part and position."""
     return tuple(BlobRow.of(row) for row in conn.execute(_A["blobs_of"], {"id": generation_id}))
 
 
-def events_of(conn: sqlite3.Connection, generation_id: str) -> tuple[EventRow, ...]:
+def events_of(conn: Conn, generation_id: str) -> tuple[EventRow, ...]:
     """Read its log."""
     return tuple(EventRow.of(row) for row in conn.execute(_Q["events_of"], {"id": generation_id}))
 
 
-def get_records(conn: sqlite3.Connection, ids: Sequence[str]) -> tuple[Record, ...]:
+def get_records(conn: Conn, ids: Sequence[str]) -> tuple[Record, ...]:
     """Read several generations, in the order named; those that do not exist are left out."""
     return tuple(record for id_ in ids if (record := get_record(conn, id_)) is not None)
 
 
-def left_open(conn: sqlite3.Connection) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def left_open(conn: Conn) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Name what an earlier process left, oldest first: what was told before its attempts ended, and what has no end."""
     told = conn.execute(_Q["ended_with_attempts_in_flight"])
     without_end = conn.execute(_Q["open_generations"])
     return tuple(row["id"] for row in told), tuple(row["id"] for row in without_end)
 
 
-def take_over(conn: sqlite3.Connection, owner: str) -> int:
+def take_over(conn: Conn, owner: str) -> int:
     """Bump the epoch of everything open, so that no earlier owner can send; return how many."""
     return conn.execute(_Q["bump_open_epochs"], {"owner": owner}).rowcount
 
 
 def end_generation(
-    conn: sqlite3.Connection,
+    conn: Conn,
     row: GenerationRow,
     transition: Transition,
     *,
@@ -199,7 +198,7 @@ def end_generation(
 
 
 def pass_deadline(
-    conn: sqlite3.Connection,
+    conn: Conn,
     generation_id: str,
     told: Told,
     at: str,
@@ -222,6 +221,7 @@ def pass_deadline(
         rules: What is given back, by reason.
         drive: The one whose time is over; None: whichever it is in.
     """
+    lock(conn, "generation", generation_id)
     row = get_generation(conn, generation_id)
     if row is None or (drive is not None and row.drive != drive):
         return None
@@ -256,8 +256,9 @@ def pass_deadline(
     )
 
 
-def mark_received(conn: sqlite3.Connection, notes: Sequence[Receipt], at: str, retention: Retention) -> None:
+def mark_received(conn: Conn, notes: Sequence[Receipt], at: str, retention: Retention) -> None:
     """Note several answers whose last byte arrived; what was collected whole may be deleted earlier."""
+    lock_all(conn, "generation", (note.generation_id for note in notes))
     lines: dict[bool, list[dict[str, str]]] = {True: [], False: []}
     for note in notes:
         lines[note.with_image].append({"id": note.generation_id, "at": at})

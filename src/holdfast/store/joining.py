@@ -6,7 +6,6 @@ sees what those before it have taken.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,8 @@ from holdfast.policy.joining import REFUSALS, Answer, Claim, Found, answer_to
 from holdfast.store.bookkeeping import post
 from holdfast.store.budgets import budgets_of, group_in, spend
 from holdfast.store.generations import accept, get_generation, insert_event
+from holdfast.store.locking import has_one_writer, lock
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import GenerationRow, NewGeneration
 from holdfast.store.usage import move
@@ -63,7 +64,7 @@ class Entered:
     """It would have to buy, and its budget does not cover that; nothing was written."""
 
 
-def enter(conn: sqlite3.Connection, entering: Entering, departed: Sequence[str] = ()) -> Entered:
+def enter(conn: Conn, entering: Entering, departed: Sequence[str] = ()) -> Entered:
     """Join, replay, drive again or accept; a refusal is told and writes nothing of the kind.
 
     Args:
@@ -74,7 +75,7 @@ def enter(conn: sqlite3.Connection, entering: Entering, departed: Sequence[str] 
     faults.point_sync("enter.before_rows")
     if departed and entering.new.watched_by is not None:
         leave(conn, departed, entering.new.watched_by)
-    found = _found(conn, entering)
+    found = _find_alone(conn, entering)
     if found is not None:
         entered = _give(conn, entering, found)
         # Nobody named it: what is gone by now is nothing that could be repeated.
@@ -90,7 +91,23 @@ def enter(conn: sqlite3.Connection, entering: Entering, departed: Sequence[str] 
     return Entered(generation_id=entering.new.id) if exhausted is None else Entered(exhausted=exhausted)
 
 
-def _found(conn: sqlite3.Connection, entering: Entering) -> GenerationRow | None:
+def _find_alone(conn: Conn, entering: Entering) -> GenerationRow | None:
+    """Find what a POST repeats, with nobody else at it: neither another repeat, nor whoever ends it."""
+    new, claim = entering.new, entering.claim
+    if claim.idempotency_key is not None:
+        lock(conn, "identity", new.key_id, "key", claim.idempotency_key)
+    elif claim.by_fingerprint:
+        lock(conn, "identity", new.key_id, "fingerprint", new.fingerprint)
+    found, locked = _found(conn, entering), None
+    while found is not None and found.id != locked:
+        # It may have ended, and another one be the one to join, while somebody else had it.
+        locked = found.id
+        lock(conn, "generation", locked)
+        found = found if has_one_writer(conn) else _found(conn, entering)
+    return found
+
+
+def _found(conn: Conn, entering: Entering) -> GenerationRow | None:
     claim, values = entering.claim, _values(entering)
     row = None
     if claim.idempotency_key is not None:
@@ -117,7 +134,7 @@ def _values(entering: Entering) -> dict[str, object]:
     }
 
 
-def _give(conn: sqlite3.Connection, entering: Entering, row: GenerationRow) -> Entered:
+def _give(conn: Conn, entering: Entering, row: GenerationRow) -> Entered:
     new = entering.new
     attempts = conn.execute(_Q["charges"], {"id": row.id, "drive": row.drive}).fetchall()
     (deleted,) = conn.execute(_Q["deleted_images"], {"id": row.id}).fetchone()
@@ -145,9 +162,7 @@ def _give(conn: sqlite3.Connection, entering: Entering, row: GenerationRow) -> E
     return Entered(generation_id=row.id, answer=answer, row=row)
 
 
-def _drive_again(
-    conn: sqlite3.Connection, row: GenerationRow, found: Found, new: NewGeneration
-) -> GenerationRow | Exhausted:
+def _drive_again(conn: Conn, row: GenerationRow, found: Found, new: NewGeneration) -> GenerationRow | Exhausted:
     event = generation.Redriven(charge=found.charge, is_definite=False)
     transition = generation.apply(State.FAILED, event)
     assert Effect.BUMP_DRIVE in transition.effects
@@ -177,11 +192,11 @@ def _drive_again(
     return driven
 
 
-def leave(conn: sqlite3.Connection, generation_ids: Sequence[str], owner: str) -> None:
+def leave(conn: Conn, generation_ids: Sequence[str], owner: str) -> None:
     """Note that callers no longer wait, each for one of these."""
-    conn.executemany(_Q["leave"], [{"id": each, "owner": owner} for each in generation_ids])
+    conn.executemany(_Q["leave"], [{"id": each, "owner": owner} for each in sorted(generation_ids)])
 
 
-def come_back(conn: sqlite3.Connection, generation_id: str, owner: str) -> None:
+def come_back(conn: Conn, generation_id: str, owner: str) -> None:
     """Note that a caller waits again who had been noted as gone; he repeats nothing."""
     conn.execute(_Q["come_back"], {"id": generation_id, "owner": owner})

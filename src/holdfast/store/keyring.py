@@ -6,7 +6,6 @@ caller is told it.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,8 @@ from typing import Any
 from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.errors import RequestError
 from holdfast.store.keys import count_keys, insert_key
+from holdfast.store.locking import lock
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import GroupRow, KeyRow, SecretRow, values_of
 
@@ -36,12 +37,13 @@ class Kept:
     secrets: tuple[SecretRow, ...]
 
 
-def create(conn: sqlite3.Connection, columns: Mapping[str, Any], *, key_id: str, digest: bytes, at: str) -> Kept:
+def create(conn: Conn, columns: Mapping[str, Any], *, key_id: str, digest: bytes, at: str) -> Kept:
     """Make a key; the first of a folder administers, and is somebody's own, so that any repeat joins.
 
     Raises:
         RequestError: There is no such group, or the first key would end, and nobody could administer then.
     """
+    lock(conn, "keys")
     columns = _with_group(conn, columns)
     if not count_keys(conn):
         columns = {"join_mode": "all", **columns, "is_admin": 1}
@@ -53,12 +55,13 @@ def create(conn: sqlite3.Connection, columns: Mapping[str, Any], *, key_id: str,
     return _kept(conn, row)
 
 
-def change(conn: sqlite3.Connection, key_id: str, columns: Mapping[str, Any], *, at: str) -> Kept:
+def change(conn: Conn, key_id: str, columns: Mapping[str, Any], *, at: str) -> Kept:
     """Change what is stated of a key.
 
     Raises:
         RequestError: There is no such key or group, it was revoked, or nobody could administer any more.
     """
+    lock(conn, "keys")
     before = _not_revoked(conn, key_id)
     row = before.but(**_with_group(conn, columns))
     if before.is_admin and not row.is_admin:
@@ -69,12 +72,13 @@ def change(conn: sqlite3.Connection, key_id: str, columns: Mapping[str, Any], *,
     return _kept(conn, row)
 
 
-def rotate(conn: sqlite3.Connection, key_id: str, *, digest: bytes, at: str, overlap_s: float) -> Kept:
+def rotate(conn: Conn, key_id: str, *, digest: bytes, at: str, overlap_s: float) -> Kept:
     """Give a key another secret; those before are valid beside it for a while, at most.
 
     Raises:
         RequestError: There is no such key, it was revoked, or too many of its secrets are valid.
     """
+    lock(conn, "keys")
     row = _not_revoked(conn, key_id)
     now = from_rfc3339(at)
     until = rfc3339(now + timedelta(seconds=overlap_s))
@@ -90,12 +94,13 @@ def rotate(conn: sqlite3.Connection, key_id: str, *, digest: bytes, at: str, ove
     return _kept(conn, row)
 
 
-def revoke(conn: sqlite3.Connection, key_id: str, *, at: str) -> Kept:
+def revoke(conn: Conn, key_id: str, *, at: str) -> Kept:
     """Take a key back, for good; one that was taken back stays as it is. What it has asked for goes on.
 
     Raises:
         RequestError: There is no such key, or nobody could administer any more.
     """
+    lock(conn, "keys")
     row = _found(conn, key_id)
     if row.revoked_at is None:
         if row.is_admin:
@@ -105,7 +110,7 @@ def revoke(conn: sqlite3.Connection, key_id: str, *, at: str) -> Kept:
     return _kept(conn, row)
 
 
-def look(conn: sqlite3.Connection, key_id: str) -> Kept:
+def look(conn: Conn, key_id: str) -> Kept:
     """Give one.
 
     Raises:
@@ -114,18 +119,19 @@ def look(conn: sqlite3.Connection, key_id: str) -> Kept:
     return _kept(conn, _found(conn, key_id))
 
 
-def look_through(conn: sqlite3.Connection, *, after: str = "", most: int = PAGE_MAX) -> list[Kept]:
+def look_through(conn: Conn, *, after: str = "", most: int = PAGE_MAX) -> list[Kept]:
     """List keys, oldest first: those behind an id, at most so many."""
     rows = conn.execute(_Q["list_keys"], {"after": after, "most": most}).fetchall()
     return [_kept(conn, KeyRow.of(row)) for row in rows]
 
 
-def create_group(conn: sqlite3.Connection, columns: Mapping[str, Any], *, group_id: str, at: str) -> GroupRow:
+def create_group(conn: Conn, columns: Mapping[str, Any], *, group_id: str, at: str) -> GroupRow:
     """Make a group.
 
     Raises:
         RequestError: Its label is taken, or there are too many.
     """
+    lock(conn, "keys")
     if len(groups(conn)) >= GROUPS_MAX:
         raise RequestError(f"There are {GROUPS_MAX} groups of keys already.")
     row = GroupRow(id=group_id, created_at=at, **columns)
@@ -134,12 +140,13 @@ def create_group(conn: sqlite3.Connection, columns: Mapping[str, Any], *, group_
     return row
 
 
-def change_group(conn: sqlite3.Connection, name: str, columns: Mapping[str, Any]) -> GroupRow:
+def change_group(conn: Conn, name: str, columns: Mapping[str, Any]) -> GroupRow:
     """Change what is stated of a group, which is named by its id or its label.
 
     Raises:
         RequestError: There is none, or its new label is taken.
     """
+    lock(conn, "keys")
     row = find_group(conn, name)
     if row is None:
         raise RequestError(f"There is no group of keys {name[:64]!r}.", code="key_not_found", status=404)
@@ -149,37 +156,37 @@ def change_group(conn: sqlite3.Connection, name: str, columns: Mapping[str, Any]
     return row
 
 
-def find_group(conn: sqlite3.Connection, name: str) -> GroupRow | None:
+def find_group(conn: Conn, name: str) -> GroupRow | None:
     """Give a group by its id or its label."""
     row = conn.execute(_Q["get_group"], {"name": name}).fetchone()
     return None if row is None else GroupRow.of(row)
 
 
-def groups(conn: sqlite3.Connection) -> list[GroupRow]:
+def groups(conn: Conn) -> list[GroupRow]:
     """List all groups, oldest first."""
     return [GroupRow.of(row) for row in conn.execute(_Q["list_groups"], {"most": GROUPS_MAX})]
 
 
-def _found(conn: sqlite3.Connection, key_id: str) -> KeyRow:
+def _found(conn: Conn, key_id: str) -> KeyRow:
     row = conn.execute(_Q["get_key"], {"id": key_id}).fetchone()
     if row is None:
         raise RequestError(f"There is no key {key_id[:64]!r}.", code="key_not_found", status=404)
     return KeyRow.of(row)
 
 
-def _not_revoked(conn: sqlite3.Connection, key_id: str) -> KeyRow:
+def _not_revoked(conn: Conn, key_id: str) -> KeyRow:
     row = _found(conn, key_id)
     if row.revoked_at is not None:
         raise RequestError(f"The key {row.id} was revoked at {row.revoked_at}, for good: make another one.", param="id")
     return row
 
 
-def _kept(conn: sqlite3.Connection, row: KeyRow) -> Kept:
+def _kept(conn: Conn, row: KeyRow) -> Kept:
     secrets = conn.execute(_Q["secrets_of"], {"key_id": row.id})
     return Kept(row=row, secrets=tuple(SecretRow.of(each) for each in secrets))
 
 
-def _with_group(conn: sqlite3.Connection, columns: Mapping[str, Any]) -> dict[str, Any]:
+def _with_group(conn: Conn, columns: Mapping[str, Any]) -> dict[str, Any]:
     """Name the group by its id, if there is one: its label will do."""
     name = columns.get("group_id")
     if name is None:
@@ -190,7 +197,7 @@ def _with_group(conn: sqlite3.Connection, columns: Mapping[str, Any]) -> dict[st
     return {**columns, "group_id": group.id}
 
 
-def _check_others_administer(conn: sqlite3.Connection, row: KeyRow, at: str) -> None:
+def _check_others_administer(conn: Conn, row: KeyRow, at: str) -> None:
     """See that somebody administers when this key does no more; if it has no end, by a key that has none either."""
     if row.expires_at is None:
         _check_others_stay(conn, row.id, "id")
@@ -202,7 +209,7 @@ def _check_others_administer(conn: sqlite3.Connection, row: KeyRow, at: str) -> 
         )
 
 
-def _check_others_stay(conn: sqlite3.Connection, key_id: str, param: str) -> None:
+def _check_others_stay(conn: Conn, key_id: str, param: str) -> None:
     """See that a key that may administer and has no end stays: on the day on which the last one ended nobody could
     make another.
     """
@@ -215,7 +222,7 @@ def _check_others_stay(conn: sqlite3.Connection, key_id: str, param: str) -> Non
         )
 
 
-def _check_label(conn: sqlite3.Connection, row: GroupRow) -> None:
+def _check_label(conn: Conn, row: GroupRow) -> None:
     same = find_group(conn, row.label)
     if same is not None and same.id != row.id:
         raise RequestError(f"The label {row.label!r} is another group's ({same.id}).", param="label")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from holdfast import faults
 from holdfast.policy.sketch import FORMAT
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 
 _Q = queries("latency")
@@ -29,7 +29,7 @@ class SketchRow:
     updated_at: str
 
 
-def put_sketches(conn: sqlite3.Connection, rows: Sequence[SketchRow], oldest_hour: int) -> None:
+def put_sketches(conn: Conn, rows: Sequence[SketchRow], oldest_hour: int) -> None:
     """Write hours as they stand, in place of what was known of them, and delete those before `oldest_hour`."""
     faults.point_sync("latency.before_rows")
     for row in rows:
@@ -50,7 +50,7 @@ def put_sketches(conn: sqlite3.Connection, rows: Sequence[SketchRow], oldest_hou
     faults.point_sync("latency.after_rows")
 
 
-def get_sketches(conn: sqlite3.Connection, oldest_hour: int) -> tuple[SketchRow, ...]:
+def get_sketches(conn: Conn, oldest_hour: int) -> tuple[SketchRow, ...]:
     """Read the hours from `oldest_hour` on; those that another version wrote in a form of its own are passed over."""
     found = conn.execute(_Q["get_sketches"], {"oldest_hour": oldest_hour, "format": FORMAT})
     return tuple(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import NamedTuple, Self
 from holdfast.generation import SETTLEABLE_ATTEMPT_STATES
 from holdfast.policy.retention import ABANDONED_S, INPUT_GRACE_S, may_remove
 from holdfast.store.blob_keys import key_for
+from holdfast.store.port import Conn
 from holdfast.store.retention import attempt_state, has_input_ref, is_kept
 
 _ATTEMPT_FILE = re.compile(r"(att_[0-9A-Z]{26})[-.].+")
@@ -118,12 +118,12 @@ def is_old_enough(found: Found, now_unix_s: float) -> bool:
     return now_unix_s - found.written_unix_s >= age_s
 
 
-def removable(conn: sqlite3.Connection, files: Sequence[Found], now_unix_s: float) -> tuple[Found, ...]:
+def removable(conn: Conn, files: Sequence[Found], now_unix_s: float) -> tuple[Found, ...]:
     """Choose those that nobody may want any more."""
     return tuple(found for found in files if _is_removable(conn, found, now_unix_s))
 
 
-def _is_removable(conn: sqlite3.Connection, found: Found, now_unix_s: float) -> bool:
+def _is_removable(conn: Conn, found: Found, now_unix_s: float) -> bool:
     if not is_old_enough(found, now_unix_s):
         return False
     if found.kind is Kind.FOLDER:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from holdfast.store.generations import blobs_of
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import AttemptRow, GenerationRow, Record
 
@@ -49,7 +49,7 @@ class Page:
     """Where the next page goes on: the last of these, or a later one that was looked at and left out."""
 
 
-def list_generations(conn: sqlite3.Connection, key_id: str, wanted: Wanted) -> Page | None:
+def list_generations(conn: Conn, key_id: str, wanted: Wanted) -> Page | None:
     """Read one page of a key's generations, newest first; None: there is no such place to go on from."""
     before_at, before_id = _NEWER_THAN_ALL
     if wanted.after is not None:
@@ -80,13 +80,13 @@ def list_generations(conn: sqlite3.Connection, key_id: str, wanted: Wanted) -> P
     return Page(records=tuple(_told(conn, each) for each in shown), has_more=has_more, last_id=last_id)
 
 
-def _told(conn: sqlite3.Connection, generation_id: str) -> Record:
+def _told(conn: Conn, generation_id: str) -> Record:
     record = get_told(conn, generation_id)
     assert record is not None, "it was found in the same snapshot"
     return record
 
 
-def get_told(conn: sqlite3.Connection, generation_id: str) -> Record | None:
+def get_told(conn: Conn, generation_id: str) -> Record | None:
     """Read what a resource is made of: a record without what its caller asked and what its upstreams said."""
     row = conn.execute(_G["get_generation"], {"id": generation_id}).fetchone()
     if row is None:

@@ -5,7 +5,6 @@ Each looks at a bounded number of rows, or runs along an index that has all it n
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from holdfast.ledger.postings import UNKNOWN_EXPOSURE
 from holdfast.store.generations import get_generation
 from holdfast.store.listing import LOOKED_AT_MAX, get_told
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import Record
 from holdfast.store.story import Story, get_story
@@ -127,7 +127,7 @@ class Exposed:
     """Attempts, newest first: columns by name."""
 
 
-def show(conn: sqlite3.Connection, ids: Iterable[str]) -> tuple[Shown, ...]:
+def show(conn: Conn, ids: Iterable[str]) -> tuple[Shown, ...]:
     """Read generations as lists show them, in this order; one that is not there is left out."""
     labels: dict[str, str] = {}
     found: list[Shown] = []
@@ -144,7 +144,7 @@ def show(conn: sqlite3.Connection, ids: Iterable[str]) -> tuple[Shown, ...]:
     return tuple(found)
 
 
-def list_all(conn: sqlite3.Connection, wanted: WantedOfAll) -> ShownPage | None:
+def list_all(conn: Conn, wanted: WantedOfAll) -> ShownPage | None:
     """Read one page of generations, newest first; None: there is no such place to go on from."""
     before_at, before_id = _NEWER_THAN_ALL
     if wanted.after is not None:
@@ -185,7 +185,7 @@ _ALONG = {
 """A page, and where the stretch ends that it looks at."""
 
 
-def first_view(conn: sqlite3.Connection, *, hours: Sequence[str], live_max: int, recent_max: int) -> FirstView:
+def first_view(conn: Conn, *, hours: Sequence[str], live_max: int, recent_max: int) -> FirstView:
     """Read all that the first view shows.
 
     Args:
@@ -204,7 +204,7 @@ def first_view(conn: sqlite3.Connection, *, hours: Sequence[str], live_max: int,
     )
 
 
-def _ends_of(conn: sqlite3.Connection, hours: Sequence[str]) -> Iterator[EndsOfHour]:
+def _ends_of(conn: Conn, hours: Sequence[str]) -> Iterator[EndsOfHour]:
     """Add up what ended in each hour; those in which nothing did are left out."""
     for since, until in zip(hours, (*hours[1:], "9999"), strict=True):
         row = dict(conn.execute(_Q["ends_between"], {"since": since, "until": until}).fetchone())
@@ -212,16 +212,16 @@ def _ends_of(conn: sqlite3.Connection, hours: Sequence[str]) -> Iterator[EndsOfH
             yield EndsOfHour(hour=since, **row)
 
 
-def live_now(conn: sqlite3.Connection, *, most: int) -> tuple[Shown, ...]:
+def live_now(conn: Conn, *, most: int) -> tuple[Shown, ...]:
     """Read the generations that are open, newest first."""
     return show(conn, _ids(conn, _Q["open_ids"], most))
 
 
-def _ids(conn: sqlite3.Connection, query: str, most: int) -> list[str]:
+def _ids(conn: Conn, query: str, most: int) -> list[str]:
     return [str(row["id"]) for row in conn.execute(query, {"most": most})]
 
 
-def failures(conn: sqlite3.Connection, *, since: str, until: str, width: int) -> Failures:
+def failures(conn: Conn, *, since: str, until: str, width: int) -> Failures:
     """Count failures by time and kind; `width`: how many characters of the time tell hours (13) or days (10) apart."""
     values = {"since": since, "until": until, "width": width}
     met = tuple(Counted(**dict(row)) for row in conn.execute(_Q["met_failures"], values))
@@ -229,13 +229,13 @@ def failures(conn: sqlite3.Connection, *, since: str, until: str, width: int) ->
     return Failures(told=told, met=met)
 
 
-def exposure_balance(conn: sqlite3.Connection) -> int:
+def exposure_balance(conn: Conn) -> int:
     """What upstreams may have charged and nobody knows, micro-units."""
     row = conn.execute(_Q["balance_of"], {"id": UNKNOWN_EXPOSURE}).fetchone()
     return 0 if row is None else int(row["balance"])
 
 
-def exposed(conn: sqlite3.Connection, *, since_day: str, most: int) -> Exposed:
+def exposed(conn: Conn, *, since_day: str, most: int) -> Exposed:
     """Read what may have been charged, and the attempts behind it."""
     days = conn.execute(_Q["exposed_since"], {"day": since_day})
     unknown = conn.execute(_Q["unknown_attempts"], {"most": most})
@@ -258,7 +258,7 @@ class WholeStory:
     """When each image reached somebody, by its id."""
 
 
-def whole_story(conn: sqlite3.Connection, generation_id: str) -> WholeStory | None:
+def whole_story(conn: Conn, generation_id: str) -> WholeStory | None:
     """Read it in one snapshot; None: there is no such generation."""
     story, row = get_story(conn, generation_id), get_generation(conn, generation_id)
     if story is None or row is None:

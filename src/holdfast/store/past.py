@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
@@ -13,6 +12,7 @@ from holdfast.policy.compensation import Subject
 from holdfast.policy.preview import Past
 from holdfast.store.charging import paid_for
 from holdfast.store.generations import attempts_of, get_generation
+from holdfast.store.port import Conn, Row
 from holdfast.store.queries import queries
 
 _Q = queries("usage")
@@ -20,7 +20,7 @@ _OLDEST = timedelta(days=31)
 """How much older than its end a generation may be: a failure can be driven again for as long as its key is known."""
 
 
-def past_charges(conn: sqlite3.Connection, since: datetime, until: datetime) -> Iterator[Past]:
+def past_charges(conn: Conn, since: datetime, until: datetime) -> Iterator[Past]:
     """Read the generations that ended within a time and were charged for, in the order of their ends.
 
     Ids sort by the time at which they were made: what was accepted long before is not read.
@@ -38,7 +38,7 @@ def past_charges(conn: sqlite3.Connection, since: datetime, until: datetime) -> 
         )
 
 
-def _charged(conn: sqlite3.Connection, row: sqlite3.Row) -> Mapping[CompensationReason, int]:
+def _charged(conn: Conn, row: Row) -> Mapping[CompensationReason, int]:
     """Say for what it was charged: for its images, else for what an upstream was paid without bringing it."""
     if State(row["state"]) is State.SUCCEEDED and not row["late"]:
         return {CompensationReason.SLOW: row["charged_micros"]}

@@ -1,4 +1,4 @@
-"""Looking into a data folder that another process may be using: one read-only connection, one snapshot."""
+"""Looking into a database that another process may be using: one read-only connection, one snapshot."""
 
 from __future__ import annotations
 
@@ -9,15 +9,37 @@ from pathlib import Path
 
 from holdfast.errors import StorageError
 from holdfast.store.lock import Paths
+from holdfast.store.port import Conn
 from holdfast.store.queries import migrations
 
 
 @contextmanager
-def snapshot(root: Path) -> Iterator[sqlite3.Connection]:
-    """Open a folder's database to read, as it stands at this moment; nothing is locked, and nothing is written.
+def snapshot(root: Path, dsn: str | None = None) -> Iterator[Conn]:
+    """Open a database to read, as it stands at this moment; nothing is locked, and nothing is written.
+
+    Args:
+        root: The data folder whose database it is, …
+        dsn: … unless its rows are in this PostgreSQL.
 
     Raises:
         StorageError: There is none, another version wrote it, or the disk does not let us.
+    """
+    if dsn is not None:
+        from holdfast.store.postgres.looking import snapshot_of
+
+        with snapshot_of(dsn) as looking:
+            yield looking
+        return
+    with snapshot_of_folder(root) as conn:
+        yield conn
+
+
+@contextmanager
+def snapshot_of_folder(root: Path) -> Iterator[sqlite3.Connection]:
+    """Do so for the embedded one.
+
+    Raises:
+        StorageError: As `snapshot`.
     """
     path = Paths(root=root).database
     if not path.is_file():
@@ -29,6 +51,23 @@ def snapshot(root: Path) -> Iterator[sqlite3.Connection]:
             yield conn
     except sqlite3.Error as exc:
         raise StorageError(f"The database in {root} could not be read: {exc}.", reason="broken") from exc
+
+
+def schema_version(root: Path) -> int:
+    """Read which schema a folder's database has; 0: there is no database yet.
+
+    Raises:
+        StorageError: The disk does not let us, or it is no database.
+    """
+    path = Paths(root=root).database
+    if not path.is_file():
+        return 0
+    try:
+        with closing(_connect(path)) as conn:
+            (version,) = conn.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as exc:
+        raise StorageError(f"The database in {root} could not be read: {exc}.", reason="broken") from exc
+    return int(version)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

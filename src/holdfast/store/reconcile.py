@@ -5,7 +5,6 @@ Plain functions; the caller's transaction is theirs.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +18,8 @@ from holdfast.policy.reconcile import Ours, Resolution
 from holdfast.store.audit_log import note
 from holdfast.store.bookkeeping import Booking, post
 from holdfast.store.generations import record_event
+from holdfast.store.locking import lock_generation_of
+from holdfast.store.port import Conn, Row
 from holdfast.store.queries import queries
 from holdfast.store.records import GenerationRow
 from holdfast.store.usage import count_booking
@@ -44,7 +45,7 @@ class Resolved:
     cost_micros: int
 
 
-def attempts_between(conn: sqlite3.Connection, upstream: str, since: datetime, until: datetime) -> tuple[Ours, ...]:
+def attempts_between(conn: Conn, upstream: str, since: datetime, until: datetime) -> tuple[Ours, ...]:
     """Read the attempts of one upstream that ended within a time, in that order.
 
     Raises:
@@ -69,7 +70,7 @@ def attempts_between(conn: sqlite3.Connection, upstream: str, since: datetime, u
     return found
 
 
-def _ours(row: sqlite3.Row) -> Ours:
+def _ours(row: Row) -> Ours:
     names = (row["id"], row["generation_id"], row["idempotency_key"], row["upstream_handle"])
     return Ours(
         attempt_id=row["id"],
@@ -83,7 +84,7 @@ def _ours(row: sqlite3.Row) -> Ours:
     )
 
 
-def resolve_exposures(conn: sqlite3.Connection, resolutions: Sequence[Resolution], at: str) -> tuple[Resolved, ...]:
+def resolve_exposures(conn: Conn, resolutions: Sequence[Resolution], at: str) -> tuple[Resolved, ...]:
     """Move exposures to where they belong, now that somebody knows; all of them, or none.
 
     The customer's side stays as it is: the hold was resolved when the generation ended, and nobody is charged later.
@@ -96,17 +97,22 @@ def resolve_exposures(conn: sqlite3.Connection, resolutions: Sequence[Resolution
     Raises:
         RequestError: An attempt does not exist, is not of unknown outcome, or may still bring its image.
     """
+    # In one order, as of two who do the same at once each may have begun with the other's last.
+    for id_ in sorted(each.attempt_id for each in resolutions):
+        lock_generation_of(conn, id_)
     return tuple(_resolve(conn, each, at) for each in resolutions)
 
 
 def resolve_noted(
-    conn: sqlite3.Connection, resolutions: Sequence[Resolution], *, actor: str, at: str, reason: str | None = None
+    conn: Conn, resolutions: Sequence[Resolution], *, actor: str, at: str, reason: str | None = None
 ) -> tuple[tuple[Resolved, ...], tuple[Unresolved, ...]]:
     """Resolve those exposures that can be, with a line for each in the log of changes; give the others with the reason.
 
     One that is too young keeps nobody else: what a list says of yesterday is written down today. `reason` says how the
     ends of all of them are known.
     """
+    for id_ in sorted(each.attempt_id for each in resolutions):
+        lock_generation_of(conn, id_)
     resolved: list[Resolved] = []
     left: list[Unresolved] = []
     for resolution in resolutions:
@@ -128,7 +134,7 @@ def resolve_noted(
     return tuple(resolved), tuple(left)
 
 
-def _resolve(conn: sqlite3.Connection, resolution: Resolution, at: str) -> Resolved:
+def _resolve(conn: Conn, resolution: Resolution, at: str) -> Resolved:
     id_, micros = resolution.attempt_id, resolution.micros
     found = conn.execute(_Q["before_resolving"], {"id": id_}).fetchone()
     if found is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from datetime import datetime, timedelta
 from holdfast.clock import rfc3339
 from holdfast.errors import RequestError
 from holdfast.policy.reconcile import WITHIN_S, Finding, Found, reconcile
+from holdfast.store.port import Conn
 from holdfast.store.reconcile import attempts_between
 from holdfast.types import ListedCharge
 from holdfast.wire.reconcile import FindingRow, ReconcileReport
@@ -44,9 +44,7 @@ def span_of(lines: Sequence[ListedCharge], *, within_s: float = WITHIN_S) -> tup
     return min(moments) - timedelta(seconds=within_s), max(moments) + timedelta(seconds=within_s)
 
 
-def compare(
-    conn: sqlite3.Connection, upstream: str, lines: Sequence[ListedCharge], since: datetime, until: datetime
-) -> Compared:
+def compare(conn: Conn, upstream: str, lines: Sequence[ListedCharge], since: datetime, until: datetime) -> Compared:
     """Compare a list with what ended of one upstream within a time.
 
     Raises:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter, itemgetter
@@ -13,6 +12,7 @@ import msgspec
 from holdfast.generation import OPEN_ATTEMPT_STATES
 from holdfast.policy.access import Limits, Scopes
 from holdfast.store.exposure import Cap
+from holdfast.store.port import Row
 from holdfast.types import Charge, Failure, ImageInfo, Tariff, Usage
 
 
@@ -22,7 +22,7 @@ class _FromRow:
     __slots__ = ()
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> Self:
+    def of(cls, row: Row) -> Self:
         """Make the value of one row."""
         # A row finds a name by comparing one column after the other: each list of columns is searched once.
         columns = tuple(row.keys())

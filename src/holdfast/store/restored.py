@@ -20,7 +20,7 @@ from holdfast.store.audit_log import note
 from holdfast.store.generations import attempts_of, left_open, pass_deadline, take_over
 from holdfast.store.lock import Paths
 from holdfast.store.queries import queries
-from holdfast.store.reading import snapshot
+from holdfast.store.reading import snapshot_of_folder
 from holdfast.store.records import AttemptEnd, Told
 from holdfast.store.retention import bury
 from holdfast.store.sqlite import SqliteStore
@@ -76,7 +76,7 @@ def brought_up(place: Path) -> Iterator[sqlite3.Connection]:
         StorageError: It is none, or a newer holdfast wrote it.
     """
     SqliteStore(Paths(root=place).database, OPERATOR).close()
-    with snapshot(place) as conn:
+    with snapshot_of_folder(place) as conn:
         yield conn
 
 

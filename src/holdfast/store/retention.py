@@ -6,7 +6,6 @@ what the next run finishes. Plain functions; the caller's transaction is theirs.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +13,8 @@ from typing import NamedTuple
 from holdfast import faults
 from holdfast.clock import from_rfc3339, rfc3339
 from holdfast.policy.retention import Retention, all_collected_at, delete_after
+from holdfast.store.locking import has_one_writer, lock_all
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 
 _Q = queries("retention")
@@ -54,14 +55,14 @@ class Buried:
     """Keys of reference images that no generation names any more."""
 
 
-def insert_input_refs(conn: sqlite3.Connection, generation_id: str, store_keys: Iterable[str]) -> None:
+def insert_input_refs(conn: Conn, generation_id: str, store_keys: Iterable[str]) -> None:
     """Name the reference images of a generation, each once."""
     refs = [{"generation_id": generation_id, "store_key": key} for key in dict.fromkeys(store_keys)]
     if refs:
         conn.executemany(_Q["insert_input_ref"], refs)
 
 
-def collect(conn: sqlite3.Connection, receipt: Receipt, at: str, retention: Retention) -> None:
+def collect(conn: Conn, receipt: Receipt, at: str, retention: Retention) -> None:
     """Note which images were collected; once all of them are, the generation may go earlier."""
     generation_id, _, image_id = receipt
     values = {"id": generation_id, "at": at}
@@ -83,45 +84,50 @@ def collect(conn: sqlite3.Connection, receipt: Receipt, at: str, retention: Rete
         conn.execute(_Q["move_deletion"], moved)
 
 
-def prolong(conn: sqlite3.Connection, generation_id: str, purge_after: str) -> None:
+def prolong(conn: Conn, generation_id: str, purge_after: str) -> None:
     """Keep a generation to which an image came after its end; one that its owner had deleted goes at once."""
     conn.execute(_Q["prolong"], {"id": generation_id, "purge_after": purge_after})
 
 
-def due_after(conn: sqlite3.Connection, now: str, after: Place, count: int) -> tuple[Due, ...]:
+def due_after(conn: Conn, now: str, after: Place, count: int) -> tuple[Due, ...]:
     """Read the next generations whose time is over, with the files of theirs that may still be there."""
     values = {"now": now, "purge_after": after.purge_after, "id": after.generation_id, "count": count}
     return tuple(due_of(conn, row["id"], row["purge_after"]) for row in conn.execute(_Q["due"], values).fetchall())
 
 
-def due_of(conn: sqlite3.Connection, generation_id: str, over_at: str) -> Due:
+def due_of(conn: Conn, generation_id: str, over_at: str) -> Due:
     """Give the files that a generation may still have, as one whose time is over at this moment."""
     files = conn.execute(_Q["files_of"], {"id": generation_id}).fetchall()
     keys, sizes = tuple(file["store_key"] for file in files), sum(file["bytes"] for file in files)
     return Due(place=Place(over_at, generation_id), store_keys=keys, bytes=sizes)
 
 
-def mark_deleting(conn: sqlite3.Connection, generation_id: str) -> None:
+def mark_deleting(conn: Conn, generation_id: str) -> None:
     """Let nobody have the images of a generation any more; their files go next."""
     conn.execute(_Q["mark_deleting"], {"id": generation_id})
 
 
-def forget_answers(conn: sqlite3.Connection, generation_id: str) -> None:
+def forget_answers(conn: Conn, generation_id: str) -> None:
     """Delete the model's words."""
     conn.execute(_Q["purge_answers"], {"id": generation_id})
 
 
-def mark_due(conn: sqlite3.Connection, now: str, after: Place, count: int) -> tuple[Due, ...]:
+def mark_due(conn: Conn, now: str, after: Place, count: int) -> tuple[Due, ...]:
     """Mark the images of the next generations whose time is over, and give their files."""
     due = due_after(conn, now, after, count)
-    for each in due:
-        mark_deleting(conn, each.place.generation_id)
+    if not has_one_writer(conn):
+        # Read again: one that an image came for meanwhile is no longer due.
+        ids = {each.place.generation_id for each in due}
+        lock_all(conn, "generation", ids)
+        due = tuple(each for each in due_after(conn, now, after, count) if each.place.generation_id in ids)
+    conn.executemany(_Q["mark_deleting"], [{"id": each.place.generation_id} for each in due])
     faults.point_sync("sweeper.after_marking_rows")
     return due
 
 
-def bury(conn: sqlite3.Connection, generation_ids: Sequence[str], now: str) -> Buried:
+def bury(conn: Conn, generation_ids: Sequence[str], now: str) -> Buried:
     """Set the tombstones of generations whose files are gone: prompt and model's words go in the same commit."""
+    lock_all(conn, "generation", generation_ids)
     generations = images = 0
     inputs: dict[str, None] = {}
     for generation_id in generation_ids:
@@ -138,17 +144,17 @@ def bury(conn: sqlite3.Connection, generation_ids: Sequence[str], now: str) -> B
     return Buried(generations=generations, images=images, inputs=free)
 
 
-def has_input_ref(conn: sqlite3.Connection, store_key: str) -> bool:
+def has_input_ref(conn: Conn, store_key: str) -> bool:
     """Tell whether any generation that is kept was asked with this reference image."""
     return conn.execute(_Q["has_input_ref"], {"store_key": store_key}).fetchone() is not None
 
 
-def is_kept(conn: sqlite3.Connection, store_key: str) -> bool:
+def is_kept(conn: Conn, store_key: str) -> bool:
     """Tell whether a row names this file as an image that has not been deleted."""
     return conn.execute(_Q["is_kept"], {"store_key": store_key}).fetchone() is not None
 
 
-def attempt_state(conn: sqlite3.Connection, attempt_id: str) -> str | None:
+def attempt_state(conn: Conn, attempt_id: str) -> str | None:
     """Tell how an attempt stands; None if there never was one of this name."""
     row = conn.execute(_Q["attempt_state"], {"id": attempt_id}).fetchone()
     return None if row is None else str(row["state"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from holdfast.clock import ulid
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 
 _Q = queries("sent")
@@ -25,7 +25,7 @@ class Sent:
     today: int = 0
 
 
-def sent_by(conn: sqlite3.Connection, lately_since: datetime, today_since: datetime) -> Mapping[Credential, Sent]:
+def sent_by(conn: Conn, lately_since: datetime, today_since: datetime) -> Mapping[Credential, Sent]:
     """Read by credential what was sent since these two moments."""
     lately: dict[Credential, list[str]] = {}
     for row in conn.execute(_Q["sent_since"], {"since": _first_id(lately_since)}):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
+from holdfast.store.locking import lock
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import KeyRow
 
@@ -30,7 +31,7 @@ class SessionRow:
 
 
 def open_session(
-    conn: sqlite3.Connection, *, digest: bytes, secret_digest: bytes, key_id: str, created_at: str, expires_at: str
+    conn: Conn, *, digest: bytes, secret_digest: bytes, key_id: str, created_at: str, expires_at: str
 ) -> bool:
     """Write a session, and forget those that have ended or are one too many; False: there is no such key.
 
@@ -42,6 +43,7 @@ def open_session(
         created_at: Now, RFC 3339.
         expires_at: Its end at the latest.
     """
+    lock(conn, "sessions", key_id)
     conn.execute(_Q["forget_ended"], {"now": created_at})
     values = {"digest": digest, "secret_digest": secret_digest, "created_at": created_at, "expires_at": expires_at}
     if conn.execute(_Q["open_session"], values).rowcount != 1:
@@ -50,7 +52,7 @@ def open_session(
     return True
 
 
-def find_session(conn: sqlite3.Connection, digest: bytes) -> SessionRow | None:
+def find_session(conn: Conn, digest: bytes) -> SessionRow | None:
     """Find a session with its key, be they valid or not; None: it was never opened, or its secret is forgotten."""
     row = conn.execute(_Q["find_session"], {"digest": digest}).fetchone()
     if row is None:
@@ -58,6 +60,6 @@ def find_session(conn: sqlite3.Connection, digest: bytes) -> SessionRow | None:
     return SessionRow(key=KeyRow.of(row), created_at=row["opened_at"], expires_at=row["ends_at"])
 
 
-def close_session(conn: sqlite3.Connection, digest: bytes) -> None:
+def close_session(conn: Conn, digest: bytes) -> None:
     """Forget a session; one that is not there is no error."""
     conn.execute(_Q["close_session"], {"digest": digest})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from holdfast.store.audit import Line, lines_of
 from holdfast.store.generations import blobs_of, events_of, get_generation
+from holdfast.store.port import Conn, Row
 from holdfast.store.queries import queries
 from holdfast.store.records import AttemptRow, BlobRow, EventRow, GenerationRow
 from holdfast.store.webhooks import DeliveryRow
@@ -47,7 +47,7 @@ class Story:
     """Connections that waited for its answer when that was last noted: who leaves is noted with the next request."""
 
 
-def get_story(conn: sqlite3.Connection, generation_id: str) -> Story | None:
+def get_story(conn: Conn, generation_id: str) -> Story | None:
     """Read all of it in the caller's transaction; None: there is no such generation.
 
     The prompt and the upstreams' answers are left out: a story is shown to whoever asks how it came about.
@@ -69,7 +69,7 @@ def get_story(conn: sqlite3.Connection, generation_id: str) -> Story | None:
     )
 
 
-def _attempt(row: sqlite3.Row) -> AttemptStory:
+def _attempt(row: Row) -> AttemptStory:
     decision, number = row["decision"], row["key_number"]
     return AttemptStory(
         row=AttemptRow.of(row).but(answer=None),

@@ -9,7 +9,6 @@ Plain functions; the caller's transaction is theirs.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -24,6 +23,8 @@ from holdfast.ledger.postings import (
     Transaction,
 )
 from holdfast.store.bookkeeping import Booking
+from holdfast.store.locking import Hot, add_late
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.store.records import AttemptRow, BlobRow, GenerationRow
 
@@ -71,14 +72,14 @@ def upstream_of(attempts: Sequence[AttemptRow], blobs: Sequence[BlobRow], drive:
     return of_drive[-1] if of_drive else ""
 
 
-def count_booking(conn: sqlite3.Connection, row: GenerationRow, booking: Booking, at: str) -> None:
+def count_booking(conn: Conn, row: GenerationRow, booking: Booking, at: str) -> None:
     """Count what is booked of an attempt that does not end its generation."""
     if booking.transactions:
         _Sums(row).take(booking.transactions, (at[:10], booking.upstream, outcome_of(row))).write(conn)
 
 
 def count_end(
-    conn: sqlite3.Connection,
+    conn: Conn,
     ended: GenerationRow,
     transactions: Iterable[Transaction],
     booking: Booking | None,
@@ -106,7 +107,7 @@ def count_end(
     sums.write(conn)
 
 
-def move(conn: sqlite3.Connection, before: GenerationRow, after: GenerationRow, *, images: int = 0) -> None:
+def move(conn: Conn, before: GenerationRow, after: GenerationRow, *, images: int = 0) -> None:
     """Count all that was booked of a generation under another outcome: it has ended, goes on again, or turned out late.
 
     To be called when nothing is posted that is not counted yet. An end that was counted is taken back, and one that
@@ -162,11 +163,11 @@ class _Sums:
                     self.add(slot, measure, sign * posting.micros)
         return self
 
-    def write(self, conn: sqlite3.Connection) -> None:
+    def write(self, conn: Conn) -> None:
         """Add it to the rows."""
         row = self._row
         lines = []
         for (day, upstream, outcome), sums in self._by_slot.items():
             of = {"day": day, "key_id": row.key_id, "model": row.model, "tier": row.tier, "currency": row.currency}
             lines.append({**of, "upstream": upstream, "outcome": outcome, **sums})
-        conn.executemany(_Q["count"], lines)
+        add_late(conn, Hot.USAGE, _Q["count"], lines)

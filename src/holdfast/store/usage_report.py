@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 from holdfast.wire.usage import ROWS_MAX, By, UsageQuery, UsageReport, UsageRow
 
 _Q = queries("usage")
 
 
-def usage_report(conn: sqlite3.Connection, query: UsageQuery, *, rows_max: int = ROWS_MAX) -> UsageReport:
+def usage_report(conn: Conn, query: UsageQuery, *, rows_max: int = ROWS_MAX) -> UsageReport:
     """Add the days up; nothing but roll-ups is read, however many generations there were."""
     values = {f"by_{by.value}": by in query.by for by in By} | {
         "since": query.since.isoformat(),
@@ -35,32 +35,25 @@ def usage_report(conn: sqlite3.Connection, query: UsageQuery, *, rows_max: int =
     )
 
 
-def _plainly(conn: sqlite3.Connection, sql: str, values: Mapping[str, object]) -> sqlite3.Cursor:
-    """Ask for tuples: a name is looked for among the columns each time, and there may be two hundred thousand rows."""
-    cursor = conn.cursor()
-    cursor.row_factory = None
-    return cursor.execute(sql, values)
-
-
-def _grouped(conn: sqlite3.Connection, values: Mapping[str, object]) -> list[UsageRow]:
+# Rows are taken apart by place: a name is looked for among the columns each time, and there may be many thousands.
+def _grouped(conn: Conn, values: Mapping[str, object]) -> list[UsageRow]:
+    found = conn.execute(_Q["report"], values)
     return [
         _row(day, key_id, label, model, tier, upstream, outcome, currency, measures)
-        for day, key_id, label, model, tier, upstream, outcome, currency, *measures in _plainly(
-            conn, _Q["report"], values
-        )
+        for day, key_id, label, model, tier, upstream, outcome, currency, *measures in found
     ]
 
 
-def _each(conn: sqlite3.Connection, values: Mapping[str, object]) -> list[UsageRow]:
+def _each(conn: Conn, values: Mapping[str, object]) -> list[UsageRow]:
     @cache
     def label_of(key_id: str) -> str | None:
         # Asked for once each: keys are few, and their lines many.
-        found = _plainly(conn, _Q["label"], {"id": key_id}).fetchone()
+        found = conn.execute(_Q["label"], {"id": key_id}).fetchone()
         return None if found is None else str(found[0])
 
     return [
         _row(day, key_id, label_of(key_id), model, tier, upstream, outcome, currency, measures)
-        for day, key_id, model, tier, upstream, outcome, currency, *measures in _plainly(conn, _Q["each"], values)
+        for day, key_id, model, tier, upstream, outcome, currency, *measures in conn.execute(_Q["each"], values)
     ]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -17,6 +16,8 @@ from typing import Any, Self
 from holdfast import faults
 from holdfast.clock import from_rfc3339, ulid
 from holdfast.policy.webhooks import ENDPOINTS_MAX
+from holdfast.store.locking import lock
+from holdfast.store.port import Conn, Row
 from holdfast.store.queries import queries
 from holdfast.store.records import GenerationRow
 
@@ -36,7 +37,7 @@ class _FromRow:
     __slots__ = ()
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> Self:
+    def of(cls, row: Row) -> Self:
         """Make the value of one row."""
         return cls(**{field.name: row[field.name] for field in fields(cls)})  # type: ignore[arg-type]
 
@@ -130,7 +131,7 @@ class TryEnd:
 # Ends
 
 
-def tell_end(conn: sqlite3.Connection, row: GenerationRow, at: str) -> int:
+def tell_end(conn: Conn, row: GenerationRow, at: str) -> int:
     """Write a delivery to everyone who wants to know of a final state, in its transaction; return how many.
 
     One lookup by index where nobody does.
@@ -162,10 +163,9 @@ def message_id(endpoint_id: str, generation_id: str, drive: int, type_: str, mom
     return f"msg_{ulid(round(moment.timestamp() * 1000), hashlib.sha256(told.encode()).digest()[:10])}"
 
 
-def tell_inline(
-    conn: sqlite3.Connection, *, generation_id: str, key_id: str, url: str, default_id: str, created_at: str
-) -> None:
+def tell_inline(conn: Conn, *, generation_id: str, key_id: str, url: str, default_id: str, created_at: str) -> None:
     """Note the URL that a request brought along, in the accepting commit; its deliveries hang on the key's default."""
+    lock(conn, "webhooks", key_id)
     conn.execute(_Q["insert_default"], {"id": default_id, "key_id": key_id, "created_at": created_at})
     conn.execute(_Q["insert_inline"], {"generation_id": generation_id, "url": url})
 
@@ -173,18 +173,19 @@ def tell_inline(
 # Endpoints
 
 
-def insert_endpoint(conn: sqlite3.Connection, *, endpoint_id: str, key_id: str, url: str, created_at: str) -> bool:
+def insert_endpoint(conn: Conn, *, endpoint_id: str, key_id: str, url: str, created_at: str) -> bool:
     """Write an endpoint; False if the key has `ENDPOINTS_MAX` of them."""
+    lock(conn, "webhooks", key_id)
     values = {"id": endpoint_id, "key_id": key_id, "url": url, "created_at": created_at, "most": ENDPOINTS_MAX}
     return conn.execute(_Q["insert_endpoint"], values).rowcount == 1
 
 
-def endpoints_of(conn: sqlite3.Connection, key_id: str) -> tuple[EndpointRow, ...]:
+def endpoints_of(conn: Conn, key_id: str) -> tuple[EndpointRow, ...]:
     """Read a key's endpoints, oldest first, without its default."""
     return tuple(EndpointRow.of(row) for row in conn.execute(_Q["endpoints_of"], {"key_id": key_id}))
 
 
-def get_endpoint(conn: sqlite3.Connection, key_id: str, endpoint_id: str | None) -> EndpointRow | None:
+def get_endpoint(conn: Conn, key_id: str, endpoint_id: str | None) -> EndpointRow | None:
     """Read one of a key's endpoints; None names its default."""
     query = _Q["get_default"] if endpoint_id is None else _Q["get_endpoint"]
     row = conn.execute(query, {"key_id": key_id, "id": endpoint_id}).fetchone()
@@ -192,7 +193,7 @@ def get_endpoint(conn: sqlite3.Connection, key_id: str, endpoint_id: str | None)
 
 
 def rotate_endpoint(
-    conn: sqlite3.Connection, key_id: str, endpoint_id: str | None, *, new_id: str, at: str, previous_until: str
+    conn: Conn, key_id: str, endpoint_id: str | None, *, new_id: str, at: str, previous_until: str
 ) -> EndpointRow | None:
     """Give an endpoint its next secret; the one before signs too until `previous_until`, older ones no more.
 
@@ -204,6 +205,7 @@ def rotate_endpoint(
         at: Now.
         previous_until: The end of the old secret.
     """
+    lock(conn, "webhooks", key_id)
     if endpoint_id is None:
         made = conn.execute(_Q["insert_default"], {"id": new_id, "key_id": key_id, "created_at": at}).rowcount
         if made:
@@ -215,23 +217,24 @@ def rotate_endpoint(
     return row
 
 
-def delete_endpoint(conn: sqlite3.Connection, key_id: str, endpoint_id: str, at: str) -> bool:
+def delete_endpoint(conn: Conn, key_id: str, endpoint_id: str, at: str) -> bool:
     """Take an endpoint away, with all that is still to be told to it; False if the key has no such one.
 
     Its log goes later, by `sweep`.
     """
+    lock(conn, "webhooks", key_id)
     if conn.execute(_Q["delete_endpoint"], {"id": endpoint_id, "key_id": key_id, "at": at}).rowcount == 0:
         return False
     _kill_deliveries(conn, endpoint_id, at)
     return True
 
 
-def _kill_deliveries(conn: sqlite3.Connection, endpoint_id: str, at: str) -> None:
+def _kill_deliveries(conn: Conn, endpoint_id: str, at: str) -> None:
     values = {"endpoint_id": endpoint_id, "at": at, "reason": KILLED_WITH_ITS_ENDPOINT}
     conn.execute(_Q["kill_deliveries"], values)
 
 
-def has_endpoints(conn: sqlite3.Connection) -> bool:
+def has_endpoints(conn: Conn) -> bool:
     """Whether anybody ever asked to be told and was not deleted whole: else nothing has to be looked for."""
     return bool(conn.execute(_Q["has_endpoints"]).fetchone()[0])
 
@@ -240,7 +243,7 @@ def has_endpoints(conn: sqlite3.Connection) -> bool:
 
 
 def due_deliveries(
-    conn: sqlite3.Connection,
+    conn: Conn,
     *,
     now: str,
     most: int,
@@ -265,12 +268,13 @@ def due_deliveries(
     return Due(rows=rows, next_at=next_at)
 
 
-def end_try(conn: sqlite3.Connection, end: TryEnd) -> bool:
+def end_try(conn: Conn, end: TryEnd) -> bool:
     """Write how a try ended; False if that was written before, or the delivery is no longer pending, or is gone.
 
     Then nothing is written.
     """
     faults.point_sync("webhook.before_rows")
+    lock(conn, "delivery", end.delivery_id)
     row = get_delivery(conn, end.delivery_id)
     if row is None or row.state != "pending" or row.tries + 1 != end.number:
         return False
@@ -294,25 +298,25 @@ def end_try(conn: sqlite3.Connection, end: TryEnd) -> bool:
     return True
 
 
-def get_delivery(conn: sqlite3.Connection, delivery_id: str) -> DeliveryRow | None:
+def get_delivery(conn: Conn, delivery_id: str) -> DeliveryRow | None:
     """Read one delivery."""
     row = conn.execute(_Q["get_delivery"], {"id": delivery_id}).fetchone()
     return None if row is None else DeliveryRow.of(row)
 
 
-def deliveries_of(
-    conn: sqlite3.Connection, endpoint_id: str, *, before: str | None, most: int
-) -> tuple[DeliveryRow, ...]:
+def deliveries_of(conn: Conn, endpoint_id: str, *, before: str | None, most: int) -> tuple[DeliveryRow, ...]:
     """Read an endpoint's deliveries, newest first, from behind `before` on."""
     values = {"endpoint_id": endpoint_id, "before": before or _AFTER_ALL_IDS, "most": most}
     return tuple(DeliveryRow.of(row) for row in conn.execute(_Q["deliveries_of"], values))
 
 
-def redeliver(conn: sqlite3.Connection, key_id: str, delivery_id: str, at: str) -> DeliveryRow | None:
+def redeliver(conn: Conn, key_id: str, delivery_id: str, at: str) -> DeliveryRow | None:
     """Make a delivery due now, whatever became of it before; its id stays, so that a receiver knows it again.
 
     None: the key has no such one, or its endpoint is deleted. One whose endpoint is disabled stays as it is.
     """
+    lock(conn, "webhooks", key_id)
+    lock(conn, "delivery", delivery_id)
     row = get_delivery(conn, delivery_id)
     if row is None or row.key_id != key_id:
         return None
@@ -325,7 +329,7 @@ def redeliver(conn: sqlite3.Connection, key_id: str, delivery_id: str, at: str) 
     return get_delivery(conn, delivery_id)
 
 
-def sweep(conn: sqlite3.Connection, before: datetime, before_at: str) -> bool:
+def sweep(conn: Conn, before: datetime, before_at: str) -> bool:
     """Delete some of what nobody asks for any more; True if there may be more of it.
 
     That is: deliveries that ended before a moment, all of deleted endpoints, and URLs of requests made before it.

@@ -43,6 +43,7 @@ from holdfast.store.blobs import LocalBlobs
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
 from holdfast.store.generations import accept, events_of, get_record
 from holdfast.store.lock import DataFolder
+from holdfast.store.postgres.store import PostgresStore
 from holdfast.store.records import NewAttempt, NewGeneration, Record
 from holdfast.store.spool import Spooled, SpoolWriter
 from holdfast.store.sqlite import SqliteStore
@@ -321,6 +322,8 @@ class Bench:
     upstream: FakeUpstream = field(default_factory=FakeUpstream)
     free_bytes: int = FREE_BYTES
     starts: int = 0
+    dsn: str | None = None
+    """Of the PostgreSQL that its rows are in; None: the folder has them."""
 
     def open(self) -> None:
         """Make an engine, as a process does; nothing is started."""
@@ -329,7 +332,10 @@ class Bench:
         self.folder = DataFolder(self.root)
         self.spool = self.folder.paths.spool
         self.threads = Threads(2, "file")
-        self.store = SqliteStore(self.folder.paths.database, f"own_{self.starts}")
+        owner = f"own_{self.starts}"
+        self.store: Any = (
+            SqliteStore(self.folder.paths.database, owner) if self.dsn is None else PostgresStore(self.dsn, owner)
+        )
         self.core = Core(
             settings=self.settings,
             clock=self.clock,
@@ -337,11 +343,17 @@ class Bench:
             blobs=LocalBlobs(self.root),
             spool=self.spool,
             transport=self.upstream,
-            owner=f"own_{self.starts}",
+            owner=owner,
             targets=targets_of(self.settings),
             threads=self.threads,
         )
         self.engine = Engine(self.core, lambda: self.free_bytes)
+
+    @property
+    def commits(self) -> int:
+        """Transactions that were written so far."""
+        made: int = self.store._commits if self.dsn is None else self.store._transactions.commits
+        return made
 
     async def close(self) -> None:
         """End the process at once."""
@@ -538,10 +550,16 @@ def sections() -> dict[str, Any]:
     return {}
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def dsn(request: pytest.FixtureRequest) -> str | None:
+    """Where rows are kept: all that an engine does is proven on both."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("postgres_dsn"))
+
+
 @pytest.fixture
-async def bench(tmp_path: Path, sections: dict[str, Any]) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, sections: dict[str, Any], dsn: str | None) -> AsyncIterator[Bench]:
     """An engine that has been started on an empty folder."""
-    made = Bench(tmp_path / "data", settings=settings_of(**sections))
+    made = Bench(tmp_path / "data", settings=settings_of(**sections), dsn=dsn)
     made.clock.attach()
     made.open()
     await made.engine.start()

@@ -142,7 +142,7 @@ async def test_what_is_to_be_cancelled_is_not_bought_again(bench: Any) -> None:
     new, live = await bench.accepted()
     await bench.sent(live)
     await bench.store.write(
-        lambda conn: conn.execute("UPDATE generation SET cancel_requested = 1 WHERE id = ?", (new.id,))
+        lambda conn: conn.execute("UPDATE generation SET cancel_requested = 1 WHERE id = :id", {"id": new.id})
     )
     (record,) = await restarted(bench, new.id)
     assert record.generation.state == "cancelled"

@@ -42,7 +42,7 @@ async def test_images_that_cannot_be_made_together_are_parts(bench: Any, make: A
     await bench.quiet()
     record = await bench.record(id_)
     assert [bench.bytes_of(record, at) for at in range(3)] == pictures
-    assert [asked.part for asked in bench.upstream.asked] == [0, 1, 2]
+    assert sorted(asked.part for asked in bench.upstream.asked) == [0, 1, 2]
     assert (record.generation.state, record.generation.charged_micros) == ("succeeded", 3 * USD)
     assert sorted(attempt.number for attempt in record.attempts) == [1, 2, 3]
     assert len({attempt.epoch for attempt in record.attempts}) == 3

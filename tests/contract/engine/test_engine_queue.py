@@ -525,4 +525,4 @@ async def test_callers_of_a_process_that_ended_have_left(bench: Any) -> None:
 def _first(conn: Any, id_: str) -> None:
     """Let a generation be the oldest of all."""
     assert get_generation(conn, id_) is not None
-    conn.execute("UPDATE generation SET created_at = '2026-01-01T00:00:00.000Z' WHERE id = ?", (id_,))
+    conn.execute("UPDATE generation SET created_at = '2026-01-01T00:00:00.000Z' WHERE id = :id", {"id": id_})

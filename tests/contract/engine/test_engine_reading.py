@@ -9,7 +9,6 @@ import pytest
 from holdfast.engine import attempt
 from holdfast.errors import StorageError
 from holdfast.store.generations import get_generation, get_record
-from holdfast.store.sqlite import SqliteStore
 
 BUSY = b'{"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}}'
 
@@ -17,25 +16,25 @@ BUSY = b'{"error": {"code": 429, "message": "slow down", "status": "RESOURCE_EXH
 class Unreadable:
     """Lets reads of one kind fail, so many times."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
+    def __init__(self, bench: Any, monkeypatch: pytest.MonkeyPatch, function: Any) -> None:
         self.left = 0
         self.failed = 0
-        read = SqliteStore.read
+        read = type(bench.store).read
 
-        async def fail(store: SqliteStore, asked: Any, *args: Any, **kwargs: Any) -> Any:
+        async def fail(store: Any, asked: Any, *args: Any, **kwargs: Any) -> Any:
             if asked is function and self.left:
                 self.left -= 1
                 self.failed += 1
                 raise StorageError("The database could not be used: disk I/O error.", reason="broken")
             return await read(store, asked, *args, **kwargs)
 
-        monkeypatch.setattr(SqliteStore, "read", fail)
+        monkeypatch.setattr(type(bench.store), "read", fail)
 
 
 @pytest.fixture
-def unreadable(monkeypatch: pytest.MonkeyPatch) -> Unreadable:
+def unreadable(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Unreadable:
     """What is read before something is sent again."""
-    return Unreadable(monkeypatch, get_generation)
+    return Unreadable(bench, monkeypatch, get_generation)
 
 
 async def in_a_pause(bench: Any, shapes: Any) -> tuple[str, Any]:
@@ -108,7 +107,7 @@ async def test_what_failed_inside_is_given_up_when_the_disk_can_be_read(
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr(attempt, "run", broken)
-    unreadable = Unreadable(monkeypatch, get_record)
+    unreadable = Unreadable(bench, monkeypatch, get_record)
     unreadable.left = 2
     id_, caller = await bench.ask()
     while not caller.ends:

@@ -9,21 +9,20 @@ import pytest
 from holdfast.engine import recover
 from holdfast.errors import StorageError
 from holdfast.store.generations import get_generation
-from holdfast.store.sqlite import SqliteStore
 
 
-def refused(monkeypatch: pytest.MonkeyPatch, method: str, function: Any) -> list[int]:
+def refused(bench: Any, monkeypatch: pytest.MonkeyPatch, method: str, function: Any) -> list[int]:
     """Let the disk refuse one kind of read or write as often as the list's number says."""
     left = [0]
-    through = getattr(SqliteStore, method)
+    through = getattr(type(bench.store), method)
 
-    async def ask(store: SqliteStore, asked: Any, *args: Any, **kwargs: Any) -> Any:
+    async def ask(store: Any, asked: Any, *args: Any, **kwargs: Any) -> Any:
         if asked is function and left[0]:
             left[0] -= 1
             raise StorageError("The database could not be used: disk I/O error.", reason="broken")
         return await through(store, asked, *args, **kwargs)
 
-    monkeypatch.setattr(SqliteStore, method, ask)
+    monkeypatch.setattr(type(bench.store), method, ask)
     return left
 
 
@@ -39,7 +38,7 @@ async def test_a_read_that_fails_behind_a_commit_leaves_the_other_part_alone(
     bench: Any, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One image is settled, and whether all has ended cannot be read: the other one is awaited all the same."""
-    left = refused(monkeypatch, "read", get_generation)
+    left = refused(bench, monkeypatch, "read", get_generation)
     gate = bench.hold_back(1)
     id_, caller = await bench.ask(make(n=2))
     left[0] = 1

@@ -133,10 +133,10 @@ async def test_a_run_takes_all_that_is_due_in_batches(
     bench.clock.jump(1000)
     kept = (await bench.made()).generation.id
     bench.clock.jump(WEEK_S - 500)
-    before = bench.store._commits
+    before = bench.commits
     await sweeper.sweep()
     # Three batches of marks and tombstones; the look that finds no more is no commit.
-    assert bench.store._commits - before == 6
+    assert bench.commits - before == 6
     assert [await states(bench, id_) for id_ in (*ids, kept)] == [["deleted"]] * 5 + [["stored"]]
     (line,) = log("sweeper.deleted")
     assert (line["generations"], line["images"]) == (5, 5)

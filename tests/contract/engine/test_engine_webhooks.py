@@ -26,7 +26,6 @@ from holdfast.engine.webhooks import (
 from holdfast.errors import StorageError
 from holdfast.policy.webhooks import SCHEDULE_S, secret_of, spell_secret
 from holdfast.providers.http import Head
-from holdfast.store.sqlite import SqliteStore
 from holdfast.store.webhooks import (
     DeliveryRow,
     delete_endpoint,
@@ -431,7 +430,7 @@ async def test_an_endpoint_deleted_in_the_midst_of_a_try_is_no_mistake(post: Pos
 async def test_a_disk_that_refuses_is_waited_for(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was sent is written down, later; it is not sent again for that."""
     failures = 2
-    usual = SqliteStore.write
+    usual = type(post.bench.store).write
 
     async def write(self: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
         nonlocal failures
@@ -441,7 +440,7 @@ async def test_a_disk_that_refuses_is_waited_for(post: Post, monkeypatch: pytest
             raise StorageError("full", reason="full")
         return await usual(self, function, *args, **kwargs)
 
-    monkeypatch.setattr(SqliteStore, "write", write)
+    monkeypatch.setattr(type(post.bench.store), "write", write)
     await post.register()
     await post.made()
     await post.pass_time_until_delivered()

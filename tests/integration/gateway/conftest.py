@@ -17,6 +17,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -256,8 +257,14 @@ class Hurried:
         await asyncio.sleep(seconds / 20)
 
 
+ELSEWHERE: dict[Path, Callable[..., Any]] = {}
+"""Data folders whose rows are in a PostgreSQL, with what reads there."""
+
+
 def read_store(data: Path, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Run a function of the store on a read-only connection to a data folder."""
+    """Run a function of the store on a read-only connection to the rows of a data folder."""
+    if data in ELSEWHERE:
+        return ELSEWHERE[data](function, *arguments)
     with contextlib.closing(sqlite3.connect(f"file:{data}/holdfast.sqlite3?mode=ro", uri=True)) as conn:
         conn.row_factory = sqlite3.Row
         return function(conn, *arguments)
@@ -350,8 +357,34 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 @pytest.fixture
+def dsn_for(request: pytest.FixtureRequest) -> Callable[[Path], str] | None:
+    """Where the rows of each data folder are, if not in it: `HOLDFAST_TEST_DATABASE=postgres` runs all of it there."""
+    return request.getfixturevalue("on_postgres") if os.environ.get("HOLDFAST_TEST_DATABASE") == "postgres" else None
+
+
+@pytest.fixture
+def on_postgres(postgres_server: Any) -> Iterator[Callable[..., str]]:
+    """Make a database for a data folder; the same one for the same folder."""
+    made: dict[Path, str] = {}
+
+    def dsn_for(data: Path, server: Any = postgres_server) -> str:
+        if data not in made:
+            made[data] = server.make(f"gateway_{os.getpid()}_{len(made)}")
+            ELSEWHERE[data] = partial(server.read, made[data])
+        return made[data]
+
+    yield dsn_for
+    for data in made:
+        del ELSEWHERE[data]
+
+
+@pytest.fixture
 async def start(
-    upstream: Upstream, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    upstream: Upstream,
+    journal: Journal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dsn_for: Callable[[Path], str] | None,
 ) -> AsyncIterator[Callable[..., Awaitable[Gateway]]]:
     """Start gateways, each with a folder of its own unless told otherwise; afterwards, see that nothing is left."""
     started: list[Gateway] = []
@@ -370,6 +403,8 @@ async def start(
 
     async def starter(*, data: Path | None = None, key: str | None = None, **sections: Any) -> Gateway:
         folder = data or tmp_path / f"data-{len(started)}"
+        if dsn_for is not None:
+            sections["store"] = {"database": dsn_for(folder), **sections.get("store", {})}
         settings = parse(settings_for(upstream.port, folder, sections))
         keys = [key] if key else []
         ready: asyncio.Future[Running] = asyncio.get_running_loop().create_future()

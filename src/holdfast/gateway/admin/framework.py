@@ -17,7 +17,6 @@ transaction.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,7 +33,7 @@ from holdfast.gateway.call import Call, CallerLeft, Headers
 from holdfast.log import emit
 from holdfast.policy.admission import storage_low
 from holdfast.store.audit_log import note
-from holdfast.store.sqlite import SqliteStore
+from holdfast.store.port import Conn, Store
 from holdfast.types import Surface
 from holdfast.wire.admin_request import check_query, decode_body, moment, one_of, whole_number
 
@@ -114,7 +113,7 @@ class AdminCall:
         names: Mapping[str, str],
         *,
         spec: Spec,
-        store: SqliteStore,
+        store: Store,
         clock: Clock,
         gate: Gate,
     ) -> None:
@@ -205,15 +204,13 @@ class AdminCall:
         """Make an id."""
         return self._clock.new_id(prefix)
 
-    async def read(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, function: Callable[Concatenate[Conn, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Read in one snapshot, off the loop."""
         return await self._store.read(function, *args, **kwargs)
 
     async def change(
         self,
-        work: Callable[[sqlite3.Connection], T],
+        work: Callable[[Conn], T],
         *,
         action: str,
         target: str | Callable[[T], str],
@@ -223,7 +220,7 @@ class AdminCall:
 
         Args:
             work: The change; what it raises is told, and nothing is changed nor noted. It may be run twice, the first
-                time for nothing, as `SqliteStore.write` has it.
+                time for nothing, as `Store.write` has it.
             action: `key.revoked`.
             target: The id of what is changed, or how it is read off what `work` gives.
             details: More of it; no secret.
@@ -233,7 +230,7 @@ class AdminCall:
         """
         actor, at = self.actor.id, rfc3339(self._clock.now())
 
-        def both(conn: sqlite3.Connection) -> T:
+        def both(conn: Conn) -> T:
             done = work(conn)
             on = target if isinstance(target, str) else target(done)
             note(conn, actor=actor, action=action, target=on, at=at, details=details)
@@ -278,7 +275,7 @@ class AdminApi:
     """Serves pages to admins."""
 
     def __init__(
-        self, *, gate: Gate, store: SqliteStore, clock: Clock, pages: Sequence[Page], release: Callable[[], None]
+        self, *, gate: Gate, store: Store, clock: Clock, pages: Sequence[Page], release: Callable[[], None]
     ) -> None:
         self.release = release
         """Ends what never ends by itself: the gateway goes."""

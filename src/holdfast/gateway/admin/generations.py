@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from holdfast.clock import rfc3339
 from holdfast.engine.core import Core
 from holdfast.engine.engine import Engine
@@ -21,6 +19,7 @@ from holdfast.store.cancelling import CancelDone, ask_cancel
 from holdfast.store.erasing import Erased, ask_erase
 from holdfast.store.generations import get_generation
 from holdfast.store.overview import Shown, WantedOfAll, list_all, show, whole_story
+from holdfast.store.port import Conn
 from holdfast.wire import admin
 from holdfast.wire.generations_query import STATUSES
 
@@ -134,7 +133,7 @@ class GenerationsPage:
     async def _cancel(self, asked: AdminCall) -> admin.AdminGeneration:
         id_, actor = asked.names["id"], asked.actor.id
 
-        def ask(conn: sqlite3.Connection, id_: str, at: str, purge_after: str, rules: Rules) -> CancelDone | None:
+        def ask(conn: Conn, id_: str, at: str, purge_after: str, rules: Rules) -> CancelDone | None:
             before = get_generation(conn, id_)
             done = ask_cancel(conn, id_, at, purge_after, rules)
             if before is not None and not State(before.state).is_final and not before.cancel_requested:
@@ -155,7 +154,7 @@ class GenerationsPage:
     async def _delete(self, asked: AdminCall) -> None:
         actor = asked.actor.id
 
-        def ask(conn: sqlite3.Connection, id_: str, at: str) -> Erased | None:
+        def ask(conn: Conn, id_: str, at: str) -> Erased | None:
             erased = ask_erase(conn, id_, at)
             if erased is not None and erased.is_new:
                 details = {"key_id": erased.row.key_id, "state": erased.row.state}

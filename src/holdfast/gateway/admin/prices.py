@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import UTC, date
 
 from holdfast.config import NO_END
@@ -11,6 +10,7 @@ from holdfast.errors import RequestError
 from holdfast.gateway.admin.framework import AdminCall, Parameter, Served, Spec
 from holdfast.policy.price_table import Finding, Row, findings, rows_of
 from holdfast.store.keyring import groups
+from holdfast.store.port import Conn
 from holdfast.types import Tariff
 from holdfast.wire.prices import PriceFinding, PriceReport, PriceRow
 
@@ -44,7 +44,7 @@ class PricesPage:
     async def _prices(self, asked: AdminCall) -> PriceReport:
         day, settings = _day(asked), self._core.settings
 
-        def read(conn: sqlite3.Connection) -> PriceReport:
+        def read(conn: Conn) -> PriceReport:
             # Off the loop: some hundred rows are priced anew, each for every group.
             tariffs = [Tariff(group=row.label, margin_share=row.margin_share) for row in groups(conn)]
             return PriceReport(

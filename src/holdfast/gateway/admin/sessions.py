@@ -15,7 +15,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import sqlite3
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -27,9 +26,9 @@ from holdfast.gateway.admin.gate import Networks
 from holdfast.gateway.auth import presented_key
 from holdfast.gateway.call import Call, effective_scheme, is_trusted
 from holdfast.store.apikeys import digest_of
+from holdfast.store.port import Conn, Store
 from holdfast.store.records import KeyRow
 from holdfast.store.sessions import close_session, find_session, open_session
-from holdfast.store.sqlite import SqliteStore
 from holdfast.wire.admin import AdminSession
 
 SESSION_S = 12 * 3600
@@ -69,7 +68,7 @@ class Sessions:
     """Knows who has signed in, and serves the endpoints."""
 
     def __init__(
-        self, *, store: SqliteStore, secret: bytes, clock: Clock, trusted: Networks = (), public_url: str = ""
+        self, *, store: Store, secret: bytes, clock: Clock, trusted: Networks = (), public_url: str = ""
     ) -> None:
         """Know sessions.
 
@@ -143,7 +142,7 @@ class Sessions:
         now = self._clock.now()
         created_at, expires_at = rfc3339(now), rfc3339(now + timedelta(seconds=SESSION_S))
 
-        def opened(conn: sqlite3.Connection) -> None:
+        def opened(conn: Conn) -> None:
             if not open_session(
                 conn,
                 digest=self._digest(token),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from holdfast.policy.compensation import Rules, rules_of
 from holdfast.policy.preview import Preview, preview
 from holdfast.policy.reconcile import Resolution, resolutions
 from holdfast.store.past import past_charges
+from holdfast.store.port import Conn
 from holdfast.store.reconcile import Resolved, resolve_exposures, resolve_noted
 from holdfast.store.reconciling import Compared, compare, span_of
 from holdfast.store.usage_report import usage_report
@@ -182,7 +182,7 @@ class UsagePage:
             message = f"reason has more than {REASON_CHARS_MAX} characters."
             raise RequestError(message, code="invalid_request", status=400, param="reason")
 
-        def work(conn: sqlite3.Connection) -> tuple[tuple[Resolved, ...], tuple[Unresolved, ...]]:
+        def work(conn: Conn) -> tuple[tuple[Resolved, ...], tuple[Unresolved, ...]]:
             return resolve_noted(conn, found, actor=actor, at=at, reason=reason)
 
         details = {"resolve": resolve, "attempts": len(found)} | _why(reason)
@@ -194,7 +194,7 @@ class UsagePage:
         resolution = Resolution(attempt_id=asked.names["id"], micros=wish.micros)
         at = rfc3339(asked.now)
 
-        def work(conn: sqlite3.Connection) -> Resolved:
+        def work(conn: Conn) -> Resolved:
             return resolve_exposures(conn, [resolution], at)[0]
 
         details = {"micros": wish.micros} | _why(wish.reason)
@@ -215,19 +215,19 @@ def _known(query: Mapping[str, str]) -> dict[str, str]:
     return {name: query[name] for name in PARAMETERS if name in query}
 
 
-def _json(conn: sqlite3.Connection, query: UsageQuery) -> bytes:
+def _json(conn: Conn, query: UsageQuery) -> bytes:
     return render_usage(usage_report(conn, query))
 
 
-def _csv(conn: sqlite3.Connection, query: UsageQuery) -> bytes:
+def _csv(conn: Conn, query: UsageQuery) -> bytes:
     return usage_csv(usage_report(conn, query)).encode()
 
 
-def _preview(conn: sqlite3.Connection, rules: Rules, since: datetime, until: datetime) -> Preview:
+def _preview(conn: Conn, rules: Rules, since: datetime, until: datetime) -> Preview:
     return preview(past_charges(conn, since, until), rules)
 
 
-def _compared(asked: AdminCall, raw: bytes, upstream: str) -> Callable[[sqlite3.Connection], Compared]:
+def _compared(asked: AdminCall, raw: bytes, upstream: str) -> Callable[[Conn], Compared]:
     """Read the list and compare it: a month of it takes a while, off the loop."""
     query = asked.call.query
     columns = columns_of([word for word in query.get("columns", "").split(",") if word])
@@ -243,7 +243,7 @@ def _compared(asked: AdminCall, raw: bytes, upstream: str) -> Callable[[sqlite3.
         raise RequestError(message, code="invalid_request", status=400, param="since")
     covered = decode_usage_query(days, today=asked.now.astimezone(UTC).date()) if days else None
 
-    def work(conn: sqlite3.Connection) -> Compared:
+    def work(conn: Conn) -> Compared:
         lines = decode_export(raw, columns=columns, per_unit=per_unit)
         since, until = span_of(lines) if covered is None else _moments(covered)
         return compare(conn, upstream, lines, since, until)

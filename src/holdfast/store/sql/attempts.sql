@@ -15,9 +15,9 @@ SELECT state, drive, epoch, sequence_number, cancel_requested, (
   SELECT count(*) FROM attempt WHERE generation_id = :generation_id AND part = :part AND state IN ('sent', 'polling')
 ) AS in_flight, EXISTS (
   SELECT 1 FROM attempt WHERE generation_id = :generation_id AND part = :part AND state IN ('sent', 'polling')
-    AND outrun
+    AND outrun = 1
 ) AS outrun, parts_open > (
-  SELECT count(DISTINCT part) FROM attempt WHERE generation_id = :generation_id AND NOT outrun
+  SELECT count(DISTINCT part) FROM attempt WHERE generation_id = :generation_id AND outrun = 0
     AND state IN ('sent', 'polling')
 ) AS is_open FROM generation WHERE id = :generation_id;
 
@@ -28,7 +28,7 @@ SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_stat
   attempt.upstream AS attempt_upstream, attempt.estimated_micros AS attempt_micros, attempt.outrun AS attempt_outrun,
   EXISTS (
     SELECT 1 FROM attempt AS beside WHERE beside.generation_id = attempt.generation_id AND beside.part = attempt.part
-      AND beside.id <> attempt.id AND beside.state IN ('sent', 'polling') AND NOT beside.outrun
+      AND beside.id <> attempt.id AND beside.state IN ('sent', 'polling') AND beside.outrun = 0
   ) AS is_accompanied, EXISTS (
     SELECT 1 FROM blob WHERE blob.generation_id = attempt.generation_id AND blob.part = attempt.part
       AND blob.attempt_id <> attempt.id AND blob.kind = 'result'
@@ -36,10 +36,10 @@ SELECT generation.*, attempt.part AS attempt_part, attempt.state AS attempt_stat
     SELECT 1 FROM attempt AS paused WHERE paused.generation_id = attempt.generation_id AND paused.part = attempt.part
       AND paused.drive = attempt.drive AND paused.retry_at IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM attempt AS later WHERE later.generation_id = paused.generation_id AND later.part = paused.part
-          AND later.number > paused.number AND NOT later.hedge
+          AND later.number > paused.number AND later.hedge = 0
       )
   ) AND generation.parts_open > (
-    SELECT count(DISTINCT part) FROM attempt AS flying WHERE flying.generation_id = generation.id AND NOT flying.outrun
+    SELECT count(DISTINCT part) FROM attempt AS flying WHERE flying.generation_id = generation.id AND flying.outrun = 0
       AND flying.state IN ('sent', 'polling')
   ) AS is_paused
 FROM attempt JOIN generation ON generation.id = attempt.generation_id WHERE attempt.id = :id;

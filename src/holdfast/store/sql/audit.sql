@@ -43,13 +43,19 @@ SELECT * FROM (
     SELECT sum(micros) FROM ledger_txn JOIN ledger_entry ON txn_id = ledger_txn.id
     WHERE generation_id = generation.id AND attempt_id = '' AND kind = 'compensate' AND account = 'compensation'
   ), 0) AS given FROM generation
-) WHERE charged_micros <> captured OR compensated_micros <> given OR given > captured LIMIT :most;
+) AS told WHERE charged_micros <> captured OR compensated_micros <> given OR given > captured LIMIT :most;
 
 -- name: attempts_with_bookings
 -- Every attempt, with what the provider's side of the ledger says of it.
 SELECT attempt.id, attempt.generation_id, state, kind FROM attempt LEFT JOIN ledger_txn
   ON ledger_txn.generation_id = attempt.generation_id AND ledger_txn.drive = attempt.drive AND attempt_id = attempt.id
 ORDER BY attempt.rowid;
+
+-- name: attempts_with_bookings / postgres
+-- Where no row has a number, their ids tell when they were made.
+SELECT attempt.id, attempt.generation_id, state, kind FROM attempt LEFT JOIN ledger_txn
+  ON ledger_txn.generation_id = attempt.generation_id AND ledger_txn.drive = attempt.drive AND attempt_id = attempt.id
+ORDER BY attempt.id;
 
 -- name: spent_otherwise
 -- Days of keys and groups whose count is not what the ledger has on the accounts of those customers, by the day of the
@@ -62,7 +68,7 @@ SELECT owner, day, currency, sum(counted) AS counted, sum(booked) AS booked FROM
   UNION ALL
   SELECT 'group:' || group_id, held_on, currency, 0, micros FROM generation JOIN ledger_txn ON generation_id = generation.id
     JOIN ledger_entry ON txn_id = ledger_txn.id AND account = 'customer:' || key_id WHERE group_id IS NOT NULL
-) GROUP BY owner, day, currency HAVING sum(counted) <> sum(booked) LIMIT :most;
+) AS days GROUP BY owner, day, currency HAVING sum(counted) <> sum(booked) LIMIT :most;
 
 -- name: given_by_day
 SELECT coalesce(sum(micros), 0) FROM compensation_day;

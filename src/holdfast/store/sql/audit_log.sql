@@ -7,8 +7,8 @@ SELECT kept.*, api_key.label AS actor_label FROM (
   SELECT * FROM audit WHERE id < :before ORDER BY id DESC LIMIT :looked_at_max
 ) AS kept
 LEFT JOIN api_key ON api_key.id = kept.actor
-WHERE (:actor IS NULL OR actor = :actor) AND (:action IS NULL OR action = :action)
-  AND (:target IS NULL OR target = :target)
+WHERE (CAST(:actor AS TEXT) IS NULL OR actor = :actor) AND (CAST(:action AS TEXT) IS NULL OR action = :action)
+  AND (CAST(:target AS TEXT) IS NULL OR target = :target)
 ORDER BY kept.id DESC LIMIT :limit;
 
 -- name: last_looked_at

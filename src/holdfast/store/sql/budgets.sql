@@ -6,7 +6,7 @@ FROM api_key LEFT JOIN key_group ON key_group.id = api_key.group_id WHERE api_ke
 
 -- name: add
 INSERT INTO spend_day (owner, day, currency, micros) VALUES (:owner, :day, :currency, :micros)
-ON CONFLICT (owner, day, currency) DO UPDATE SET micros = micros + excluded.micros;
+ON CONFLICT (owner, day, currency) DO UPDATE SET micros = spend_day.micros + excluded.micros;
 
 -- name: begin_day
 INSERT INTO spend_day (owner, day, currency, micros) VALUES (:owner, :day, :currency, 0) ON CONFLICT DO NOTHING;
@@ -14,9 +14,9 @@ INSERT INTO spend_day (owner, day, currency, micros) VALUES (:owner, :day, :curr
 -- name: spend_within
 -- Nothing is changed where it does not fit.
 UPDATE spend_day SET micros = micros + :micros WHERE owner = :owner AND day = :day AND currency = :currency
-  AND (:per_day IS NULL OR micros + :micros <= :per_day)
-  AND (:per_month IS NULL OR :micros <= :per_month - (
-    SELECT sum(month.micros) FROM spend_day AS month
+  AND (CAST(:per_day AS BIGINT) IS NULL OR micros + :micros <= :per_day)
+  AND (CAST(:per_month AS BIGINT) IS NULL OR :micros <= :per_month - (
+    SELECT CAST(sum(month.micros) AS BIGINT) FROM spend_day AS month
     WHERE month.owner = :owner AND month.day BETWEEN :first AND :last AND month.currency = :currency));
 
 -- name: spent

@@ -8,5 +8,5 @@ WHERE id = :id AND state = 'running';
 SELECT CASE WHEN watched_by = :owner THEN callers ELSE 0 END FROM generation WHERE id = :id;
 
 -- name: is_unwanted
-SELECT EXISTS (SELECT 1 FROM generation WHERE id = :id AND cancel_requested)
-  OR EXISTS (SELECT 1 FROM attempt WHERE id = :attempt_id AND outrun);
+SELECT EXISTS (SELECT 1 FROM generation WHERE id = :id AND cancel_requested = 1)
+  OR EXISTS (SELECT 1 FROM attempt WHERE id = :attempt_id AND outrun = 1);

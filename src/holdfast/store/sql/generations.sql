@@ -24,7 +24,7 @@ SELECT id FROM generation WHERE state NOT IN ('queued', 'running')
 -- Whoever claims bumps the epoch: an older owner's claim can no longer succeed.
 UPDATE generation SET epoch = :epoch, owner = :owner, state = :state, started_at = coalesce(started_at, :at),
   sequence_number = :sequence_number
-WHERE id = :id AND state IN ('queued', 'running') AND NOT cancel_requested AND epoch = :epoch - 1;
+WHERE id = :id AND state IN ('queued', 'running') AND cancel_requested = 0 AND epoch + 1 = :epoch;
 
 -- name: bump_open_epochs
 UPDATE generation SET epoch = epoch + 1, owner = :owner WHERE state IN ('queued', 'running');
@@ -41,7 +41,7 @@ UPDATE generation SET parts_open = :parts_open WHERE id = :id AND state = 'runni
 UPDATE generation SET state = :state, finished_at = :finished_at, purge_after = coalesce(deleted_at, :purge_after),
   charged_micros = :charged_micros, partial_result = :partial_result, failure = :failure, parts_open = :parts_open,
   sequence_number = :sequence_number, compensated_micros = :compensated_micros, served_by = :served_by
-WHERE id = :id AND state IN ('queued', 'running') AND sequence_number = :sequence_number - 1;
+WHERE id = :id AND state IN ('queued', 'running') AND sequence_number + 1 = :sequence_number;
 
 -- name: mark_late
 -- Whatever its caller was told, nobody has the image: a repeat may join it.

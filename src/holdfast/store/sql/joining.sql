@@ -8,7 +8,7 @@ SELECT * FROM generation
 WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
   AND fingerprint_version = :version AND idempotency_key IS NULL AND deleted_at IS NULL
   AND (callers = 0 OR watched_by <> :owner)
-  AND ((answered_at IS NULL AND (state IN ('queued', 'running') OR (state = 'succeeded' AND late)
+  AND ((answered_at IS NULL AND (state IN ('queued', 'running') OR (state = 'succeeded' AND late = 1)
         OR (state = 'succeeded' AND finished_at >= :success_since)
         OR (state = 'failed' AND finished_at >= :failure_since)))
     OR (state = 'failed' AND finished_at >= :success_since AND EXISTS (
@@ -21,7 +21,7 @@ ORDER BY created_at, id LIMIT 1;
 SELECT * FROM generation
 WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
   AND fingerprint_version = :version AND idempotency_key IS NULL AND deleted_at IS NULL
-  AND (state IN ('queued', 'running') OR (state = 'succeeded' AND (late OR finished_at >= :success_since))
+  AND (state IN ('queued', 'running') OR (state = 'succeeded' AND (late = 1 OR finished_at >= :success_since))
     OR (state = 'failed' AND finished_at >= :failure_since))
 ORDER BY joins, created_at DESC, id DESC LIMIT 1;
 
@@ -42,7 +42,7 @@ SELECT count(*) FROM blob WHERE generation_id = :id AND state <> 'stored';
 
 -- name: join
 UPDATE generation SET callers = CASE WHEN watched_by = :owner THEN callers + 1 ELSE 1 END, watched_by = :owner,
-  joins = joins + 1, only_awaited = min(only_awaited, :only_awaited)
+  joins = joins + 1, only_awaited = CASE WHEN only_awaited < :only_awaited THEN only_awaited ELSE :only_awaited END
 WHERE id = :id;
 
 -- name: come_back
@@ -56,4 +56,4 @@ UPDATE generation SET callers = callers - 1 WHERE id = :id AND watched_by = :own
 UPDATE generation SET state = :state, drive = :drive, parts_open = parts, deadline_at = :deadline_at,
   hard_deadline = :hard_deadline, started_at = NULL, finished_at = NULL, answered_at = NULL, purge_after = NULL,
   cancel_requested = 0, failure = NULL, sequence_number = :sequence_number, held_on = :held_on, group_id = :group_id
-WHERE id = :id AND state = 'failed' AND drive = :drive - 1;
+WHERE id = :id AND state = 'failed' AND drive + 1 = :drive;

@@ -1,13 +1,13 @@
 -- name: insert_txn
 INSERT INTO ledger_txn (kind, generation_id, drive, attempt_id, at)
-VALUES (:kind, :generation_id, :drive, :attempt_id, :at);
+VALUES (:kind, :generation_id, :drive, :attempt_id, :at) RETURNING id;
 
 -- name: insert_entry
 INSERT INTO ledger_entry (txn_id, account, micros) VALUES (:txn_id, :account, :micros);
 
 -- name: add_to_account
 INSERT INTO account (id, balance) VALUES (:account, :micros)
-ON CONFLICT (id) DO UPDATE SET balance = balance + excluded.balance;
+ON CONFLICT (id) DO UPDATE SET balance = account.balance + excluded.balance;
 
 -- name: held_at
 SELECT at FROM ledger_txn WHERE generation_id = :id AND drive = :drive AND attempt_id = '' AND kind = 'hold';
@@ -17,7 +17,7 @@ SELECT micros FROM compensation_day WHERE day = :day AND reason = :reason;
 
 -- name: give_on_day
 INSERT INTO compensation_day (day, reason, micros) VALUES (:day, :reason, :micros)
-ON CONFLICT (day, reason) DO UPDATE SET micros = micros + excluded.micros;
+ON CONFLICT (day, reason) DO UPDATE SET micros = compensation_day.micros + excluded.micros;
 
 -- name: sum_of_all
 SELECT coalesce(sum(micros), 0) FROM ledger_entry;

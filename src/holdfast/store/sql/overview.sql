@@ -2,8 +2,8 @@
 -- Along generation_by_end alone, hour by hour: grouping by a part of the time would sort all of it again.
 SELECT
   count(*) AS ends,
-  coalesce(sum(state = 'succeeded'), 0) AS succeeded, coalesce(sum(state = 'failed'), 0) AS failed,
-  coalesce(sum(state = 'cancelled'), 0) AS cancelled,
+  count(*) FILTER (WHERE state = 'succeeded') AS succeeded, count(*) FILTER (WHERE state = 'failed') AS failed,
+  count(*) FILTER (WHERE state = 'cancelled') AS cancelled,
   coalesce(sum(charged_micros), 0) AS charged_micros, coalesce(sum(compensated_micros), 0) AS compensated_micros
 FROM generation WHERE finished_at >= :since AND finished_at < :until;
 
@@ -32,7 +32,7 @@ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
 SELECT count(*) FROM (
   SELECT 1 FROM generation
   WHERE state = 'succeeded' AND collected_at IS NULL AND purged_at IS NULL LIMIT :most
-);
+) AS uncollected;
 
 -- name: open_ids
 -- Without the id in the order, which would lead along another index, through all there are.
@@ -50,9 +50,9 @@ SELECT id FROM (
   SELECT id, created_at, state, model, collected_at FROM generation
   WHERE (created_at, id) < (:before_at, :before_id) AND created_at >= :since
   ORDER BY created_at DESC, id DESC LIMIT :looked_at_max
-)
-WHERE (:state IS NULL OR state = :state) AND (:model IS NULL OR model = :model)
-  AND (:is_collected IS NULL OR (collected_at IS NOT NULL) = :is_collected)
+) AS looked_at
+WHERE (CAST(:state AS TEXT) IS NULL OR state = :state) AND (CAST(:model AS TEXT) IS NULL OR model = :model)
+  AND (CAST(:is_collected AS BOOLEAN) IS NULL OR (collected_at IS NOT NULL) = :is_collected)
 ORDER BY created_at DESC, id DESC LIMIT :limit;
 
 -- name: last_of_all
@@ -66,9 +66,9 @@ SELECT id FROM (
   SELECT id, created_at, state, model, collected_at FROM generation
   WHERE key_id = :key_id AND (created_at, id) < (:before_at, :before_id) AND created_at >= :since
   ORDER BY created_at DESC, id DESC LIMIT :looked_at_max
-)
-WHERE (:state IS NULL OR state = :state) AND (:model IS NULL OR model = :model)
-  AND (:is_collected IS NULL OR (collected_at IS NOT NULL) = :is_collected)
+) AS looked_at
+WHERE (CAST(:state AS TEXT) IS NULL OR state = :state) AND (CAST(:model AS TEXT) IS NULL OR model = :model)
+  AND (CAST(:is_collected AS BOOLEAN) IS NULL OR (collected_at IS NOT NULL) = :is_collected)
 ORDER BY created_at DESC, id DESC LIMIT :limit;
 
 -- name: last_of_key
@@ -83,8 +83,8 @@ SELECT id FROM (
   WHERE state = 'succeeded' AND collected_at IS NULL AND purged_at IS NULL
     AND (created_at, id) < (:before_at, :before_id) AND created_at >= :since
   ORDER BY created_at DESC, id DESC LIMIT :looked_at_max
-)
-WHERE (:key_id IS NULL OR key_id = :key_id) AND (:model IS NULL OR model = :model)
+) AS looked_at
+WHERE (CAST(:key_id AS TEXT) IS NULL OR key_id = :key_id) AND (CAST(:model AS TEXT) IS NULL OR model = :model)
 ORDER BY created_at DESC, id DESC LIMIT :limit;
 
 -- name: last_of_uncollected

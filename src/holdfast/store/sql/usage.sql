@@ -4,11 +4,12 @@ INSERT INTO usage_day (day, key_id, model, tier, upstream, outcome, currency, ge
 VALUES (:day, :key_id, :model, :tier, :upstream, :outcome, :currency, :generations, :images, :charged_micros,
   :compensated_micros, :cost_micros, :extra_micros, :unknown_micros)
 ON CONFLICT (day, key_id, model, tier, upstream, outcome, currency) DO UPDATE SET
-  generations = generations + excluded.generations, images = images + excluded.images,
-  charged_micros = charged_micros + excluded.charged_micros,
-  compensated_micros = compensated_micros + excluded.compensated_micros,
-  cost_micros = cost_micros + excluded.cost_micros, extra_micros = extra_micros + excluded.extra_micros,
-  unknown_micros = unknown_micros + excluded.unknown_micros;
+  generations = usage_day.generations + excluded.generations, images = usage_day.images + excluded.images,
+  charged_micros = usage_day.charged_micros + excluded.charged_micros,
+  compensated_micros = usage_day.compensated_micros + excluded.compensated_micros,
+  cost_micros = usage_day.cost_micros + excluded.cost_micros,
+  extra_micros = usage_day.extra_micros + excluded.extra_micros,
+  unknown_micros = usage_day.unknown_micros + excluded.unknown_micros;
 
 -- name: booked
 -- What has been booked of a generation so far, by day and upstream; without an upstream: its customer's side.
@@ -30,9 +31,10 @@ FROM (
     sum(compensated_micros) AS compensated_micros, sum(cost_micros) AS cost_micros, sum(extra_micros) AS extra_micros,
     sum(unknown_micros) AS unknown_micros
   FROM usage_day
-  WHERE day >= :since AND day <= :until AND (:key_id IS NULL OR key_id = :key_id)
-    AND (:model IS NULL OR model = :model) AND (:tier IS NULL OR tier = :tier)
-    AND (:upstream IS NULL OR upstream = :upstream) AND (:outcome IS NULL OR outcome = :outcome)
+  WHERE day >= :since AND day <= :until AND (CAST(:key_id AS TEXT) IS NULL OR key_id = :key_id)
+    AND (CAST(:model AS TEXT) IS NULL OR model = :model) AND (CAST(:tier AS TEXT) IS NULL OR tier = :tier)
+    AND (CAST(:upstream AS TEXT) IS NULL OR upstream = :upstream)
+    AND (CAST(:outcome AS TEXT) IS NULL OR outcome = :outcome)
   GROUP BY 1, 2, 3, 4, 5, 6, 7
 ) AS usage LEFT JOIN api_key ON api_key.id = usage.key_id
 ORDER BY day, key_id, model, tier, upstream, outcome, usage.currency LIMIT :most;
