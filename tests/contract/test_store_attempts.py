@@ -24,6 +24,7 @@ from holdfast.store.generations import (
     get_record,
     pass_deadline,
     take_over,
+    take_over_one,
 )
 from holdfast.store.records import AttemptEnd, Ended, GenerationRow, NewAttempt, NewBlob, NewGeneration, Record, Told
 from holdfast.types import Charge, Failure, FailureKind, ImageInfo, Phase, Usage
@@ -67,7 +68,9 @@ class Bench:
         )
         self.run(accept, new)
 
-    def begin(self, part: int = 0, *, id_: str | None = None, generation_id: str = "gen_1", second: int = 1) -> Any:
+    def begin(
+        self, part: int = 0, *, id_: str | None = None, generation_id: str = "gen_1", second: int = 1, owner: str = "me"
+    ) -> Any:
         """Make the sending commit of one part; `att_<part>` unless named otherwise."""
         new = NewAttempt(
             id=id_ or f"att_{part}",
@@ -79,7 +82,7 @@ class Bench:
             model="gemini-3-pro-image",
             idempotency_key=f"{generation_id}.{part}.0",
             estimated_micros=PRICE,
-            owner="me",
+            owner=owner,
             sent_at=at(second),
         )
         return self.run(begin_attempt, new)
@@ -177,12 +180,32 @@ def test_every_sending_has_a_greater_epoch_and_number(bench: Bench) -> None:
     bench.accept(n=3, parts=3)
     assert [bench.begin(0, second=1), bench.begin(1, second=2)] == [1, 2]
     bench.run(take_over, "next")
-    assert bench.begin(2, second=3) == 4
+    assert bench.begin(2, second=3, owner="next") == 4
     assert [attempt.number for attempt in bench.run(attempts_of, "gen_1")] == [1, 2, 3]
     assert bench.row().started_at == at(1)
     bench.accept("gen_2")
     bench.begin(0, id_="att_x", generation_id="gen_2")
     assert bench.run(get_attempt, "att_x").number == 1
+
+
+def test_who_was_taken_over_from_sends_nothing_more(bench: Bench) -> None:
+    """A worker that slept past its lease finds out at its next commit, which writes nothing; the new owner goes on."""
+    bench.accept(n=2, parts=2)
+    assert bench.begin(0, second=1) == 1
+    assert bench.run(take_over_one, "gen_1", "next")
+    assert bench.begin(1, second=2) is None
+    assert bench.begin(1, second=3, owner="next") == 3
+    assert [each.part for each in bench.run(attempts_of, "gen_1")] == [0, 1]
+
+
+def test_what_has_ended_is_taken_over_by_nobody(bench: Bench) -> None:
+    """Its epoch and its owner stay as they were."""
+    bench.accept()
+    bench.begin(0)
+    bench.end(0, failure=UNSENT)
+    before = bench.row()
+    assert not bench.run(take_over_one, "gen_1", "next")
+    assert bench.row() == before
 
 
 def test_nothing_is_sent_for_what_ended_was_cancelled_or_is_in_flight(bench: Bench) -> None:

@@ -15,6 +15,7 @@ from holdfast.cli.api_key import FIRST_KEY, is_loopback
 from holdfast.cli.exits import Exit, Stop
 from holdfast.cli.key_file import write_key
 from holdfast.cli.ports import port_number, port_refused
+from holdfast.config.roles import Role
 from holdfast.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--tls-cert", metavar="FILE", type=Path, help="certificate chain (PEM); opens the TLS listener")
     parser.add_argument("--tls-key", metavar="FILE", type=Path, help="its private key (PEM)")
+    parser.add_argument(
+        "--role",
+        choices=[role.value for role in Role],
+        help="of several processes on one PostgreSQL: serve callers, work at upstreams, or all, instead of server.role",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,6 +99,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
     settings = load(args.config, os.environ)
     given = {"host": args.host, "port": args.port, "tls_cert": _text(args.tls_cert), "tls_key": _text(args.tls_key)}
+    given["role"] = None if args.role is None else Role(args.role)
     server = replace(settings.server, **{name: value for name, value in given.items() if value is not None})
     store = settings.store if args.data is None else replace(settings.store, data=args.data)
     settings = with_provider_keys(replace(settings, server=server, store=store), os.environ)

@@ -18,6 +18,7 @@ from holdfast.config.load import load, load_compensation
 from holdfast.config.observing import Traces
 from holdfast.config.parse import check, merged, parse
 from holdfast.config.retrying import RetrySettings
+from holdfast.config.roles import Role, check_role
 from holdfast.config.serving import (
     NO_END,
     Flavor,
@@ -90,6 +91,7 @@ __all__ = [
     "Provider",
     "QueueSettings",
     "RetrySettings",
+    "Role",
     "Route",
     "RouteHold",
     "RouteOnUnknown",
@@ -107,6 +109,7 @@ __all__ = [
     "check",
     "check_compensation",
     "check_database",
+    "check_role",
     "database_of",
     "describe",
     "from_environment",

@@ -17,6 +17,7 @@ from holdfast.config.keys import ByTier, key, required
 from holdfast.config.objects import LOCAL, ObjectSettings
 from holdfast.config.observing import Metrics, Traces
 from holdfast.config.retrying import RetrySettings
+from holdfast.config.roles import Role
 from holdfast.config.serving import Join, Price, Route, Upstream
 from holdfast.config.sharing import Cors
 from holdfast.types import Tier
@@ -153,6 +154,12 @@ class Server:
         "Most requests held at once; one more is told 503",
         source="two descriptors a request of 20,000",
         at_least=1,
+    )
+    role: Role = key(
+        Role.ALL,
+        "Whether callers come to this process (`serve`), it calls upstreams (`work`), or both (`all`); the first two "
+        "need a PostgreSQL (`store.database`), which processes share",
+        source="one process needs no other",
     )
 
 

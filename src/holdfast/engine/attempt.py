@@ -19,6 +19,7 @@ from holdfast import faults
 from holdfast.clock import from_rfc3339
 from holdfast.engine.core import Core, Live, Tried
 from holdfast.engine.course import Target, request_at
+from holdfast.engine.granting import grant_of
 from holdfast.engine.latencies import LearntAs
 from holdfast.engine.patience import patiently
 from holdfast.engine.pauses import Pauses
@@ -27,7 +28,7 @@ from holdfast.engine.watchers import PartialImage
 from holdfast.log import emit
 from holdfast.money import times
 from holdfast.policy.deadlines import attempt_timeouts
-from holdfast.policy.mishaps import failure_by, never_answered, never_ended, reason_of, results_of_torn
+from holdfast.policy.mishaps import CLAIM_LOST, failure_by, never_answered, never_ended, reason_of, results_of_torn
 from holdfast.providers.conversation import (
     Cancellable,
     Conversation,
@@ -42,6 +43,7 @@ from holdfast.providers.conversation import (
 )
 from holdfast.providers.registry import conversation_for, draws_drafts, idempotency_key_of, images_per_call
 from holdfast.store.attempts import begin_attempt, keep_handle
+from holdfast.store.places import Full
 from holdfast.store.records import NewAttempt
 from holdfast.store.spool import PartialReady, Spooled, SpoolWriter
 from holdfast.transport.exchange import Head, NotSent, Piece, Sink, Timeouts
@@ -172,21 +174,22 @@ def new_attempt(core: Core, live: Live, part: int, at: int, key: int) -> NewAtte
     )
 
 
-async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAttempt | None:
+async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAttempt | Full | None:
     """Make the send commit; None when the generation is no longer to be sent for. See `new_attempt`."""
     new = new_attempt(core, live, part, at, key)
     await faults.point("send.before_commit")
-    epoch = await core.store.write(begin_attempt, new)
-    if epoch is None:
-        return None
+    grant = grant_of(core, live.course.candidates[at].target, key)
+    epoch = await core.store.write(begin_attempt, new, None, grant)
+    if not isinstance(epoch, int):
+        return epoch
     core.followers.notify(live.id)
     return new
 
 
 async def run(
     core: Core, live: Live, part: int, at: int, key: int, *, queued_s: float | None = None
-) -> Attempted | None:
-    """Try one part at one entry of its course, with one key; None when there was nothing left to do.
+) -> Attempted | Full | None:
+    """Try one part at one entry of its course, with one key; None: nothing was left to do; `Full`: others have it.
 
     `queued_s` says how long it has waited for its place; for the log.
 
@@ -196,7 +199,9 @@ async def run(
     # As it is now: it may be another one, or gone, when the commit is made.
     target = live.course.candidates[at].target
     new = await begin(core, live, part, at, key)
-    return None if new is None else await carry_out(core, live, new, target, key, queued_s=queued_s)
+    if not isinstance(new, NewAttempt):
+        return new
+    return await carry_out(core, live, new, target, key, queued_s=queued_s)
 
 
 async def carry_out(
@@ -486,6 +491,9 @@ class _Talk:
         core, conversation = self._core, self._conversation
         assert conversation is not None
         await faults.point("send.before_exchange")
+        if not self._is_sent and not core.dispatcher.holds(self._new.generation_id):
+            # Frozen since the commit: another worker may have it by now, and buy it.
+            return conversation.failed(CLAIM_LOST)
         was_sent, self._is_sent = self._is_sent, True
         timeouts, ca_file = self._timeouts, self._target.upstream.ca_file
         if step.timeout_s is not None:

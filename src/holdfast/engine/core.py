@@ -13,6 +13,7 @@ from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings
 from holdfast.engine.converter import Converter, FileFormat
 from holdfast.engine.course import Course, Courses, Target
+from holdfast.engine.dispatcher import Dispatcher, LocalDispatcher
 from holdfast.engine.followers import Followers
 from holdfast.engine.latencies import Latencies
 from holdfast.engine.queue import Ticket
@@ -215,6 +216,12 @@ class Core:
     """Where files are moved and hashed."""
     blob_threads: Threads | None = None
     """Where the blob store is asked, if it is not a disk; None: `threads`."""
+    dispatcher: Dispatcher = field(default_factory=LocalDispatcher)
+    """Hands what was accepted to a worker: this process, unless it is one of several."""
+    backlog: Callable[[], int] | None = None
+    """How many generations wait for a worker, where several share them; None: each waits in this process."""
+    leads: Callable[[], bool] = field(default=lambda: True)
+    """Whether this process does what one of several does for all: sweeping, and telling receivers of ends."""
     tokens: Tokens = field(default_factory=PlainKeys)
     """Makes credentials ready to be sent."""
     converter: Converter | None = None

@@ -15,11 +15,14 @@ from holdfast.engine.core import Core, InLine, Live
 from holdfast.engine.course import Target
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
 from holdfast.engine.followers import Follower
+from holdfast.engine.leaving import Leaving
 from holdfast.engine.orphans import Orphans
 from holdfast.engine.part import Part
 from holdfast.engine.parts import Parts
 from holdfast.engine.patience import patiently
 from holdfast.engine.quotas import Lives, Quotas
+from holdfast.engine.received import Received
+from holdfast.engine.sharing import Sharing
 from holdfast.engine.starting import Starting
 from holdfast.engine.submit import Submission, course_of, entering_of, live_of, price, tell_accepted
 from holdfast.engine.watchers import Ended, Watcher
@@ -30,19 +33,13 @@ from holdfast.policy import admission
 from holdfast.policy.admission import Load, Obstacle, expected_bytes
 from holdfast.policy.joining import REFUSALS, Answer
 from holdfast.policy.joining import refusal as refusal_of
-from holdfast.store.cancelling import Asking, ask_cancel, cancel_unwatched
+from holdfast.store.cancelling import Asking, ask_cancel
 from holdfast.store.eventlog import EventLog, get_event_log
-from holdfast.store.generations import get_generation, get_record, mark_received
-from holdfast.store.joining import Entered, Entering, come_back, enter, leave
+from holdfast.store.generations import get_generation, get_record
+from holdfast.store.jobs import Job
+from holdfast.store.joining import Entered, Entering, come_back, enter
 from holdfast.store.listing import Page, Wanted, list_generations
 from holdfast.store.records import GenerationRow, Record
-from holdfast.store.retention import Receipt
-
-NOTE_S = 0.1
-"""How long notes of received answers are gathered before they are written."""
-
-DEPARTED_MAX = 10_000
-"""Callers that have left, of whom no repeat has asked; then they are written down, and forgotten."""
 
 
 class Engine:
@@ -58,15 +55,24 @@ class Engine:
         self._starting = Starting(
             core, drive=self._drive_on, resume=self._resume, take_up=self._take_up, spawn=self.spawn
         )
+        self._sharing = Sharing(
+            core,
+            drive=self.drive,
+            resume=self._resume,
+            stop=self._stop_buying,
+            forget=self._forget_id,
+            spawn=self.spawn,
+        )
+        self.overdue = self._sharing.overdue
+        """Told of what nobody has come to in time, where there are others."""
+        self._arrived: dict[str, Live] = {}
+        """What was accepted here, until the dispatcher delivers it."""
+        core.dispatcher.attach(self._deliver)
         self._orphans = Orphans(core, knows=self._knows, take_up=self._take_up, spawn=self.spawn)
         self._entering = 0
         self._reserved_bytes = 0
-        self._received: list[Receipt] = []
-        self._noted = asyncio.Event()
-        """Set once what is in `_received` has been written."""
-        self._noting: asyncio.Task[None] | None = None
-        self._departed: list[str] = []
-        """Generations, each as often as a caller has left that is not noted yet."""
+        self._received = Received(core, self.spawn)
+        self._leaving = Leaving(core, self._live, forget=self._forget_id, spawn=self.spawn)
         self.is_draining = False
         self.storage_low = asyncio.Event()
         """Set when room was found too low: whoever can make room begins at once, and clears it."""
@@ -121,7 +127,7 @@ class Engine:
                 if core.courses is not courses:
                     # Settings were read anew while it was written down.
                     core.lead(live)
-                self.drive(live)
+                self._hand_over(live)
             if entered.answer in (None, Answer.DRIVE_AGAIN):
                 self.quotas.accepted(submission.key_id, submission.limits)
         if entered.answer is None:
@@ -148,7 +154,7 @@ class Engine:
             self._live[id_].only_awaited = False
         if answer is Answer.DRIVE_AGAIN:
             assert entered.row is not None
-            await self._drive_row(entered.row, self.drive)
+            await self._drive_again(entered.row)
         record = await self.record(id_)
         assert record is not None
         row = record.generation
@@ -192,8 +198,8 @@ class Engine:
             await self._take_up(record)
 
     def _knows(self, id_: str) -> bool:
-        """Whether this process drives a generation, or will come to it."""
-        return id_ in self._live or id_ in self._starting.left
+        """Whether this process drives a generation, or will come to it; of several, one of them will."""
+        return self._core.dispatcher.is_shared or id_ in self._live or id_ in self._starting.left
 
     async def _take_up(self, record: Record) -> None:
         row = record.generation
@@ -202,7 +208,7 @@ class Engine:
         else:
             await recover.give_up(self._core, row.id, row.drive)
 
-    async def _drive_row(self, row: GenerationRow, drive: Callable[[Live, Sequence[int]], None]) -> None:
+    async def _drive_row(self, row: GenerationRow, drive: Callable[[Live, Sequence[int]], object]) -> None:
         """Drive what is written down as queued, or end it, if its model is served no longer."""
         live = await recover.live_or_end(self._core, row)
         if live is not None:
@@ -242,7 +248,7 @@ class Engine:
         return 2 * self._core.settings.server.held_max
 
     def _refusal(self, asked: Submission, needed_bytes: int, needed_places: int) -> RequestError | None:
-        load = self._load(self._parts.room(asked))
+        load = self._load(self._room(asked))
         obstacle = admission.obstacle(load, needed_bytes=needed_bytes, needed_places=needed_places)
         if obstacle is None:
             return self.quotas.refusal(asked.key_id, asked.limits)
@@ -251,25 +257,40 @@ class Engine:
             self.storage_low.set()
         return admission.refusal(obstacle, load, room_in_s=self._parts.room_in_s(asked))
 
+    def _room(self, asked: Submission) -> int | None:
+        """Say how many calls of this kind still get a place, or one in line; None: as many as there are."""
+        backlog = self._core.backlog
+        if backlog is None:
+            return self._parts.room(asked)
+        # Whose turn it is, and where, is seen by whoever works.
+        return max(0, self._core.settings.queue.waiting_max - backlog() - self._entering)
+
     def _load(self, places: int | None = None) -> Load:
         settings = self._core.settings
         return Load(
             is_draining=self.is_draining,
-            open_generations=len(self._live) + len(self._starting.left) + self._entering,
+            open_generations=self._open + self._entering,
             open_max=settings.server.held_max,
             room_bytes=self._free_bytes() - self._reserved_bytes - settings.store.free_bytes_margin,
             waiting=self._parts.queue.waiting,
             places=places,
         )
 
+    @property
+    def _open(self) -> int:
+        """How many count against `server.held_max`: those that it drives, or lets wait where others drive."""
+        if self._core.dispatcher.is_shared:
+            return max(len(self._live), len(self._core.watchers))
+        return len(self._live) + len(self._starting.left)
+
     async def _enter(self, entering: Entering) -> Entered:
         """Make the accepting commit; where its answer was lost, our own id tells whether it was made."""
         store = self._core.store
-        departed, self._departed = self._departed, []
+        departed = self._leaving.take()
         try:
-            return await store.write(enter, entering, departed)
+            return await store.write(enter, entering, departed, self._core.dispatcher.enqueue)
         except BaseException as exc:
-            self._departed += departed
+            self._leaving.put_back(departed)
             if not isinstance(exc, StorageError | OSError):
                 raise
             if entering.claim.may_join:
@@ -291,19 +312,42 @@ class Engine:
             self.storage_low.set()
         return obstacle
 
+    async def _drive_again(self, row: GenerationRow) -> None:
+        dispatcher = self._core.dispatcher
+        if dispatcher.is_shared:
+            dispatcher.committed(Job(generation_id=row.id, drive=row.drive, lane=row.model))
+        else:
+            await self._drive_row(row, self.drive)
+
     # Driving
 
-    def drive(self, live: Live, parts: Sequence[int] | None = None) -> None:
-        """Begin every part of a generation that has not been begun."""
+    def _hand_over(self, live: Live) -> None:
+        """Have the dispatcher deliver what was accepted: to this process, or to any."""
+        dispatcher = self._core.dispatcher
+        if dispatcher.is_shared:
+            self._leaving.accepted(live)
+        else:
+            self._arrived[live.id] = live
+        dispatcher.committed(Job(generation_id=live.id, lane=live.model))
+
+    def _deliver(self, generation_id: str) -> None:
+        live = self._arrived.pop(generation_id, None)
+        if live is not None:
+            self.drive(live)
+        else:
+            self._sharing.deliver(generation_id)
+
+    def drive(self, live: Live, parts: Sequence[int] | None = None) -> list[asyncio.Task[None]]:
+        """Begin every part of a generation that has not been begun; give their tasks."""
         self._live[live.id] = live
         self._core.followers.notify(live.id)
         parts = range(live.parts) if parts is None else parts
         live.parts_to_send.update(parts)
-        for number in parts:
-            self._begin_part(self._parts.enter(live, number))
+        tasks = [self._begin_part(self._parts.enter(live, number)) for number in parts]
         if live.hard_deadline:
             after_s = live.deadline_at - self._core.clock.monotonic()
             live.timer = asyncio.get_running_loop().call_later(max(0.0, after_s), self._on_deadline, live)
+        return tasks
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Run something as a task that the engine owns."""
@@ -312,7 +356,7 @@ class Engine:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _begin_part(self, part: Part, resumed: attempt.Resumed | None = None) -> None:
+    def _begin_part(self, part: Part, resumed: attempt.Resumed | None = None) -> asyncio.Task[None]:
         # Set aside until the part's task has ended, not until its generation has: an image may still be on its way
         # after the caller was told that time is over.
         live = part.live
@@ -323,14 +367,16 @@ class Engine:
             self._reserved_bytes -= bytes_
             part.leave()
 
-        self.spawn(self._run_part(part, resumed), f"part:{live.id}:{part.number}").add_done_callback(release)
+        task = self.spawn(self._run_part(part, resumed), f"part:{live.id}:{part.number}")
+        task.add_done_callback(release)
+        return task
 
-    def _resume(self, resumed: attempt.Resumed) -> None:
+    def _resume(self, resumed: attempt.Resumed) -> asyncio.Task[None]:
         """Go on with an attempt of an earlier process: in flight as if it had been sent by this one."""
         live = resumed.live
         if resumed.is_open and live.id not in self._live:
             self.drive(live, ())
-        self._begin_part(self._parts.hold(resumed), resumed)
+        return self._begin_part(self._parts.hold(resumed), resumed)
 
     async def _run_part(self, part: Part, resumed: attempt.Resumed | None) -> None:
         """Drive one part to its end; whatever goes wrong inside is recorded, never lost."""
@@ -355,6 +401,8 @@ class Engine:
         # One that failed may have been driven again under its id.
         if self._live.get(live.id) is live:
             del self._live[live.id]
+            if not self._core.dispatcher.is_shared:
+                self._core.dispatcher.finished(live.id)
         live.stop()
         for timer in (live.timer, live.unwatched):
             if timer is not None:
@@ -396,11 +444,16 @@ class Engine:
         if done.has_ended:
             self._forget_id(generation_id)
             settle.announce(core, done.row)
+            await core.dispatcher.cancel(generation_id)
         else:
-            if done.row.cancel_requested and generation_id in self._live:
-                # Parts that wait, for a place or in a pause, wait for nothing.
-                self._live[generation_id].stop()
+            if done.row.cancel_requested:
+                self._stop_buying(generation_id)
             core.followers.notify(generation_id)
+
+    def _stop_buying(self, generation_id: str) -> None:
+        """Parts that wait, for a place or in a pause, wait for nothing."""
+        if generation_id in self._live:
+            self._live[generation_id].stop()
 
     def _forget_id(self, generation_id: str) -> None:
         self._starting.left.discard(generation_id)
@@ -423,6 +476,16 @@ class Engine:
         """Where a generation stands in line for its upstream; None: it does not wait for a place."""
         live = self._live.get(generation_id)
         return None if live is None else live.in_line
+
+    def heard(self, generation_id: str, *, has_ended: bool) -> None:
+        """Pass on what others commit, where there are others; with `has_ended`, that it was the end."""
+        if has_ended:
+            self._leaving.ended(generation_id)
+        self._sharing.heard(generation_id, has_ended=has_ended)
+
+    def awaited(self) -> set[str]:
+        """The generations that somebody in this process waits for, or follows."""
+        return {*self._core.watchers, *self._core.followers, *self._live}
 
     def unwatch(self, generation_id: str, watcher: Watcher) -> None:
         """Stop telling a watcher."""
@@ -448,92 +511,13 @@ class Engine:
         """Read one page of a key's generations, newest first; None: there is no such place to go on from."""
         return await self._core.store.read(list_generations, key_id, wanted)
 
-    async def answered(
-        self, generation_id: str, *, with_image: bool, image_id: str | None = None, **about: Any
-    ) -> None:
-        """Note that an answer's last byte arrived: with the image named, or with all of them; `about`: for the log."""
-        if not self._received:
-            self._noted = asyncio.Event()
-            self._noting = self.spawn(self._note_received(), "note-received")
-        self._received.append(Receipt(generation_id, with_image, image_id))
-        # Not the task, which is everybody's: one caller's end must not take the note from the others.
-        await self._noted.wait()
-        if with_image:
-            emit("caller.collected", generation_id=generation_id, image_id=image_id, **about)
-
-    async def _note_received(self) -> None:
-        """Write the notes of a moment in one commit: a sync of the disk each is too much for what nobody waits for.
-
-        Notes that the disk does not take are lost, and the answers are with their callers all the same.
-        """
-        noted = self._noted
-        try:
-            await asyncio.sleep(NOTE_S)
-            notes, self._received = self._received, []
-            await self._core.store.write(mark_received, notes, self._core.now_text(), self._core.retention)
-        except (StorageError, OSError) as exc:
-            emit("storage.failed", level="error", message=str(exc))
-        except Exception as exc:  # noqa: BLE001 - the border of a task, as above
-            emit("fault.internal", level="error", exc=exc)
-        finally:
-            noted.set()
+    async def answered(self, generation_id: str, *, with_image: bool, **about: Any) -> None:
+        """Note that an answer's last byte arrived; see `Received.answered`."""
+        await self._received.answered(generation_id, with_image=with_image, **about)
 
     def left(self, generation_id: str) -> None:
-        """Note that a caller of this generation no longer waits, answered or not.
-
-        Only repeats ask for it, and each is told in its own commit: nothing is written here. A process that dies leaves
-        no callers behind, whatever its records say.
-        """
-        self._departed.append(generation_id)
-        if len(self._departed) >= DEPARTED_MAX:
-            self.spawn(self._note_departed(), "note-departed")
-        live = self._live.get(generation_id)
-        if live is not None:
-            self._mind_unwatched(live)
-
-    async def _note_departed(self) -> None:
-        departed, self._departed = self._departed, []
-        try:
-            await self._core.store.write(leave, departed, self._core.owner)
-        except (StorageError, OSError) as exc:
-            self._departed += departed
-            emit("storage.failed", level="error", message=str(exc))
-
-    def _mind_unwatched(self, live: Live) -> None:
-        """Come back when nobody has waited for a while for what nobody was told to come back for."""
-        if live.unwatched is not None:
-            live.unwatched.cancel()
-            live.unwatched = None
-        if live.only_awaited and live.is_in_line and live.id not in self._core.watchers:
-            after_s = self._core.settings.joining.unwatched_cancel_s
-            live.unwatched = asyncio.get_running_loop().call_later(after_s, self._on_unwatched, live)
-
-    def _on_unwatched(self, live: Live) -> None:
-        live.unwatched = None
-        if live.id in self._core.followers:
-            # Somebody looks on, whoever it is.
-            self._mind_unwatched(live)
-        elif live.id not in self._core.watchers and self._live.get(live.id) is live:
-            self.spawn(self._run_unwatched(live), f"unwatched:{live.id}")
-
-    async def _run_unwatched(self, live: Live) -> None:
-        """Cancel what is still queued and nobody waits for; where the disk does not take it, it goes on."""
-        core = self._core
-        departed, self._departed = self._departed, []
-        try:
-            await faults.point("unwatched.before_commit")
-            at, purge_after = core.now_text(), core.purge_text()
-            row = await core.store.write(cancel_unwatched, live.id, core.owner, departed, at, purge_after)
-            await faults.point("unwatched.after_commit")
-        except (StorageError, OSError) as exc:
-            self._departed += departed
-            emit("storage.failed", level="error", generation_id=live.id, message=str(exc))
-            if await settle.tell_if_ended(core, live.id) is not None:
-                self._forget(live)
-            return
-        if row is not None:
-            self._forget(live)
-            settle.announce(core, row)
+        """Note that a caller of this generation no longer waits; see `Leaving.left`."""
+        self._leaving.left(generation_id)
 
     # Settings read anew
 
@@ -549,6 +533,7 @@ class Engine:
         """
         before = self._core.targets
         self._core.renew(settings, targets)
+        self._core.dispatcher.follow(tuple(targets))
         self._parts.follow(before)
         for live in self._live.values():
             self._core.lead(live)
@@ -563,16 +548,23 @@ class Engine:
                 and None is returned. None: all of it is waited for.
         """
         await self._parts.remember()
+        if self._core.dispatcher.is_shared:
+            # What others left is delivered like anything else.
+            await self._sharing.start()
+            self._starting.over.set()
+            return None
         return await self._starting.start(within_s)
 
     def _drive_on(self, live: Live, parts: Sequence[int]) -> None:
         """Take up what an earlier process has begun; nobody may wait for it any more."""
         self.drive(live, parts)
-        self._mind_unwatched(live)
+        self._leaving.mind(live)
 
     async def drain(self, grace_s: float) -> bool:
         """Take nothing new and wait for what is open; False if some of it is still open when the time ends."""
         self.is_draining = True
+        if self._core.dispatcher.is_shared:
+            return await self._sharing.drain(grace_s)
         loop = asyncio.get_running_loop()
         until = loop.time() + grace_s
         while self._tasks and loop.time() < until:
@@ -592,7 +584,9 @@ class Engine:
                 if timer is not None:
                     timer.cancel()
         for task in self._tasks:
-            if task is not self._noting:
+            if task is not self._received.writing:
                 task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5.0)
+        # Only now, as nothing is in flight here any more, somebody else may have it.
+        await self._core.dispatcher.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 Follower = Callable[[], None]
 Listener = Callable[[str], None]
@@ -20,6 +20,10 @@ class Followers:
 
     def __len__(self) -> int:
         return sum(map(len, self._by_id.values()))
+
+    def __iter__(self) -> Iterator[str]:
+        """The generations that are followed."""
+        return iter(self._by_id)
 
     def __contains__(self, generation_id: str) -> bool:
         return generation_id in self._by_id

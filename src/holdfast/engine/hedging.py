@@ -21,6 +21,7 @@ from holdfast.engine.core import Core, Live
 from holdfast.engine.course import Target
 from holdfast.engine.deciding import Decider
 from holdfast.engine.exposure import Exposure
+from holdfast.engine.granting import grant_of
 from holdfast.engine.part import Part
 from holdfast.engine.patience import patiently
 from holdfast.engine.queue import Queue, Ticket
@@ -35,6 +36,7 @@ from holdfast.policy.retry import RetryPolicy, Tally
 from holdfast.policy.routing import NEVER, Pick
 from holdfast.providers.registry import is_polled
 from holdfast.store.attempts import begin_attempt, get_attempt
+from holdfast.store.places import Full
 from holdfast.store.records import NewAttempt
 
 LOOK_S = 5.0
@@ -53,7 +55,7 @@ class Flight:
     ticket: Ticket
     sent_at: float
     """Monotonic seconds."""
-    task: asyncio.Task[Attempted | None]
+    task: asyncio.Task[Attempted | Full | None]
     """Gives None where there was nothing to do any more."""
 
 
@@ -221,13 +223,15 @@ class Hedging:
             target = live.course.candidates[at].target
             new = replace(attempt.new_attempt(core, live, part.number, at, key), hedge=1, because=because)
             await faults.point("second.before_commit")
-            epoch = await core.store.write(begin_attempt, new, cap)
+            epoch = await core.store.write(begin_attempt, new, cap, grant_of(core, target, key))
         except (StorageError, OSError) as exc:
             # The first one is in flight, and is not given up for want of a second.
             emit("storage.failed", level="error", generation_id=live.id, message=str(exc))
             if new is not None:
                 await self._take_back(live, new)
             raise _NotNow from exc
+        if isinstance(epoch, Full):
+            raise _NotNow
         if epoch is None:
             return None
         await faults.point("second.after_commit")

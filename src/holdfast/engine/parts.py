@@ -39,6 +39,7 @@ from holdfast.policy.fairness import weight_of
 from holdfast.policy.mishaps import BROUGHT_BESIDE
 from holdfast.policy.routing import NEVER, Later, Nowhere, Pick
 from holdfast.store.generations import get_generation
+from holdfast.store.places import Full
 from holdfast.store.records import Told
 from holdfast.types import Failure, Request, Tier
 
@@ -218,6 +219,8 @@ class Parts:
             )
         try:
             attempted = await work
+            if isinstance(attempted, Full):
+                return self._wait_for_others(part, key, attempted)
         finally:
             # While its answer is settled, the next one may be asked for.
             part.ticket.leave()
@@ -227,11 +230,21 @@ class Parts:
         await self._nothing_sent(live, on_end)
         return None
 
+    def _wait_for_others(self, part: Part, key: int, full: Full) -> float:
+        """Other processes have all places of a credential: let it rest, and ask again in turn. Say when."""
+        clock = self._core.clock
+        again_at = clock.monotonic() + full.after_s * (0.5 + clock.random())
+        self.queue.leave(part.ticket, was_sent=False)
+        self.queue.rest(part.upstream, key, again_at)
+        return again_at
+
     async def _settle_flight(
         self, part: Part, flight: Flight, on_end: Callable[[], None], *, is_alone: bool
     ) -> float | None:
         """Settle what came of one of two attempts; as `_attempt`."""
         attempted = flight.task.result()
+        if isinstance(attempted, Full):
+            return self._wait_for_others(part, flight.key, attempted)
         if attempted is None:
             await self._nothing_sent(part.live, on_end)
             return None

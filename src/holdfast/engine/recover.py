@@ -26,7 +26,7 @@ from holdfast.engine.sequel import Sequel
 from holdfast.engine.settle import About, Judged, announce, as_wished, commit, judge, judge_failed
 from holdfast.engine.submit import live_of_row
 from holdfast.errors import RequestError
-from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, images_of_part
+from holdfast.generation import OPEN_ATTEMPT_STATES, SETTLEABLE_ATTEMPT_STATES, AttemptState, State, images_of_part
 from holdfast.log import emit
 from holdfast.policy.mishaps import LOST_WITH_ITS_GENERATION, LOST_WITH_THE_PROCESS, results_of_torn
 from holdfast.providers.conversation import Conversation, Done, Failed, Fetch, Keep, Send, Wait
@@ -119,19 +119,7 @@ async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | N
     """
 
     lost = Lost(core, left.kept_back)
-
-    async def end(record: Record) -> tuple[int, Taken]:
-        ended, _ = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
-        return ended, Taken(resumed=resumed(core, record, None, left.kept_back))
-
-    async def go_on(record: Record) -> tuple[int, Taken]:
-        ended, goes_on = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True, lost=lost)
-        has_ended_parts = await _end_kept_back(core, record, left.kept_back)
-        if goes_on or has_ended_parts:
-            record = await patiently(partial(core.store.read, _get_record, record.generation.id), record.generation.id)
-        live, parts = await _take_up(core, record) or (None, ())
-        return ended, Taken(live=live, parts=parts, resumed=await _resumed(core, record, live, left.kept_back))
-
+    end, go_on = partial(_end_told, core, left.kept_back), partial(_go_on, core, left.kept_back, lost)
     # What the attempts of those that have ended may have cost is booked all the same.
     unknown = 0
     found: list[Taken] = []
@@ -148,6 +136,38 @@ async def put_right(core: Core, left: Left, take_up: Callable[[Taken], None] | N
         to_drive=tuple((taken.live, taken.parts) for taken in found if taken.live is not None),
         to_resume=tuple(each for taken in found for each in taken.resumed),
     )
+
+
+async def take_up_one(core: Core, record: Record) -> Taken:
+    """The same of one generation, which was worked on elsewhere until now, or by nobody."""
+    nothing: frozenset[str] = frozenset()
+    if State(record.generation.state).is_final:
+        _, taken = await _end_told(core, nothing, record)
+    else:
+        _, taken = await _go_on(core, nothing, Lost(core, nothing), record)
+    return taken
+
+
+async def look_at_spool(core: Core) -> int:
+    """Settle what this process's own spool holds of before, where others go on with all else; tell how many."""
+    await core.in_thread(spool.remove_inputs, core.spool)
+    return len(await _settle_spool(core))
+
+
+async def _end_told(core: Core, kept_back: frozenset[str], record: Record) -> tuple[int, Taken]:
+    """Of what was told at its deadline: end the attempts that were in flight, but those that can be gone on with."""
+    ended, _ = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True)
+    return ended, Taken(resumed=resumed(core, record, None, kept_back))
+
+
+async def _go_on(core: Core, kept_back: frozenset[str], lost: Lost, record: Record) -> tuple[int, Taken]:
+    """Of what is open: end what nobody can know, and say what is to be gone on with."""
+    ended, goes_on = await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True, lost=lost)
+    has_ended_parts = await _end_kept_back(core, record, kept_back)
+    if goes_on or has_ended_parts:
+        record = await patiently(partial(core.store.read, _get_record, record.generation.id), record.generation.id)
+    live, parts = await _take_up(core, record) or (None, ())
+    return ended, Taken(live=live, parts=parts, resumed=await _resumed(core, record, live, kept_back))
 
 
 async def _resumed(core: Core, record: Record, live: Live | None, kept_back: frozenset[str]) -> tuple[Resumed, ...]:

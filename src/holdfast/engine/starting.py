@@ -26,8 +26,8 @@ class Starting:
         self,
         core: Core,
         *,
-        drive: Callable[[Live, Sequence[int]], None],
-        resume: Callable[[Resumed], None],
+        drive: Callable[[Live, Sequence[int]], object],
+        resume: Callable[[Resumed], object],
         take_up: Callable[[Record], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None], str], object],
     ) -> None:

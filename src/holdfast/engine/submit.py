@@ -14,7 +14,7 @@ from holdfast.engine.course import Course
 from holdfast.generation import parts_for
 from holdfast.log import emit
 from holdfast.money import times
-from holdfast.policy.access import NO_LIMITS, Limits
+from holdfast.policy.access import MINUTE_S, NO_LIMITS, Limits
 from holdfast.policy.budgets import refusal
 from holdfast.policy.deadlines import CALLER_S_MAX, attempt_timeout_s_max, generation_s
 from holdfast.policy.fingerprint import VERSION
@@ -68,6 +68,8 @@ def entering_of(
         success_since=before(window_s),
         failure_since=before(min(FAILURE_S, window_s)),
         twin_before=before(TWIN_AFTER_S),
+        limits=submission.limits if core.dispatcher.is_shared else NO_LIMITS,
+        minute_ago=before(MINUTE_S),
     )
 
 
@@ -199,8 +201,10 @@ def refuse_spent(core: Core, entered: Entered) -> None:
     """Tell a caller whose budget does not cover what it asks for; nothing was written.
 
     Raises:
-        RequestError: `budget_exhausted`, 402.
+        RequestError: `budget_exhausted`, 402; or 429, where all processes together have taken what its key may have.
     """
+    if entered.over is not None:
+        raise entered.over
     if entered.exhausted is not None:
         raise refusal(entered.exhausted, core.settings.money.currency)
 

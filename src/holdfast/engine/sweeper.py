@@ -99,7 +99,7 @@ class Sweeper:
         """
         async with self._one:
             self._storage_low.clear()
-            if self._is_resting():
+            if self._is_resting() or not self._core.leads():
                 return
             # One hour for all of the run: a clock that is set while it lasts makes nothing due; the next run sees it.
             now = self._core.clock.now()

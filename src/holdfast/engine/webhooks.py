@@ -123,6 +123,10 @@ class Deliverer:
             self._poked.clear()
             pause_s = LOOK_S
             try:
+                if not self._core.leads():
+                    # Another replica tells: what it does not come to, the next one does.
+                    is_time = not await self._is_poked_within(LOOK_S)
+                    continue
                 if is_time and not self._is_wanted:
                     # Somebody may have asked in another way than through this process's routes.
                     self._is_wanted = await self._core.store.read(has_endpoints)

@@ -11,9 +11,10 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from holdfast.clock import Clock, SystemClock, rfc3339
-from holdfast.config import Settings, database_of, upstream_keys
+from holdfast.config import Settings, check_role, database_of, upstream_keys
 from holdfast.config.objects import ObjectKeys, object_keys
 from holdfast.engine.converter import Converter, is_available
 from holdfast.engine.core import Core
@@ -45,6 +46,7 @@ from holdfast.gateway.own_usage import OwnUsagePage
 from holdfast.gateway.probes import Probes
 from holdfast.gateway.renewal import Renewal, passing_on
 from holdfast.gateway.results import Results
+from holdfast.gateway.roles import served_by
 from holdfast.gateway.server import Listeners, Running, Signals, announce
 from holdfast.gateway.surfaces import Surfaces
 from holdfast.gateway.tuning import tune_gc, tune_malloc
@@ -58,7 +60,7 @@ from holdfast.store.address import note_address
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
 from holdfast.store.keys import count_keys, insert_key
 from holdfast.store.lock import DataFolder
-from holdfast.store.opening import open_store
+from holdfast.store.opening import check_installed, open_store
 from holdfast.store.port import Store
 from holdfast.store.signing import Signer
 from holdfast.telemetry.tracing import tracing
@@ -66,6 +68,9 @@ from holdfast.threads import Threads
 from holdfast.transport.aio import AioTransport
 from holdfast.transport.google_tokens import google_tokens
 from holdfast.transport.guarded import GuardedTransport
+
+if TYPE_CHECKING:
+    from holdfast.gateway.replicas import Replica
 
 Page = Surfaces | Chats | Webhooks | LatencyPage | OwnUsagePage | Probes | AdminApi | MetricsPage
 """What brings endpoints."""
@@ -124,6 +129,7 @@ async def serve(
     environ = os.environ if environ is None else environ
     keys = upstream_keys(settings, environ)
     dsn = database_of(settings.store, environ)
+    check_role(settings.server.role, is_embedded=dsn is None)
     targets = targets_of(settings, keys)
     bucket_keys = object_keys(settings.objects, environ)
     clock = SystemClock()
@@ -187,6 +193,7 @@ async def running(
             stack.callback(listening.sock.close)
         folder = stack.enter_context(DataFolder(settings.store.data))
         owner = clock.new_id("own")
+        replica = _replica_of(dsn, clock)
         store = open_store(folder.paths.database, owner, dsn, settings.store)
         stack.callback(store.close)
         await _first_key(store, folder.secret, clock, tell_first_key)
@@ -211,24 +218,23 @@ async def running(
             tokens=tokens,
             converter=Converter(folder.paths.spool, threads) if is_available() else None,
         )
+        if replica is not None:
+            replica.join(core)
         gateway = make(core, listeners, folder)
         traces = stack.enter_context(tracing(settings.traces))
         stack.enter_context(gateway.metrics.watching(gateway.app))
         gateway.chats.passing = passing_on(core, settings, keys)
         stack.callback(gateway.chats.pass_by, None)
         try:
-            await gateway.keeper.start()
-            await _start(gateway.engine, stop or asyncio.Event())
-            gateway.sweeper.start()
-            await gateway.deliverer.start()
-            tune_malloc()
-            tune_gc()
+            await _begin(gateway, core, replica, stop or asyncio.Event())
             await listeners.start(gateway.app)
             async with kept.moving(core):
                 yield gateway
         finally:
             await gateway.sweeper.stop()
             await gateway.engine.stop()
+            if replica is not None:
+                await replica.stop()
             await gateway.keeper.stop()
             await gateway.deliverer.stop()
             gateway.fetcher.close()
@@ -240,8 +246,30 @@ async def running(
             await transport.close()
 
 
+def _replica_of(dsn: str | None, clock: Clock) -> Replica | None:
+    """What a process needs that shares its data; None: it is alone, and needs none of the libraries for that."""
+    if dsn is None:
+        return None
+    check_installed()
+    from holdfast.gateway.replicas import Replica
+
+    return Replica(dsn, clock.monotonic)
+
+
 class _StoppedEarly(Exception):
     """Told to end before anybody was served."""
+
+
+async def _begin(gateway: Gateway, core: Core, replica: Replica | None, stop: asyncio.Event) -> None:
+    """Do what must be done before callers come."""
+    await gateway.keeper.start()
+    if replica is not None:
+        await replica.start(core, gateway.engine)
+    await _start(gateway.engine, stop)
+    gateway.sweeper.start()
+    await gateway.deliverer.start()
+    tune_malloc()
+    tune_gc()
 
 
 async def _start(engine: Engine, stop: asyncio.Event) -> None:
@@ -373,6 +401,7 @@ def app_of(core: Core, *pages: Page, console_for: Gate) -> App:
     served = [each for page in pages for each in page.endpoints()]
     offers = ("thumbnails",) if core.thumbnails.is_available else ()
     served += Console(console_for, served, offers=offers).endpoints()
+    served = served_by(core.settings.server.role, served)
     cors = core.settings.cors
     sharing = Sharing(origins=frozenset(cors.origins), credentials=cors.credentials) if cors.origins else None
     limit = core.settings.server.request_bytes_max

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import uvicorn
 
-from holdfast.config import Settings
+from holdfast.config import Role, Settings
 from holdfast.errors import ConfigError
 from holdfast.gateway.protocol import ConnectionLimits, HoldProtocol
 from holdfast.gateway.sockets import Listening, listen
@@ -112,7 +112,14 @@ def _bound(settings: Settings, *, is_tls: bool) -> Listening:
     server = settings.server
     port = server.tls_port if is_tls else server.port
     try:
-        return listen(server.host, port, user_timeout_s=settings.heartbeat.caller_dead_s, congestion=server.congestion)
+        return listen(
+            server.host,
+            port,
+            user_timeout_s=settings.heartbeat.caller_dead_s,
+            congestion=server.congestion,
+            # Several of these on one machine are how it uses all of its cores.
+            shares_port=server.role is Role.SERVE,
+        )
     except socket.gaierror as exc:
         raise ConfigError(
             f"server.host: {server.host!r} is no address: {exc.strerror}. Use 127.0.0.1, or 0.0.0.0 for all of this "

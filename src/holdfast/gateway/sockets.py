@@ -26,8 +26,13 @@ class Listening:
     """The congestion control in force, `unknown` where the kernel does not tell."""
 
 
-def listen(host: str, port: int, *, user_timeout_s: float, congestion: str, backlog: int = 4096) -> Listening:
+def listen(
+    host: str, port: int, *, user_timeout_s: float, congestion: str, backlog: int = 4096, shares_port: bool = False
+) -> Listening:
     """Bind and listen.
+
+    With `shares_port` other processes of this user may do so too, and the kernel spreads callers over them; else a port
+    that is taken is found out.
 
     Raises:
         OSError: errno EADDRINUSE when the port is taken, EACCES when it needs privileges.
@@ -36,6 +41,8 @@ def listen(host: str, port: int, *, user_timeout_s: float, congestion: str, back
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shares_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         in_force = _prepare(sock, user_timeout_s=user_timeout_s, congestion=congestion)
         sock.bind((host, port))
         sock.listen(backlog)

@@ -12,6 +12,12 @@ from collections.abc import Sequence
 
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
+CLAIM_LOST = Failure(
+    kind=FailureKind.UNREACHABLE,
+    phase=Phase.CONNECT,
+    charge=Charge.NO,
+    detail="nothing was sent: this worker had shown no signs of life for too long, so that another may have it by now",
+)
 LOST_WITH_THE_PROCESS = Failure(
     kind=FailureKind.LOST_REPLY,
     phase=Phase.WAIT,

@@ -24,6 +24,7 @@ from holdfast.store.generations import (
     record_event,
 )
 from holdfast.store.locking import lock, lock_generation_of
+from holdfast.store.places import Full, Grant, take_place
 from holdfast.store.port import Conn, Row
 from holdfast.store.queries import queries
 from holdfast.store.records import (
@@ -54,7 +55,7 @@ NEVER_SENT = Told(
 """Told of a part that waited in line until its deadline."""
 
 
-def begin_attempt(conn: Conn, new: NewAttempt, cap: Cap | None = None) -> int | None:
+def begin_attempt(conn: Conn, new: NewAttempt, cap: Cap | None = None, grant: Grant | None = None) -> int | Full | None:
     """Write the second of the three commits, after which the first byte may leave; return the epoch.
 
     None: the generation has ended, is to be cancelled or was driven again since; or this part was given up, or another
@@ -62,6 +63,9 @@ def begin_attempt(conn: Conn, new: NewAttempt, cap: Cap | None = None) -> int | 
 
     A second attempt beside one that is slow (`new.hedge`) needs that one in flight, and room under `cap`: it is bought
     for nothing, or the first one is.
+
+    Where several processes send with the same credential, `grant` says what it takes of them together; `Full`: no more
+    than it has. Nothing was written.
     """
     faults.point_sync("send.before_rows")
     lock(conn, "generation", new.generation_id)
@@ -77,6 +81,9 @@ def begin_attempt(conn: Conn, new: NewAttempt, cap: Cap | None = None) -> int | 
         return None
     transition = generation.apply(State(row["state"]), generation.AttemptSent())
     assert bool(new.hedge) is (cap is not None), "whoever buys a second time says within which cap"
+    full = None if grant is None else take_place(conn, grant)
+    if full is not None:
+        return full
     if cap is not None and not expose(conn, cap, at=new.sent_at, micros=new.estimated_micros):
         return None
     assert Effect.BUMP_EPOCH in transition.effects

@@ -144,6 +144,12 @@ def take_over(conn: Conn, owner: str) -> int:
     return conn.execute(_Q["bump_open_epochs"], {"owner": owner}).rowcount
 
 
+def take_over_one(conn: Conn, generation_id: str, owner: str) -> bool:
+    """Bump the epoch of one that is open, so that whoever worked on it cannot send any more; False: it has ended."""
+    lock(conn, "generation", generation_id)
+    return bool(conn.execute(_Q["bump_epoch"], {"id": generation_id, "owner": owner}).rowcount)
+
+
 def end_generation(
     conn: Conn,
     row: GenerationRow,

@@ -6,18 +6,22 @@ sees what those before it have taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from holdfast import faults, generation
+from holdfast.clock import from_rfc3339
+from holdfast.errors import RequestError
 from holdfast.generation import Effect, State
 from holdfast.ledger import postings
+from holdfast.policy.access import NO_LIMITS, Limits, Window, too_many
 from holdfast.policy.budgets import Exhausted
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import REFUSALS, Answer, Claim, Found, answer_to
 from holdfast.store.bookkeeping import post
 from holdfast.store.budgets import budgets_of, group_in, spend
 from holdfast.store.generations import accept, get_generation, insert_event
+from holdfast.store.jobs import Job
 from holdfast.store.locking import has_one_writer, lock
 from holdfast.store.port import Conn
 from holdfast.store.queries import queries
@@ -26,6 +30,8 @@ from holdfast.store.usage import move
 from holdfast.types import Charge, worst_charge
 
 _Q = queries("joining")
+
+Enqueue = Callable[[Conn, Job], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +52,9 @@ class Entering:
     failure_since: str = ""
     twin_before: str = ""
     """Callers who came after this are taken for other people."""
+    limits: Limits = NO_LIMITS
+    """Of its key, where several processes accept for it: else whoever accepts has counted."""
+    minute_ago: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,16 +71,28 @@ class Entered:
     """Whose callers are to be asked for before this one buys; nothing was written."""
     exhausted: Exhausted | None = None
     """It would have to buy, and its budget does not cover that; nothing was written."""
+    over: RequestError | None = None
+    """It would have to buy, and all processes together have taken what its key may have; nothing was written."""
 
 
-def enter(conn: Conn, entering: Entering, departed: Sequence[str] = ()) -> Entered:
+def enter(conn: Conn, entering: Entering, departed: Sequence[str] = (), enqueue: Enqueue | None = None) -> Entered:
     """Join, replay, drive again or accept; a refusal is told and writes nothing of the kind.
 
     Args:
         conn: In the writing transaction.
         entering: Who asks.
         departed: Generations whose callers have left and are not noted yet: a repeat may follow on their heels.
+        enqueue: Writes the job of what is to be worked on, in the same transaction.
     """
+    entered = _enter(conn, entering, departed)
+    if enqueue is not None and entered.row is not None and entered.answer is Answer.DRIVE_AGAIN:
+        enqueue(conn, Job(generation_id=entered.row.id, drive=entered.row.drive, lane=entered.row.model))
+    elif enqueue is not None and entered.answer is None and entered.generation_id is not None:
+        enqueue(conn, Job(generation_id=entered.generation_id, lane=entering.new.model))
+    return entered
+
+
+def _enter(conn: Conn, entering: Entering, departed: Sequence[str]) -> Entered:
     faults.point_sync("enter.before_rows")
     if departed and entering.new.watched_by is not None:
         leave(conn, departed, entering.new.watched_by)
@@ -87,6 +108,9 @@ def enter(conn: Conn, entering: Entering, departed: Sequence[str] = ()) -> Enter
         twins = tuple(row["id"] for row in conn.execute(_Q["twins"], _values(entering)))
         if twins:
             return Entered(twin_ids=twins)
+    over = _over(conn, entering)
+    if over is not None:
+        return Entered(over=over)
     exhausted = accept(conn, entering.new)
     return Entered(generation_id=entering.new.id) if exhausted is None else Entered(exhausted=exhausted)
 
@@ -117,6 +141,23 @@ def _found(conn: Conn, entering: Entering) -> GenerationRow | None:
         if row is None and claim.says_retry:
             row = conn.execute(_Q["kin"], values).fetchone()
     return None if row is None else GenerationRow.of(row)
+
+
+def _over(conn: Conn, entering: Entering) -> RequestError | None:
+    """Count what is open, and was accepted in the last minute, of a key that has limits."""
+    limits, new = entering.limits, entering.new
+    if limits == NO_LIMITS:
+        return None
+    lock(conn, "quota", new.key_id)
+    now, window = from_rfc3339(new.created_at), Window()
+    if limits.rate_per_min is not None:
+        asked = {"key_id": new.key_id, "since": entering.minute_ago, "most": limits.rate_per_min}
+        latest = [from_rfc3339(row["created_at"]) for row in conn.execute(_Q["accepted_since"], asked)]
+        for at in reversed(latest):
+            # A process whose clock is ahead of ours has accepted it just now.
+            window.take(min(0.0, (at - now).total_seconds()))
+    (open_,) = conn.execute(_Q["open_of_key"], {"key_id": new.key_id, "oldest": entering.oldest}).fetchone()
+    return too_many(limits, window, open_=open_, arriving=0, now_s=0.0)
 
 
 def _values(entering: Entering) -> dict[str, object]:
@@ -152,6 +193,9 @@ def _give(conn: Conn, entering: Entering, row: GenerationRow) -> Entered:
     if answer is Answer.DRIVE_AGAIN:
         if not entering.may_buy:
             return Entered()
+        over = _over(conn, entering)
+        if over is not None:
+            return Entered(over=over)
         driven = _drive_again(conn, row, found, new)
         if isinstance(driven, Exhausted):
             return Entered(exhausted=driven)

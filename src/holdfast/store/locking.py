@@ -8,6 +8,8 @@ same (a repeat finds one generation after the other), the database ends one of t
 
 - `identity` (key, and idempotency key or fingerprint), by `enter`: of a hundred equal POSTs one buys, and the others
   find what it bought.
+- `quota` (key), by `enter` for a key that has limits, where several processes accept
+- `credential` (upstream, place), by `begin_attempt` after the generation's, where several processes send with it
 - `generation`, by `enter` for what it found, `begin_attempt`, `end_attempt`, `pass_deadline`, `ask_cancel`,
   `cancel_unwatched`, `mark_received`, `mark_due`, `bury`, `ask_erase`, `give_up_pause`, `resolve_exposures` and
   `resolve_noted`: one decision at a time about its attempts, parts, money and end.

@@ -54,7 +54,8 @@ def options_of(settings: StoreSettings) -> Options:
     """How a PostgreSQL is used, by the settings."""
     from holdfast.store.postgres.store import Options
 
-    return Options(connections=settings.database_connections, wait_s=settings.database_wait_s)
+    # Several processes may have it: jobs have leases, and each generation an owner (`store.postgres.dispatcher`).
+    return Options(connections=settings.database_connections, wait_s=settings.database_wait_s, is_exclusive=False)
 
 
 def check_installed() -> None:
@@ -66,10 +67,11 @@ def check_installed() -> None:
     try:
         import asyncpg
         import greenlet
+        import pgqueuer
     except ImportError as exc:
         raise ConfigError(
             "store.database names a PostgreSQL, and what speaks to it is not installed: "
             "pip install 'holdfast[postgres]', or set store.database to \"sqlite\".",
             key="store.database",
         ) from exc
-    assert asyncpg and greenlet
+    assert asyncpg and greenlet and pgqueuer

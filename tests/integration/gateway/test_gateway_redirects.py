@@ -341,7 +341,7 @@ async def test_what_is_deleted_is_told_in_the_dialect_of_the_post(gateway: Any, 
 
 async def callers_of(gateway: Any, id_: str) -> int:
     """How many wait, as the record has it, with all that is noted."""
-    await gateway.made.engine._note_departed()
+    await gateway.made.engine._leaving._note()
     query = "SELECT callers FROM generation WHERE id = ?"
     return int(gateway.read(lambda conn: conn.execute(query, (id_,)).fetchone()[0]))
 

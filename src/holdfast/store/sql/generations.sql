@@ -21,13 +21,19 @@ SELECT id FROM generation WHERE state NOT IN ('queued', 'running')
   AND id IN (SELECT generation_id FROM attempt WHERE state IN ('sent', 'polling')) ORDER BY created_at, id;
 
 -- name: claim_generation
--- Whoever claims bumps the epoch: an older owner's claim can no longer succeed.
+-- Whoever claims bumps the epoch: an older owner's claim can no longer succeed. What somebody else works on was taken
+-- over by him.
 UPDATE generation SET epoch = :epoch, owner = :owner, state = :state, started_at = coalesce(started_at, :at),
   sequence_number = :sequence_number
-WHERE id = :id AND state IN ('queued', 'running') AND cancel_requested = 0 AND epoch + 1 = :epoch;
+WHERE id = :id AND state IN ('queued', 'running') AND cancel_requested = 0 AND epoch + 1 = :epoch
+  AND (owner IS NULL OR owner = :owner);
 
 -- name: bump_open_epochs
 UPDATE generation SET epoch = epoch + 1, owner = :owner WHERE state IN ('queued', 'running');
+
+-- name: bump_epoch
+-- Taken over from a worker that was lost: if it only slept, it can no longer send.
+UPDATE generation SET epoch = epoch + 1, owner = :owner WHERE id = :id AND state IN ('queued', 'running');
 
 -- name: end_part
 UPDATE generation SET parts_open = :parts_open, sequence_number = :sequence_number WHERE id = :id;

@@ -15,6 +15,21 @@ WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
         SELECT 1 FROM attempt WHERE generation_id = generation.id AND attempt.state IN ('sent', 'polling'))))
 ORDER BY created_at, id LIMIT 1;
 
+-- name: orphan / postgres
+-- Other processes may live beside this one: only the callers of those that are dead are gone.
+SELECT * FROM generation
+WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
+  AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND (callers = 0 OR (watched_by <> :owner AND NOT EXISTS (
+    SELECT 1 FROM replica WHERE replica.owner = generation.watched_by
+      AND replica.seen_us >= CAST((extract(epoch FROM clock_timestamp()) - 15) * 1000000 AS BIGINT))))
+  AND ((answered_at IS NULL AND (state IN ('queued', 'running') OR (state = 'succeeded' AND late <> 0)
+        OR (state = 'succeeded' AND finished_at >= :success_since)
+        OR (state = 'failed' AND finished_at >= :failure_since)))
+    OR (state = 'failed' AND finished_at >= :success_since AND EXISTS (
+        SELECT 1 FROM attempt WHERE generation_id = generation.id AND attempt.state IN ('sent', 'polling'))))
+ORDER BY created_at, id LIMIT 1;
+
 -- name: kin
 -- For a repeat that says it is one: also what looks received, or looks as if its caller were there. Least joined and
 -- newest first: an SDK repeats its latest call.
@@ -24,6 +39,13 @@ WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
   AND (state IN ('queued', 'running') OR (state = 'succeeded' AND (late = 1 OR finished_at >= :success_since))
     OR (state = 'failed' AND finished_at >= :failure_since))
 ORDER BY joins, created_at DESC, id DESC LIMIT 1;
+
+-- name: accepted_since
+SELECT created_at FROM generation WHERE key_id = :key_id AND created_at > :since ORDER BY created_at DESC LIMIT :most;
+
+-- name: open_of_key
+SELECT count(*) FROM generation
+WHERE key_id = :key_id AND created_at >= :oldest AND state IN ('queued', 'running');
 
 -- name: twins
 -- Those who seem to wait for the same, and have for a while.
@@ -53,7 +75,8 @@ WHERE id = :id;
 UPDATE generation SET callers = callers - 1 WHERE id = :id AND watched_by = :owner AND callers > 0;
 
 -- name: drive_again
-UPDATE generation SET state = :state, drive = :drive, parts_open = parts, deadline_at = :deadline_at,
+-- Nobody's: whoever worked on it before need not be who goes on.
+UPDATE generation SET owner = NULL, state = :state, drive = :drive, parts_open = parts, deadline_at = :deadline_at,
   hard_deadline = :hard_deadline, started_at = NULL, finished_at = NULL, answered_at = NULL, purge_after = NULL,
   cancel_requested = 0, failure = NULL, sequence_number = :sequence_number, held_on = :held_on, group_id = :group_id
 WHERE id = :id AND state = 'failed' AND drive + 1 = :drive;

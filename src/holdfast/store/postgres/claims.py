@@ -1,0 +1,145 @@
+"""PgQueuer's queries as we use them: patient with the database, fenced, and with leases that are written seldom.
+
+What its own do differently, found by reading and provoked (`docs/discussions/replicas.md`): an error of the connection
+ends the whole worker; a worker that was taken for dead puts away the job that somebody else has meanwhile; a job whose
+task was cancelled or has raised is deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import asyncpg
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.domain import models, types
+from pgqueuer.ports.repository import EntrypointExecutionParameter
+
+from holdfast.log import emit
+from holdfast.store.postgres.leases import Leases
+from holdfast.store.queries import queries
+
+T = TypeVar("T")
+
+PAUSE_S_FIRST = 0.05
+PAUSE_S_MAX = 1.0
+AGAIN_S = 5.0
+"""Until a job is given to somebody again whose worker has made a mistake."""
+AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError)
+"""What says that the database is away, and not that a statement is wrong."""
+OUT_OF_SERVICE = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.TooManyConnectionsError)
+
+_Q = queries("postgres/jobs")
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database is away, and comes back."""
+    return isinstance(error, AWAY + OUT_OF_SERVICE)
+
+
+async def until_there(ask: Callable[[], Awaitable[T]], *, within_s: float = float("inf")) -> T:
+    """Ask the database until it answers, with pauses from 50 ms to 1 s.
+
+    Raises:
+        Exception: What it answered, if it is not away; or the last error, once the time is over.
+    """
+    loop = asyncio.get_running_loop()
+    until, pause_s = loop.time() + within_s, PAUSE_S_FIRST
+    while True:
+        try:
+            return await ask()
+        except Exception as exc:
+            if not is_away(exc) or loop.time() + pause_s > until:
+                raise
+            emit("storage.failed", level="warning", message=f"The database is away: {exc}", again_in_s=pause_s)
+        await asyncio.sleep(pause_s)
+        pause_s = min(PAUSE_S_MAX, 2 * pause_s)
+
+
+@dataclass
+class Claims(Queries):
+    """See the module's docstring. The managers of one process share their leases, and their names."""
+
+    leases: Leases = field(kw_only=True)
+    managers: list[UUID] = field(kw_only=True)
+
+    async def dequeue(
+        self,
+        batch_size: int,
+        entrypoints: dict[types.QueueEntrypoint, EntrypointExecutionParameter],
+        queue_manager_id: types.QueueManagerId,
+        global_concurrency_limit: int | None,
+        heartbeat_timeout: timedelta,
+    ) -> list[models.Job]:
+        """Take jobs, and begin their leases."""
+
+        async def take() -> list[models.Job]:
+            asked_at = self.leases.monotonic()
+            jobs = await super(Claims, self).dequeue(
+                batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
+            )
+            for job in jobs:
+                self.leases.taken(job.id, generation_of(job), asked_at=asked_at)
+            return jobs
+
+        return await until_there(take)
+
+    async def queued_work(self, entrypoints: list[types.QueueEntrypoint]) -> int:
+        """Count what waits."""
+        return await until_there(lambda: super(Claims, self).queued_work(entrypoints))
+
+    async def eligible_queued_work(self, entrypoints: list[types.QueueEntrypoint]) -> int:
+        """Count what waits and may be taken."""
+        return await until_there(lambda: super(Claims, self).eligible_queued_work(entrypoints))
+
+    async def next_deferred_eta(self, entrypoints: list[types.QueueEntrypoint]) -> timedelta | None:
+        """Say when the next one may be taken that may not yet."""
+        return await until_there(lambda: super(Claims, self).next_deferred_eta(entrypoints))
+
+    async def update_heartbeat(self, job_ids: list[types.JobId]) -> None:
+        """Renew leases, where half of them has passed."""
+        leases = self.leases
+        due, length_s, asked_at = leases.due(job_ids), leases.length_s, leases.monotonic()
+        if not due:
+            return
+        longer = timedelta(seconds=length_s - leases.shortest_s)
+        rows = await self.driver.fetch(_Q["renew"], due, self.managers, longer)
+        written = {int(str(row["id"])) for row in rows}
+        leases.renewed(due, written, asked_at=asked_at, lease_s=length_s)
+        if len(written) < len(due):
+            emit("job.lost", level="warning", jobs=len(due) - len(written))
+
+    async def log_jobs(
+        self, job_status: list[tuple[models.Job, types.JOB_STATUS, models.TracebackRecord | None]]
+    ) -> None:
+        """Put away what is done; give all else to somebody again."""
+        done = [job for job, status, _ in job_status if status == "successful"]
+        back = [job for job, status, _ in job_status if status != "successful"]
+        if done:
+            await self.driver.execute(_Q["put_away"], [job.id for job in done], self.managers)
+        if back:
+            await self._hand_back(back, AGAIN_S)
+        for job in (*done, *back):
+            self.leases.given_up(job.id, generation_of(job))
+
+    async def retry_job(
+        self, job: models.Job, delay: timedelta, traceback_record: models.TracebackRecord | None
+    ) -> None:
+        """Hand a job back; while the database is away, it is tried as long as somebody would wait for the lease."""
+        work: Callable[[], Awaitable[Any]] = lambda: self._hand_back([job], delay.total_seconds())  # noqa: E731
+        await until_there(work, within_s=self.leases.length_s)
+        self.leases.given_up(job.id, generation_of(job))
+
+    async def _hand_back(self, jobs: list[models.Job], delay_s: float) -> None:
+        ids, channel = [job.id for job in jobs], self.qbq.settings.channel
+        await self.driver.fetch(_Q["hand_back"], ids, self.managers, timedelta(seconds=delay_s), channel)
+
+
+def generation_of(job: models.Job) -> str:
+    """Name the generation of a job."""
+    assert job.payload is not None, "a job is enqueued with its generation"
+    return job.payload.decode("ascii")

@@ -1,0 +1,21 @@
+-- name: notify_function
+-- In the transaction that writes the event, so that nobody is told of what is rolled back. The payload is the id alone:
+-- what it was, the record tells. That it was accepted is told by its job.
+CREATE OR REPLACE FUNCTION holdfast_notify() RETURNS trigger LANGUAGE plpgsql AS '
+BEGIN
+  IF NEW.type IN (''succeeded'', ''failed'', ''cancelled'') THEN
+    PERFORM pg_notify(''gw_done'', NEW.generation_id);
+  ELSIF NEW.type <> ''queued'' OR NEW.sequence_number > 1 THEN
+    PERFORM pg_notify(''gw_step'', NEW.generation_id);
+  END IF;
+  RETURN NULL;
+END';
+
+-- name: notify_trigger
+CREATE OR REPLACE TRIGGER holdfast_notify AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION holdfast_notify();
+
+-- name: standings
+-- How those stand that somebody here waits for. $1: their ids.
+SELECT generation.id, generation.state, generation.sequence_number, generation.deadline_at, (
+  SELECT count(*) FROM attempt WHERE attempt.generation_id = generation.id AND attempt.state IN ('sent', 'polling')
+) AS in_flight FROM generation WHERE generation.id = ANY($1::text[]);

@@ -1,0 +1,57 @@
+-- name: enqueue
+-- In the transaction that accepts the generation. The same job again is one, as long as it has not been put away.
+INSERT INTO pgqueuer (priority, entrypoint, payload, execute_after, dedupe_key, status)
+VALUES (:priority, :lane, convert_to(:generation_id, 'UTF8'), now() + make_interval(secs => :run_after_s), :key, 'queued')
+ON CONFLICT (dedupe_key) WHERE (status IN ('queued', 'picked') AND dedupe_key IS NOT NULL) DO NOTHING;
+
+-- name: forget
+-- What nobody has been given. $1: the generation.
+DELETE FROM pgqueuer WHERE status = 'queued' AND dedupe_key IS NOT NULL AND payload = convert_to($1, 'UTF8')
+  AND dedupe_key LIKE $1 || ':%';
+
+-- name: put_away
+-- Done. Who was taken for dead, and whose job somebody else has now, puts nothing away.
+-- $1: jobs; $2: the managers of this process.
+DELETE FROM pgqueuer WHERE id = ANY($1::bigint[]) AND queue_manager_id = ANY($2::uuid[]);
+
+-- name: hand_back
+-- Given to anybody again after $3; the notice wakes those who wait for work. $1 and $2 as above, $4: the channel.
+WITH back AS (
+  UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, slot = NULL, execute_after = now() + $3::interval,
+    attempts = attempts + 1, updated = now()
+  WHERE id = ANY($1::bigint[]) AND queue_manager_id = ANY($2::uuid[]) RETURNING id
+)
+SELECT pg_notify($4, json_build_object('channel', $4::text, 'operation', 'update', 'sent_at', now(),
+  'table', 'pgqueuer', 'type', 'table_changed_event')::text)
+FROM (SELECT 1 FROM back LIMIT 1) AS any_of_them;
+
+-- name: renew
+-- Signs of life. A longer lease is written as a beat of the future: whoever looks for the dead need not know how long
+-- each lease is. $1: jobs; $2: the managers of this process; $3: how much longer than the shortest lease.
+UPDATE pgqueuer SET heartbeat = now() + $3::interval
+WHERE id = ANY($1::bigint[]) AND queue_manager_id = ANY($2::uuid[]) AND status = 'picked' RETURNING id;
+
+-- name: adopt
+-- A net under all else: what is open, and is nobody's job, becomes one. It finds what a database copied from elsewhere
+-- brings along, and what a failover has lost.
+INSERT INTO pgqueuer (priority, entrypoint, payload, dedupe_key, status)
+SELECT 0, generation.model, convert_to(generation.id, 'UTF8'), generation.id || ':' || generation.drive, 'queued'
+FROM generation WHERE generation.state IN ('queued', 'running') AND NOT EXISTS (
+  SELECT 1 FROM pgqueuer WHERE pgqueuer.dedupe_key = generation.id || ':' || generation.drive
+)
+ON CONFLICT (dedupe_key) WHERE (status IN ('queued', 'picked') AND dedupe_key IS NOT NULL) DO NOTHING;
+
+-- name: backlog
+SELECT count(*) FROM pgqueuer WHERE status = 'queued';
+
+-- name: overdue
+-- What nobody has begun to work on in its time, and nobody waits for. $1: before which its time was over.
+SELECT id FROM generation WHERE state = 'queued' AND deadline_at < $1 ORDER BY created_at LIMIT 100;
+
+-- name: keep_no_log
+-- Nobody reads what PgQueuer logs of each job, and nothing would ever clear it: our own tables tell the story.
+CREATE OR REPLACE FUNCTION holdfast_no_job_log() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+
+-- name: keep_no_log_trigger
+CREATE OR REPLACE TRIGGER holdfast_no_job_log BEFORE INSERT ON pgqueuer_log
+FOR EACH ROW EXECUTE FUNCTION holdfast_no_job_log();
