@@ -21,7 +21,7 @@ SHORT_FORMS: Mapping[str, tuple[str, str]] = {
     "HOLDFAST_PORT": ("server", "port"),
     "HOLDFAST_DATA": ("store", "data"),
 }
-OTHERS = ("HOLDFAST_API_KEY", "HOLDFAST_BASE_URL", "HOLDFAST_CONFIG", "HOLDFAST_FAULT")
+OTHERS = ("HOLDFAST_API_KEY", "HOLDFAST_BASE_URL", "HOLDFAST_CONFIG", "HOLDFAST_FAULT", "HOLDFAST_SECRET")
 """Variables of ours that are no settings."""
 
 _GOOGLE = Upstream(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from holdfast.clock import Clock, SystemClock, rfc3339
 from holdfast.config import Settings, check_role, database_of, upstream_keys
 from holdfast.config.objects import ObjectKeys, object_keys
+from holdfast.config.secret import secret_of
 from holdfast.engine.converter import Converter, is_available
 from holdfast.engine.core import Core
 from holdfast.engine.course import Target, targets_of
@@ -58,6 +59,7 @@ from holdfast.policy.price_table import losses
 from holdfast.policy.prices import check_priced
 from holdfast.store.address import note_address
 from holdfast.store.apikeys import SECRET_BYTES, digest_of, spell
+from holdfast.store.given_secret import keep_secret
 from holdfast.store.keys import count_keys, insert_key
 from holdfast.store.lock import DataFolder
 from holdfast.store.opening import check_installed, open_store
@@ -122,7 +124,8 @@ async def serve(
         reread: Reads the settings anew, at SIGHUP, all checks included; raises `ConfigError`, which changes nothing.
 
     Raises:
-        ConfigError: A credential or the certificate is missing, or there is nothing to serve.
+        ConfigError: A credential or the certificate is missing, there is nothing to serve, or `HOLDFAST_SECRET` is not
+            the data folder's.
         StorageError: The data folder cannot be used.
         PortRefused: A port is taken or forbidden.
     """
@@ -130,6 +133,7 @@ async def serve(
     keys = upstream_keys(settings, environ)
     dsn = database_of(settings.store, environ)
     check_role(settings.server.role, is_embedded=dsn is None)
+    keep_secret(settings.store.data, secret_of(environ))
     targets = targets_of(settings, keys)
     bucket_keys = object_keys(settings.objects, environ)
     clock = SystemClock()
