@@ -248,9 +248,10 @@ def test_keys_are_listed_by_age_and_page(conn: Any) -> None:
     assert (page.row.id, len(page.secrets)) == ("key_b", 2)
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_keys_of_an_older_folder_stay_valid_and_the_first_administers(tmp_path: Path) -> None:
     """Digests, labels and what was revoked are kept; whoever has the first key runs the gateway."""
-    path = tmp_path / "holdfast.sqlite3"
+    path = tmp_path / "older.sqlite3"
     steps = migrations()
     with closing(sqlite3.connect(path)) as old:
         old.executescript("\n".join(steps[:11]) + "PRAGMA user_version = 11;")
@@ -273,9 +274,10 @@ def test_keys_of_an_older_folder_stay_valid_and_the_first_administers(tmp_path: 
     ]
 
 
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_of_an_older_folder_no_revoked_key_administers_while_another_may(tmp_path: Path) -> None:
     """Whoever took the first key back, since it had leaked, has another: nobody would be admin otherwise."""
-    path = tmp_path / "holdfast.sqlite3"
+    path = tmp_path / "older.sqlite3"
     with closing(sqlite3.connect(path)) as old:
         old.executescript("\n".join(migrations()[:11]) + "PRAGMA user_version = 11;")
         old.executemany(

@@ -111,6 +111,8 @@ class Lives(RuleBasedStateMachine):
         self.conn.executescript(schema())
         self.all: dict[str, Followed] = {}
         self.attempts: dict[str, Followed] = {}
+        self.owner = "me"
+        """Who works on all that has not ended."""
         self.moment = 0
         self.waited_s = 0
         self.provider: Counter[str] = Counter()
@@ -219,7 +221,7 @@ class Lives(RuleBasedStateMachine):
             model="m",
             idempotency_key=f"{one.id}.{part}.0",
             estimated_micros=one.at_list * images_of_part(part, n=one.n, parts=one.parts),
-            owner="me",
+            owner=self.owner,
             sent_at=self.now(),
         )
         epoch = self.run(begin_attempt, new)
@@ -361,7 +363,8 @@ class Lives(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """Another process takes all of it over."""
-        taken = self.run(take_over, "next")
+        self.owner = f"own_{self.moment}"
+        taken = self.run(take_over, self.owner)
         still = [one for one in self.all.values() if one.ended is None]
         assert taken == len(still) == len(self.run(left_open)[1])
         for one in still:

@@ -172,14 +172,18 @@ def place_of(data: Path, *, makes: bool, dsn: str | None = None) -> Place:
         StorageError: It cannot be used.
     """
     paths = Paths(root=data)
-    if not makes and not (paths.database if dsn is None else paths.secret).exists():
-        raise Stop(Exit.USAGE, f"There is no data folder of a gateway at {data}. Name it with --data.")
+    none = Stop(Exit.USAGE, f"There is no data folder of a gateway at {data}. Name it with --data.")
+    if not (makes or paths.secret.exists() or paths.database.exists()):
+        raise none
     try:
         DataFolder(data).close()
     except StorageError as error:
         if error.reason != "locked":
             raise
         return _gateway_of(data, error)
+    if not (makes or dsn is not None or paths.database.exists()):
+        # Its rows may be in a PostgreSQL, of which these settings know nothing.
+        raise none
     return Folder(data, dsn)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from holdfast import faults
 from holdfast.config import Role
 from holdfast.engine import recover
 from holdfast.engine.attempt import Resumed
@@ -107,11 +106,9 @@ class Sharing:
         if record is None or _is_over(record):
             return True
         drive = record.generation.drive
-        await faults.point("work.before_take_over")
         if record.generation.epoch:
             # Somebody has sent for it: nobody else may from here on.
             await patiently(lambda: core.store.write(take_over_one, id_, core.owner), id_)
-            await faults.point("work.after_take_over")
             record = await self._read(id_)
             assert record is not None, "what has not ended is not swept"
         taken = await recover.take_up_one(core, record)

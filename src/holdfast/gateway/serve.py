@@ -235,19 +235,24 @@ async def running(
             async with kept.moving(core):
                 yield gateway
         finally:
-            await gateway.sweeper.stop()
-            await gateway.engine.stop()
-            if replica is not None:
-                await replica.stop()
-            await gateway.keeper.stop()
-            await gateway.deliverer.stop()
-            gateway.fetcher.close()
-            cut = listeners.break_off()
-            cut += await listeners.close()
-            if cut:
-                emit("server.cut_short", level="warning", answers=cut)
+            await _take_down(gateway, replica, listeners)
             await traces.finish()
             await transport.close()
+
+
+async def _take_down(gateway: Gateway, replica: Replica | None, listeners: Listeners) -> None:
+    """End what works, then what answers: who is still connected is broken off, and is told so by his library."""
+    await gateway.sweeper.stop()
+    await gateway.engine.stop()
+    if replica is not None:
+        await replica.stop()
+    await gateway.keeper.stop()
+    await gateway.deliverer.stop()
+    gateway.fetcher.close()
+    cut = listeners.break_off()
+    cut += await listeners.close()
+    if cut:
+        emit("server.cut_short", level="warning", answers=cut)
 
 
 def _replica_of(dsn: str | None, clock: Clock) -> Replica | None:

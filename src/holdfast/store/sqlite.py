@@ -19,9 +19,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from holdfast import faults
 from holdfast.errors import StorageError, is_disk_full
 from holdfast.log import emit
+from holdfast.store.commit_points import after_commit, before_commit
 from holdfast.store.queries import migrations
 from holdfast.threads import Threads, let_others_first
 
@@ -223,9 +223,9 @@ class SqliteStore:
         try:
             self._begin()
             results = self._apply_all(batch)
-            faults.point_sync("store.before_commit")
+            before_commit()
             self._conn.execute("COMMIT")
-            faults.point_sync("store.after_commit")
+            after_commit()
         except (sqlite3.Error, StorageError, OSError) as exc:
             if self._conn.in_transaction:
                 self._conn.execute("ROLLBACK")

@@ -114,7 +114,7 @@ async def _on_postgres(dsn: str, shortest_s: float) -> AsyncIterator[World]:
         for job in jobs:
             dispatcher.committed(job)
 
-    async def make(capacity: int = 0, lanes: tuple[str, ...] = (LANE,)) -> Worker:
+    async def make(capacity: int = 0, lanes: tuple[str, ...] = (LANE,), shortest_s: float = shortest_s) -> Worker:
         dispatcher = PgQueuerDispatcher(dsn, monotonic=time.monotonic, shortest_s=shortest_s, look_s=0.3)
         made.append(dispatcher)
         worker = Worker(dispatcher)

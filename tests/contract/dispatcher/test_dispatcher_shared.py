@@ -6,6 +6,7 @@ import asyncio
 
 import asyncpg
 import pytest
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgPoolDriver
 
 from holdfast.store.jobs import Job
 from holdfast.store.postgres import dispatcher as module
@@ -37,8 +38,11 @@ async def has_rows(world: World, *wanted: tuple[str, str]) -> None:
 
 
 def freeze(worker: Worker) -> None:
-    """Have a worker show no signs of life any more."""
+    """Have a worker show no signs of life any more, and take nothing, as one that sleeps."""
     assert isinstance(worker.dispatcher, PgQueuerDispatcher)
+    for shift in worker.dispatcher._shifts:
+        # It would take its own job again.
+        shift.manager.shutdown.set()
     worker.dispatcher.leases.due = lambda jobs: []  # type: ignore[method-assign, assignment]
 
 
@@ -158,3 +162,25 @@ async def test_nothing_is_logged_of_jobs(shared: World) -> None:
     connection = await asyncpg.connect(shared.dsn)
     assert await connection.fetchval("SELECT count(*) FROM pgqueuer_log") == 0
     await connection.close()
+
+
+async def test_what_was_taken_and_never_heard_of_waits_for_no_lease(
+    shared: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is lost between a taking and its answer: the job is taken again with the next question."""
+    fetch, lost = AsyncpgPoolDriver.fetch, []
+
+    async def losing(self: AsyncpgPoolDriver, query: str, *args: object) -> list[dict[str, object]]:
+        rows = await fetch(self, query, *args)
+        if "next_queued" in query and rows and not lost:
+            lost.append(rows)
+            raise ConnectionResetError("the answer was lost")
+        return rows
+
+    monkeypatch.setattr(AsyncpgPoolDriver, "fetch", losing)
+    worker = await shared.make(shortest_s=300.0)
+    await shared.accept(worker.dispatcher, job("gen_a"))
+    await worker.has("gen_a")
+    assert len(lost) == 1
+    worker.dispatcher.finished("gen_a")
+    await has_rows(shared)

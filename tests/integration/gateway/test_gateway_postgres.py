@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import ConfigError, StorageError
-from holdfast.store.postgres import ownership
+from holdfast.errors import ConfigError
 
 Start = Callable[..., Awaitable[Any]]
 
@@ -48,16 +47,6 @@ async def test_a_crowd_is_served_and_each_is_charged_once(start: Start) -> None:
     assert {answer.status for answer in answers} == {200}
     assert len({answer.headers["generation-id"] for answer in answers}) == 20
     assert gateway.count("attempt") == 20
-
-
-async def test_a_second_gateway_on_the_same_database_is_refused(
-    start: Start, tmp_path: Path, on_postgres: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a folder of its own all the same: what a start puts right is right for one owner alone."""
-    await start(data=tmp_path / "one")
-    monkeypatch.setattr(ownership, "TAKE_S", 0.0)
-    with pytest.raises(StorageError, match="Another gateway uses this database"):
-        await start(data=tmp_path / "two", store={"database": on_postgres(tmp_path / "one")})
 
 
 async def test_an_address_in_a_variable_that_is_not_set_is_told(start: Start) -> None:

@@ -22,6 +22,7 @@ from holdfast.engine.submit import Submission, live_of, live_of_row, price
 from holdfast.engine.watchers import Ended, Notice, PartialImage, Watchers
 from holdfast.errors import RequestError
 from holdfast.providers import openai
+from holdfast.store.blobs import LocalBlobs
 from holdfast.store.records import GenerationRow
 from holdfast.store.spool import SpooledImage
 from holdfast.types import Charge, Failure, FailureKind, Geometry, ImageInfo, Phase, Request, Surface, Tier
@@ -80,7 +81,7 @@ def a_core(**sections: Any) -> Core:
         settings=settings,
         clock=StandingClock(),
         store=nothing,
-        blobs=nothing,
+        blobs=LocalBlobs(Path()),
         spool=Path(),
         transport=nothing,
         owner="own_1",

@@ -66,6 +66,8 @@ class Claims(Queries):
 
     leases: Leases = field(kw_only=True)
     managers: list[UUID] = field(kw_only=True)
+    _is_unsure: bool = field(default=False, init=False)
+    """The answer to a taking was lost: there may be jobs that are ours, and that nobody works on."""
 
     async def dequeue(
         self,
@@ -78,12 +80,16 @@ class Claims(Queries):
         """Take jobs, and begin their leases."""
 
         async def take() -> list[models.Job]:
-            asked_at = self.leases.monotonic()
+            if self._is_unsure:
+                known = self.leases.jobs()
+                await self.driver.execute(_Q["take_back"], queue_manager_id, known)
+            asked_at, self._is_unsure = self.leases.monotonic(), True
             jobs = await super(Claims, self).dequeue(
                 batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
             )
             for job in jobs:
                 self.leases.taken(job.id, generation_of(job), asked_at=asked_at)
+            self._is_unsure = False
             return jobs
 
         return await until_there(take)

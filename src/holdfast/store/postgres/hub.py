@@ -31,7 +31,9 @@ LEADER_LOCK = 0x686F6C66
 PREPARE_LOCK = 0x686F6C65
 """Of whoever makes the trigger."""
 
-_Q, _P, _J = queries("postgres/hub"), queries("postgres/places"), queries("postgres/jobs")
+_Q = queries("postgres/hub")
+_P = queries("postgres/places")
+_J = queries("postgres/jobs")
 
 
 class Ear(Protocol):

@@ -54,6 +54,10 @@ class Leases:
         self._until[job] = asked_at + self.shortest_s
         self._job_of[generation_id] = job
 
+    def jobs(self) -> list[int]:
+        """All that this process has."""
+        return list(self._until)
+
     def due(self, jobs: Iterable[int]) -> list[int]:
         """Of those that show a sign of life, the ones for which it must be written: half of the lease has passed."""
         soon = self.monotonic() + self.length_s / 2 + self.shortest_s / 8

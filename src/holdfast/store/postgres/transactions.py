@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from holdfast import faults
 from holdfast.errors import StorageError, is_disk_full
+from holdfast.store.commit_points import after_commit, before_commit
 from holdfast.store.port import Conn
 from holdfast.store.postgres.conn import Link, PostgresConn, in_greenlet
 from holdfast.store.postgres.pool import Pool
@@ -118,7 +118,7 @@ class Transactions:
             conn = PostgresConn(link)
             value = await in_greenlet(partial(function, conn))
             await conn.finish()
-            _pass("store.before_commit")
+            _pass(before_commit)
             txid = conn.txid or await link.raw.fetchval(_TXID)
             try:
                 status = await link.raw.execute("COMMIT")
@@ -127,7 +127,7 @@ class Transactions:
                     raise _Unknown(txid, exc, value) from exc
                 raise
             assert status == "COMMIT", "no function goes on after a statement has failed"
-            _pass("store.after_commit")
+            _pass(after_commit)
             return value
 
     async def _read_once(self, function: Callable[[Conn], T]) -> T:
@@ -166,9 +166,9 @@ class Transactions:
             await self._patience.sleep(self._patience.pause_s(tries))
 
 
-def _pass(point: str) -> None:
+def _pass(point: Callable[[], None]) -> None:
     try:
-        faults.point_sync(point)
+        point()
     except OSError as exc:
         raise told(exc, "broken") from exc
 

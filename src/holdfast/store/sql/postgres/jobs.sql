@@ -25,6 +25,12 @@ SELECT pg_notify($4, json_build_object('channel', $4::text, 'operation', 'update
   'table', 'pgqueuer', 'type', 'table_changed_event')::text)
 FROM (SELECT 1 FROM back LIMIT 1) AS any_of_them;
 
+-- name: take_back
+-- What was taken, and whose taking was never heard of, as the connection was lost: else it would wait for a lease.
+-- $1: the manager; $2: what it knows of.
+UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, slot = NULL, updated = now()
+WHERE queue_manager_id = $1 AND status = 'picked' AND NOT id = ANY($2::bigint[]);
+
 -- name: renew
 -- Signs of life. A longer lease is written as a beat of the future: whoever looks for the dead need not know how long
 -- each lease is. $1: jobs; $2: the managers of this process; $3: how much longer than the shortest lease.
