@@ -1,13 +1,17 @@
 """A real S3 server for the tests, SeaweedFS as a process on loopback, and a path to it that misbehaves on demand.
 
-Tests are no package: a conftest loads this from its file.
+It takes seconds to come up and a third of a gigabyte of memory: all processes of a run of the tests share one
+(`shared`), each test in a folder of its own. Tests are no package: a conftest loads this from its file, and a keeper is
+this file as a program.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -23,8 +27,8 @@ from pathlib import Path
 from typing import Literal
 
 HOST = "127.0.0.1"
-READY_S = 60.0
-"""It takes 5 s on an idle machine."""
+READY_S = 120.0
+"""It takes 4 s on an idle machine."""
 KEY_ID, SECRET = "test-key-id", "test-secret-Jw4Ru"
 READER_ID, READER_SECRET = "reader-key-id", "reader-secret-Jw4Ru"
 
@@ -45,21 +49,11 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-class ObjectServer:
-    """Master, volume, filer and S3 in one process; it keeps its ports and its data from one start to the next."""
+class Reached:
+    """A server that runs, by its ports."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        names = ("master", "volume", "filer", "s3")
-        ports = iter(_free_ports(2 * len(names)))
-        self._ports = {name: (next(ports), next(ports)) for name in names}
-        identity = {"name": "all", "actions": ["Admin", "Read", "Write", "List"]}
-        reader = {"name": "reader", "actions": ["Read", "List"]}
-        identity["credentials"] = [{"accessKey": KEY_ID, "secretKey": SECRET}]
-        reader["credentials"] = [{"accessKey": READER_ID, "secretKey": READER_SECRET}]
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity, reader]}), "utf-8")
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+    def __init__(self, ports: dict[str, tuple[int, int]]) -> None:
+        self._ports = ports
 
     @property
     def port(self) -> int:
@@ -71,6 +65,36 @@ class ObjectServer:
         """Its address."""
         return f"http://{HOST}:{self.port}"
 
+    def make_bucket(self, name: str) -> None:
+        """Make a bucket, through the back door; one that is there is left as it is."""
+        try:
+            self._ask("filer", "POST", f"/buckets/{name}/")
+        except urllib.error.HTTPError as exc:
+            if exc.code != http.HTTPStatus.CONFLICT:
+                raise
+
+    def _ask(self, of: str, method: str, path: str, body: bytes | None = None) -> bytes:
+        address = f"http://{HOST}:{self._ports[of][0]}{path}"
+        with urllib.request.urlopen(urllib.request.Request(address, data=body, method=method), timeout=5) as got:
+            return bytes(got.read())
+
+
+class ObjectServer(Reached):
+    """Master, volume, filer and S3 in one process; it keeps its ports and its data from one start to the next."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        names = ("master", "volume", "filer", "s3")
+        ports = iter(_free_ports(2 * len(names)))
+        super().__init__({name: (next(ports), next(ports)) for name in names})
+        identity = {"name": "all", "actions": ["Admin", "Read", "Write", "List"]}
+        reader = {"name": "reader", "actions": ["Read", "List"]}
+        identity["credentials"] = [{"accessKey": KEY_ID, "secretKey": SECRET}]
+        reader["credentials"] = [{"accessKey": READER_ID, "secretKey": READER_SECRET}]
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity, reader]}), "utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
     def start(self) -> None:
         """Start it, and wait until it takes objects."""
         words = [f"-dir={self._folder}", f"-ip={HOST}", f"-ip.bind={HOST}", "-filer", "-s3"]
@@ -78,6 +102,9 @@ class ObjectServer:
             words += [f"-{name}.port={port}", f"-{name}.port.grpc={grpc}"]
         words += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false", f"-s3.config={self._folder / 's3.json'}"]
         words += ["-s3.autoCreateBucket=false", "-volume.max=20", "-master.volumeSizeLimitMB=256"]
+        # Nobody else could be elected. As they come, these cost 7 s of a start, and up to 20 s of a second one.
+        words += ["-master.raftHashicorp", "-master.electionTimeout=200ms", "-master.heartbeatInterval=50ms"]
+        words += ["-master.telemetry=false"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen([program(), "server", *words], stdout=log, stderr=log)
         until = time.monotonic() + READY_S
@@ -89,12 +116,16 @@ class ObjectServer:
 
     def _takes_objects(self) -> bool:
         try:
-            self.make_bucket("ready")
-            self._filer("PUT", "/buckets/ready/probe", b"x")
             with socket.create_connection((HOST, self.port), 1):
-                return True
+                pass
+            # A put before there is a place for it would wait for 5 s.
+            if b"fid" not in self._ask("master", "GET", "/dir/assign"):
+                return False
+            self.make_bucket("ready")
+            self._ask("filer", "PUT", "/buckets/ready/probe", b"x")
         except OSError:
             return False
+        return True
 
     def kill(self) -> None:
         """End it as a power cut does."""
@@ -102,18 +133,51 @@ class ObjectServer:
         self._process.kill()
         self._process.wait()
 
-    def make_bucket(self, name: str) -> None:
-        """Make a bucket, through the back door; one that is there is left as it is."""
-        try:
-            self._filer("POST", f"/buckets/{name}/", None)
-        except urllib.error.HTTPError as exc:
-            if exc.code != http.HTTPStatus.CONFLICT:
-                raise
 
-    def _filer(self, method: str, path: str, body: bytes | None) -> None:
-        address = f"http://{HOST}:{self._ports['filer'][0]}{path}"
-        with urllib.request.urlopen(urllib.request.Request(address, data=body, method=method), timeout=5):
-            pass
+@contextlib.contextmanager
+def shared(base: Path) -> Iterator[Reached]:
+    """Reach the one server of this run of the tests, started by whoever comes first.
+
+    Each process that uses it holds a lock, which the kernel takes from it however it ends; a keeper waits until nobody
+    holds one, and ends the server.
+
+    Args:
+        base: The folder of this process's temporary files: pytest's, or that of one of its workers.
+    """
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "objects"
+    folder.mkdir(exist_ok=True)
+    with (folder / "users").open("a") as users, (folder / "starting").open("a") as starting:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        # Waits where a keeper is just ending its server, since its last user has gone.
+        fcntl.flock(users, fcntl.LOCK_SH)
+        if not (folder / "ports").exists():
+            with (folder / "keeper.log").open("ab") as log:
+                command = [sys.executable, __file__, str(folder)]
+                keeper = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True)
+            assert keeper.stdout is not None
+            with keeper.stdout as told:
+                assert told.readline() == b"ready\n", (folder / "keeper.log").read_text("utf-8")[-3000:]
+            # It outlives whoever has started it.
+            keeper.returncode = 0
+        fcntl.flock(starting, fcntl.LOCK_UN)
+        yield Reached(json.loads((folder / "ports").read_text("utf-8")))
+
+
+def keep(folder: Path) -> None:
+    """Start a server, and end it when nobody uses it any more."""
+    data = folder / f"data-{os.getpid()}"
+    data.mkdir()
+    server = ObjectServer(data)
+    try:
+        (folder / "ports").write_text(json.dumps(server._ports), "utf-8")
+        print("ready", flush=True)
+        with (folder / "users").open("a") as users:
+            fcntl.flock(users, fcntl.LOCK_EX)
+            (folder / "ports").unlink()
+            server.kill()
+    finally:
+        server.kill()
+        shutil.rmtree(data)
 
 
 Harm = Literal["slow_down", "skewed", "forbidden", "lost", "refused", "flipped", "cut"]
@@ -131,6 +195,8 @@ class Seen:
     method: str
     path: str
     harm: Harm | None = None
+    words: bytes = b""
+    """Of a POST, which says what is to be deleted."""
 
 
 @dataclass
@@ -195,8 +261,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass(self) -> None:
         harm = self.path_through.next_harm(self.command)
-        self.path_through.seen.append(Seen(self.command, self.path, harm))
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        words = body if self.command == "POST" else b""
+        self.path_through.seen.append(Seen(self.command, self.path, harm, words))
         if harm == "refused":
             self.close_connection = True
             return
@@ -240,3 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]))

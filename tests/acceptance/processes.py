@@ -58,12 +58,13 @@ def _end(process: subprocess.Popen[str]) -> None:
 class Holdfast:
     """One `holdfast` command that serves, until it is stopped."""
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, more: Mapping[str, str] | None = None) -> None:
+        """Start it; `more` is added to its environment."""
         self._log = folder / f"{words[0]}.log"
         command = [sys.executable, "-m", "holdfast.cli.main", *words, "--json"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=log, text=True
+                command, cwd=folder, env=environment() | dict(more or {}), stdout=subprocess.PIPE, stderr=log, text=True
             )
         self.base_url = self._told()
         self.status: int | None = None
@@ -90,6 +91,10 @@ class Holdfast:
         """End it without a word, as a kernel does that is out of memory."""
         self._process.kill()
         _end(self._process)
+
+    def lives(self) -> bool:
+        """Whether it has not ended yet, by itself or otherwise."""
+        return self._process.poll() is None
 
     def ask_to_end(self) -> None:
         """Send SIGTERM, and do not wait."""

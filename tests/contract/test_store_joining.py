@@ -524,3 +524,12 @@ def test_who_comes_back_to_another_process_is_its_first(db: Any) -> None:
     db.write_sync(leave, ["gen_1"], "next")
     entered = db.write_sync(enter, asking("gen_2", watched_by="next", asks_twins=False))
     assert (entered.generation_id, entered.answer) == ("gen_1", Answer.JOIN)
+
+
+def test_what_its_owner_deleted_hides_nothing_that_can_be_joined(db: Any) -> None:
+    """The older orphan is deleted: the next one of the same words is the one to join."""
+    bought(db, "gen_1", leaves=True)
+    db.write_sync(lambda conn: conn.execute("UPDATE generation SET deleted_at = '2026'").rowcount)
+    bought(db, "gen_2", leaves=True)
+    entered = db.write_sync(enter, asking("gen_3", asks_twins=False))
+    assert (entered.generation_id, entered.answer) == ("gen_2", Answer.JOIN)

@@ -134,7 +134,7 @@ def limited(conn: Any) -> None:
         )
     # What other days of the month have spent counts too.
     conn.execute(
-        "INSERT INTO spend_day (owner, day, micros) VALUES ('group:kgr_1', '2026-01-05', :micros)",
+        "INSERT INTO spend_day (owner, day, currency, micros) VALUES ('group:kgr_1', '2026-01-05', 'USD', :micros)",
         {"micros": PRICE},
     )
 
@@ -147,9 +147,9 @@ async def test_a_budget_is_never_overspent_by_a_race(stores: list[Any]) -> None:
     refused = [each for each in done if each is not None]
     assert not [each for each in done if isinstance(each, Exception)]
     assert len(done) - len(refused) == 9
-    month = await stores[0].read(spent, "group:kgr_1", "2026-01-17")
+    month = await stores[0].read(spent, "group:kgr_1", "2026-01-17", "USD")
     assert (month.day_micros, month.month_micros) == (9 * PRICE, 10 * PRICE)
-    assert (await stores[0].read(spent, "key:key_1", "2026-01-17")).day_micros <= 4 * PRICE
+    assert (await stores[0].read(spent, "key:key_1", "2026-01-17", "USD")).day_micros <= 4 * PRICE
     problems = (await stores[0].read(audit)).problems
     assert [(each.rule, each.id) for each in problems] == [("spent_otherwise", "group:kgr_1")], "the day made up above"
 

@@ -19,7 +19,8 @@ from holdfast.store.queries import migrations, queries, schema, steps
 FILES = sorted(
     entry.name.removesuffix(".sql")
     for entry in files("holdfast.store").joinpath("sql").iterdir()
-    if entry.name.endswith(".sql") and entry.name != "schema.sql"
+    # A backup is a copy of the file in a data folder; PostgreSQL has its own.
+    if entry.name.endswith(".sql") and entry.name not in ("schema.sql", "backup.sql")
 )
 FIRST = 15
 """The version with which PostgreSQL came: no database of it is older."""

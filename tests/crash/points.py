@@ -22,8 +22,9 @@ SEED = "HOLDFAST_CRASH_SEED"
 """Draws instead of the commit: any text."""
 PASSED_BY_STARTS = frozenset({"recovery", "settle", "blob", "store"})
 """Areas whose points a start passes that puts things right."""
-ELSEWHERE = frozenset({"bucket", "mover"})
-"""Areas that only a gateway with a bucket passes; tests/contract/objects breaks off at them, tests/acceptance kills."""
+ELSEWHERE = frozenset({"bucket", "mover", "overflow", "adoption"})
+"""Areas that only a gateway with a bucket, or one of several, passes; tests/contract breaks off at them, and
+tests/acceptance kills."""
 ROTATED = 20
 CORE = (
     "accept.after_commit",

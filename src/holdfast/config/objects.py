@@ -82,10 +82,20 @@ class ObjectSettings:
         source="50 images of 4K: an answer is written minutes after its image came, and mostly once",
         at_least=0,
     )
+    overflow_bytes: int = key(
+        4 << 30,
+        "Most bytes of images kept in the database, of all replicas together, while the store does not take them: each "
+        "gives them from there, and no disk has to last. One of them moves them when the store is back. What does not "
+        "fit stays on the disk of whoever has it. With PostgreSQL only; embedded, rows are on that disk too. 0: none",
+        unit="bytes",
+        source="200 images of 4K: ten minutes without the store at one image in three seconds",
+        at_least=0,
+    )
     timeout_s: float = key(
         30.0,
         "How long one request to the store may take, from connecting to the last byte. While the store does not take "
-        "an image it stays in the data folder, is given to its caller from there, and is moved when the store is back",
+        "an image it stays in the database or the data folder, is given to its caller from there, and is moved when "
+        "the store is back",
         unit="seconds",
         source="64 MiB at 20 Mbit/s",
         at_least=1,

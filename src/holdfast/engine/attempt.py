@@ -18,13 +18,14 @@ from holdfast import faults
 from holdfast.clock import from_rfc3339
 from holdfast.engine.core import Core, Live, Tried
 from holdfast.engine.course import Target, request_at
-from holdfast.engine.granting import grant_of
+from holdfast.engine.granting import begun_unheard, grant_of
 from holdfast.engine.latencies import LearntAs
 from holdfast.engine.patience import patiently
 from holdfast.engine.pauses import Pauses
 from holdfast.engine.spooling import SpoolSink
 from holdfast.engine.traced import traced
 from holdfast.engine.watchers import PartialImage
+from holdfast.errors import StorageError
 from holdfast.log import emit
 from holdfast.money import times
 from holdfast.policy.deadlines import attempt_timeouts
@@ -130,7 +131,12 @@ async def begin(core: Core, live: Live, part: int, at: int, key: int) -> NewAtte
     new = new_attempt(core, live, part, at, key)
     await faults.point("send.before_commit")
     grant = grant_of(core, live.course.candidates[at].target, key)
-    epoch = await core.store.write(begin_attempt, new, None, grant)
+    try:
+        epoch = await core.store.write(begin_attempt, new, None, grant)
+    except (StorageError, OSError) as exc:
+        if not core.dispatcher.is_shared:
+            raise
+        return await begun_unheard(core, new, exc)
     if not isinstance(epoch, int):
         return epoch
     core.followers.notify(live.id)
@@ -444,7 +450,7 @@ class _Talk:
         await faults.point("send.before_exchange")
         if not self._is_sent and not core.dispatcher.holds(self._new.generation_id):
             # Frozen since the commit: another worker may have it by now, and buy it.
-            return conversation.failed(CLAIM_LOST)
+            return Failed(failure=CLAIM_LOST)
         was_sent, self._is_sent = self._is_sent, True
         timeouts, ca_file = self._timeouts, self._target.upstream.ca_file
         if step.timeout_s is not None:

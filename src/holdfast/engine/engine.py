@@ -50,7 +50,7 @@ class Engine:
         self._free_bytes = free_bytes
         self._live = Lives()
         self.quotas = Quotas(self._live, core.clock)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._parts = Parts(core)
         self._starting = Starting(
             core, drive=self._drive_on, resume=self._resume, take_up=self._take_up, spawn=self.spawn
@@ -349,7 +349,7 @@ class Engine:
             live.timer = asyncio.get_running_loop().call_later(max(0.0, after_s), self._on_deadline, live)
         return tasks
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, object], name: str) -> asyncio.Task[Any]:
         """Run something as a task that the engine owns."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)

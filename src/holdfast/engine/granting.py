@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from holdfast.engine.core import Core
 from holdfast.engine.course import Target
-from holdfast.store.places import Grant
+from holdfast.engine.patience import patiently
+from holdfast.generation import AttemptState
+from holdfast.log import emit
+from holdfast.store.attempts import get_attempt
+from holdfast.store.places import PLACE_S, Full, Grant
+from holdfast.store.records import NewAttempt
 
 
 def grant_of(core: Core, target: Target, key: int) -> Grant | None:
@@ -23,3 +28,21 @@ def grant_of(core: Core, target: Target, key: int) -> Grant | None:
         per_day=upstream.per_day,
     )
     return grant if grant.is_limited else None
+
+
+async def begun_unheard(core: Core, new: NewAttempt, error: Exception) -> NewAttempt | Full | None:
+    """Say what became of a send commit that the database did not answer, once it does.
+
+    It is away for longer than a write waits: nothing was sent, nobody else has this generation for certain, and there
+    may be time left. `Full`: nothing was written, and it asks for a place again. None: it was, and somebody else has
+    taken the generation over since.
+
+    Raises:
+        StorageError: The store is closed.
+    """
+    ids = {"generation_id": new.generation_id, "attempt_id": new.id}
+    emit("storage.failed", level="error", message=str(error), **ids)
+    made = await patiently(lambda: core.store.read(get_attempt, new.id), new.generation_id)
+    if made is None:
+        return Full(PLACE_S)
+    return new if AttemptState(made.state) is AttemptState.SENT else None

@@ -16,6 +16,10 @@ from holdfast.store.joining import leave
 
 DEPARTED_MAX = 10_000
 """Callers that have left, of whom no repeat has asked; then they are written down, and forgotten."""
+NOTE_S = 0.05
+"""How long those who leave are gathered before they are written down, where a repeat may come to another process."""
+NOTE_AGAIN_S = 1.0
+"""After so long it is tried again, where the database did not take it."""
 
 
 class Leaving:
@@ -27,7 +31,7 @@ class Leaving:
         lives: Mapping[str, Live],
         *,
         forget: Callable[[str], None],
-        spawn: Callable[[Coroutine[Any, Any, None], str], object],
+        spawn: Callable[[Coroutine[Any, Any, object], str], object],
     ) -> None:
         """Note nobody yet.
 
@@ -41,6 +45,7 @@ class Leaving:
         self._lives = lives
         self._forget = forget
         self._spawn = spawn
+        self._is_noting = False
         self._departed: list[str] = []
         """Generations, each as often as a caller has left that is not noted yet."""
         self._elsewhere: dict[str, asyncio.TimerHandle | None] = {}
@@ -59,11 +64,16 @@ class Leaving:
     def left(self, generation_id: str) -> None:
         """Note that a caller of this generation no longer waits, answered or not.
 
-        Only repeats ask for it, and each is told in its own commit: nothing is written here. A process that dies leaves
-        no callers behind, whatever its records say.
+        Only repeats ask for it, and each is told in its own commit: nothing is written here, unless a repeat may come
+        to another process, which would take the caller for waiting still, and buy. A process that dies leaves no
+        callers behind, whatever its records say.
         """
         self._departed.append(generation_id)
-        if len(self._departed) >= DEPARTED_MAX:
+        if self._core.dispatcher.is_shared:
+            if not self._is_noting:
+                self._is_noting = True
+                self._spawn(self._note_all(), "note-departed")
+        elif len(self._departed) >= DEPARTED_MAX:
             self._spawn(self._note(), "note-departed")
         live = self._lives.get(generation_id)
         if live is not None:
@@ -99,13 +109,25 @@ class Leaving:
             self.ended(id_)
             self._spawn(self._cancel(id_), f"unwatched:{id_}")
 
-    async def _note(self) -> None:
+    async def _note_all(self) -> None:
+        """Write down who has left, until nobody has; by then whoever leaves next begins anew."""
+        pause_s = NOTE_S
+        try:
+            while self._departed:
+                await asyncio.sleep(pause_s)
+                pause_s = NOTE_S if await self._note() else NOTE_AGAIN_S
+        finally:
+            self._is_noting = False
+
+    async def _note(self) -> bool:
         departed = self.take()
         try:
             await self._core.store.write(leave, departed, self._core.owner)
         except (StorageError, OSError) as exc:
             self.put_back(departed)
             emit("storage.failed", level="error", message=str(exc))
+            return False
+        return True
 
     def mind(self, live: Live) -> None:
         """Come back when nobody has waited for a while for what nobody was told to come back for."""

@@ -1,4 +1,5 @@
-"""Moves images out of the data folder into the bucket that they belong into. One task, owned by the gateway.
+"""Moves images into the bucket that they belong into, out of the data folder and, for all processes that share a
+database, one of them out of that. One task, owned by the gateway.
 
 They wait there since the bucket did not take them when they came, or since there was none then. What is killed half-way
 is begun again by the next start: an image lies in both places for a moment, and in none never.
@@ -53,7 +54,7 @@ class Mover:
             try:
                 pause_s = EVERY_S if await self.look() else min(PAUSE_S_MAX, 2 * pause_s)
             except OSError as exc:
-                # The data folder itself cannot be read.
+                # What waits cannot be read.
                 emit("storage.failed", level="error", message=reason_of(exc))
             except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, the next look comes
                 emit("fault.internal", level="error", exc=exc)
@@ -63,12 +64,12 @@ class Mover:
         """Move all that waits; False if the bucket took none of the first that it was offered.
 
         Raises:
-            OSError: The data folder cannot be read.
+            OSError: The data folder, or the database, cannot be read.
         """
         while True:
-            batch = await self._core.in_thread(self._next)
+            batch = await self._core.with_blobs(self._next, self._core.leads())
             if not batch:
-                return True
+                return await self._is_back()
             await faults.point("mover.before_move")
             moves = (self._core.with_blobs(self._blobs.move, key) for key in batch)
             moved = await asyncio.gather(*moves, return_exceptions=True)
@@ -81,10 +82,15 @@ class Mover:
                 return False
             emit("storage.moved", images=sum(each is True for each in moved))
 
-    def _next(self) -> list[str]:
-        """Go on through the data folder; from its end begin anew, with the next look."""
+    async def _is_back(self) -> bool:
+        """Whether the bucket takes what it is given, where nothing waits here that it could be offered."""
+        blobs, name = self._blobs, self._core.clock.new_id("try")
+        return not blobs.is_away or await self._core.with_blobs(blobs.is_back, name)
+
+    def _next(self, leads: bool) -> list[str]:
+        """Go on through what waits; from its end begin anew, with the next look."""
         if self._waiting is None:
-            self._waiting = self._blobs.waiting()
+            self._waiting = self._blobs.waiting(of_all=leads)
         try:
             batch = list(islice(self._waiting, AT_ONCE))
         except OSError:

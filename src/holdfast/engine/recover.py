@@ -207,7 +207,7 @@ async def _settle_spool(core: Core) -> frozenset[str]:
     settled, until = set(), core.clock.monotonic() + CONVERT_S
     for attempt_id in sorted(await core.in_thread(spool.attempts_in, core.spool)):
         try:
-            if await _settle_spooled(core, attempt_id, until):
+            if await settle_spooled(core, attempt_id, until):
                 settled.add(attempt_id)
         except OSError as exc:
             # One unreadable file keeps nobody else from being served; what it holds is tried again at the next start.
@@ -215,7 +215,7 @@ async def _settle_spool(core: Core) -> frozenset[str]:
     return frozenset(settled)
 
 
-async def _settle_spooled(core: Core, attempt_id: str, until: float) -> bool:
+async def settle_spooled(core: Core, attempt_id: str, until: float) -> bool:
     """Settle one, if its answer is whole; `until`: monotonic second by which its images are in the format asked for."""
     attempt = await core.store.read(get_attempt, attempt_id)
     if attempt is not None and AttemptState(attempt.state) in SETTLEABLE_ATTEMPT_STATES:

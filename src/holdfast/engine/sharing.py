@@ -15,6 +15,7 @@ from typing import Any
 
 from holdfast.config import Role
 from holdfast.engine import recover
+from holdfast.engine.adopting import adopt
 from holdfast.engine.attempt import Resumed
 from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
@@ -111,6 +112,9 @@ class Sharing:
             await patiently(lambda: core.store.write(take_over_one, id_, core.owner), id_)
             record = await self._read(id_)
             assert record is not None, "what has not ended is not swept"
+            if await adopt(core, record):
+                record = await self._read(id_)
+                assert record is not None, "what has just ended is not swept"
         taken = await recover.take_up_one(core, record)
         tasks: list[Task] = []
         if taken.live is not None:

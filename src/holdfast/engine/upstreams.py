@@ -17,6 +17,7 @@ from holdfast.engine.renewal import by_name, kept_of
 from holdfast.log import emit
 from holdfast.policy.credentials import RETIRED, KeyPolicy
 from holdfast.policy.health import HealthPolicy
+from holdfast.policy.mishaps import CLAIM_LOST
 from holdfast.policy.retry_budget import RetryBudget
 from holdfast.policy.routing import Choice, choose
 from holdfast.policy.standings import Change, Standings
@@ -118,7 +119,9 @@ class Upstreams:
         self._carry_out(upstream, self.standings.succeeded(upstream, key, sent_at=sent_at, now=now))
 
     def failed(self, upstream: str, key: int, failure: Failure, *, sent_at: float) -> None:
-        """Note how an attempt failed that was sent at this monotonic second."""
+        """Note how an attempt failed that was sent at this monotonic second; one that never left says nothing of it."""
+        if failure is CLAIM_LOST:
+            return
         now, jitter = self._clock.monotonic(), self._clock.random()
         changes = self.standings.failed(upstream, key, failure, sent_at=sent_at, now=now, jitter=jitter)
         self._carry_out(upstream, changes, failure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections.abc import Iterable
 from contextlib import ExitStack
 
@@ -43,7 +44,7 @@ class Images:
             with contextlib.nullcontext() if self.is_local else contextlib.suppress(FileNotFoundError):
                 return FilePieces(here)
         try:
-            return FilePieces(await self._core.with_blobs(blobs.bring, key, blob.sha256))
+            return FilePieces(await self._brought(blob))
         except FileNotFoundError:
             raise
         except OSError as exc:
@@ -70,7 +71,7 @@ class Images:
         for blob in record.results:
             while blob.state == "stored" and self._core.blobs.here(blob.store_key) is None:
                 try:
-                    await self._core.with_blobs(self._core.blobs.bring, blob.store_key, blob.sha256)
+                    await self._brought(blob)
                 except FileNotFoundError:
                     break
                 except OSError as exc:
@@ -78,6 +79,17 @@ class Images:
                     if loop.time() + BRING_PAUSE_S >= until:
                         return
                     await asyncio.sleep(BRING_PAUSE_S)
+
+    async def _brought(self, blob: BlobRow) -> str:
+        """See that an image which is on record lies on this disk, and say where. Raises as `Blobs.bring` does."""
+        try:
+            return await self._core.with_blobs(self._core.blobs.bring, blob.store_key, blob.sha256)
+        except FileNotFoundError as exc:
+            if self.is_local or not self._core.dispatcher.is_shared:
+                raise
+            # On the disk of another process, which neither the bucket nor the database took it from so far; if it was
+            # deleted a moment ago, its row says so by the next time.
+            raise OSError(errno.EAGAIN, "where it is to be, the image has not arrived yet") from exc
 
     async def address_of(self, blob: BlobRow, valid_s: float) -> str | None:
         """An address elsewhere under which anybody may get it for so many seconds; None: from here."""

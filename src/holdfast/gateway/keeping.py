@@ -7,7 +7,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from holdfast.clock import Clock
+from holdfast.clock import Clock, rfc3339
 from holdfast.config import Settings
 from holdfast.config.objects import ObjectKeys, address_of
 from holdfast.engine.core import Core
@@ -15,6 +15,8 @@ from holdfast.errors import ConfigError
 from holdfast.store.blob_port import Blobs
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.lock import DataFolder
+from holdfast.store.overflow import Overflow
+from holdfast.store.port import Store
 from holdfast.threads import Threads
 
 if TYPE_CHECKING:
@@ -51,7 +53,12 @@ class Keeping:
 
 
 async def keeping(
-    stack: ExitStack, settings: Settings, keys: ObjectKeys | None, folder: DataFolder, clock: Clock
+    stack: ExitStack,
+    settings: Settings,
+    keys: ObjectKeys | None,
+    folder: DataFolder,
+    clock: Clock,
+    shared: Store | None = None,
 ) -> Keeping:
     """Open what holds images, and see that it does all that is needed.
 
@@ -61,6 +68,8 @@ async def keeping(
         keys: Credential of a bucket; None for what the machine offers.
         folder: The data folder.
         clock: Makes names.
+        shared: The database, where other processes have it too; None: this one is alone, and its rows are on the disk
+            that its images would be on.
 
     Raises:
         ConfigError: A bucket is named that cannot be used, or without the library for it.
@@ -78,5 +87,17 @@ async def keeping(
     threads = Threads(OBJECT_THREADS, "object")
     stack.callback(threads.close, wait=True)
     probe_name = clock.new_id("try")
-    blobs = await threads.run(lambda: open_blobs(address, settings.objects, keys, root, probe_name=probe_name))
+    overflow = _overflow_of(settings, shared, clock)
+    blobs = await threads.run(
+        lambda: open_blobs(
+            address, settings.objects, keys, root, probe_name=probe_name, overflow=overflow, shared=shared
+        )
+    )
     return Keeping(blobs=blobs, threads=threads, bucket=blobs)
+
+
+def _overflow_of(settings: Settings, shared: Store | None, clock: Clock) -> Overflow | None:
+    bytes_max = settings.objects.overflow_bytes
+    if shared is None or not bytes_max:
+        return None
+    return Overflow(shared, bytes_max=bytes_max, now=lambda: rfc3339(clock.now()))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from holdfast.clock import Clock
 from holdfast.engine.core import Core
 from holdfast.engine.engine import Engine
 from holdfast.errors import StorageError
 from holdfast.store.postgres import dispatcher, hub
 from holdfast.store.postgres.claims import is_away
 from holdfast.store.postgres.dispatcher import PgQueuerDispatcher
+from holdfast.store.port import Store
+from holdfast.store.postgres.hour import SharedClock
 from holdfast.store.postgres.hub import Hub
 
 
@@ -23,6 +26,16 @@ class Replica:
 
     def __repr__(self) -> str:
         return f"<Replica: {self.dispatcher!r}, {self._hub!r}>"
+
+    async def clock_over(self, clock: Clock, store: Store) -> Clock:
+        """Have a process tell the hour that the database tells.
+
+        Raises:
+            StorageError: The database is away.
+        """
+        shared = SharedClock(clock)
+        await shared.hear(store)
+        return shared
 
     def leads(self) -> bool:
         """Whether this process does what one of them does for all."""
@@ -50,6 +63,7 @@ class Replica:
             heard=engine.heard,
             overdue=engine.overdue,
             now=core.now_text,
+            clock=core.clock if isinstance(core.clock, SharedClock) else None,
         )
         try:
             await dispatcher.prepare(self._dsn)

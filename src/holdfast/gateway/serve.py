@@ -200,10 +200,12 @@ async def running(
         replica = _replica_of(dsn, clock)
         store = open_store(folder.paths.database, owner, dsn, settings.store)
         stack.callback(store.close)
+        if replica is not None:
+            clock = await replica.clock_over(clock, store)
         await _first_key(store, folder.secret, clock, tell_first_key)
         threads = Threads(FILE_THREADS, "file")
         stack.callback(threads.close, wait=True)
-        kept = await keeping(stack, settings, bucket_keys, folder, clock)
+        kept = await keeping(stack, settings, bucket_keys, folder, clock, None if replica is None else store)
         transport = AioTransport(
             bodies_bytes_in_flight_max=settings.store.bodies_bytes_in_flight_max,
             response_bytes_max=settings.store.response_bytes_max,

@@ -24,6 +24,14 @@ class Place(NamedTuple):
     """Hexadecimal; empty: whoever needs it reads the file."""
 
 
+class Lying(NamedTuple):
+    """A blob that is there."""
+
+    key: str
+    sha256: str
+    """Hexadecimal, as it was put."""
+
+
 class Blobs(Protocol):
     """A place for images. Failures are `OSError`; `FileNotFoundError` is a blob that is not there."""
 
@@ -59,6 +67,13 @@ class Blobs(Protocol):
         Raises:
             FileNotFoundError: There is no such blob.
             OSError: What holds it does not answer, or gives other bytes than were put.
+        """
+
+    def of_attempt(self, attempt_id: str) -> list[Lying]:
+        """Name what was put of an attempt, whether or not a row tells of it.
+
+        Raises:
+            OSError: What holds it does not answer.
         """
 
     def signed_url(self, key: str, valid_s: float) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from holdfast import faults
 from holdfast.errors import failure_of
-from holdfast.store.blob_port import Place
+from holdfast.store.blob_keys import beginning_of
+from holdfast.store.blob_port import Lying, Place
 from holdfast.store.leftovers import Found, walk
 from holdfast.store.lock import fsync_folder
 
@@ -43,6 +45,12 @@ class LocalBlobs:
     def bring(self, key: str, sha256: str) -> str:
         """Say the same: all of them are on this disk, and opening one tells whether it is there."""
         return self._text_of(key)
+
+    def of_attempt(self, attempt_id: str) -> list[Lying]:
+        """Name what was put of an attempt, and read it for its digest."""
+        folder, _, beginning = beginning_of(attempt_id).rpartition("/")
+        found = sorted(self.path_of(folder).glob(f"{beginning}*"))
+        return [Lying(f"{folder}/{path.name}", sha256_of(path)) for path in found]
 
     def signed_url(self, key: str, valid_s: float) -> None:
         """Have no addresses but the gateway's own."""
@@ -155,3 +163,9 @@ class LocalBlobs:
             raise
         self._durable.discard(str(folder))
         return True
+
+
+def sha256_of(source: Path) -> str:
+    """Read a file for its digest."""
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,6 +21,8 @@ same (a repeat finds one generation after the other), the database ends one of t
 - `delivery`, by `end_try` and `redeliver`: one try is counted once.
 - `keys`, by all of `keyring` and `insert_key`: an administrator stays, and a label is one group's.
 - `sessions` (key), by `open_session`: a key has no more of them than it may.
+- `overflow`, by `begin`, `finish` and `remove`: together they take no more room than is given, and what is called whole
+  has all its pieces.
 
 No lock is needed by what is one statement that decides and writes: `keep_handle`, `take_over`, `leave`, `come_back`,
 `put_sketches`, `expose`, the sweeping of webhooks, the log of changes.

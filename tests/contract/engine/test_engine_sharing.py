@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
-from holdfast.engine import sharing
+from holdfast.engine import leaving, sharing
 from holdfast.engine.dispatcher import LocalDispatcher
 from holdfast.engine.engine import Engine
 from holdfast.engine.submit import Submission
-from holdfast.errors import RequestError
+from holdfast.errors import RequestError, StorageError
 from holdfast.policy.access import Limits
 from holdfast.policy.compensation import STANDARD
 from holdfast.policy.joining import Claim
+from holdfast.store.attempts import begin_attempt
 from holdfast.store.cancelling import ask_cancel
 from holdfast.store.generations import take_over_one
 from holdfast.store.jobs import Job
 
+UNNAMED = Claim(idempotency_key=None, by_fingerprint=True, says_retry=False)
 KEYED = Claim(idempotency_key="order-1", by_fingerprint=False, says_retry=False)
 
 
@@ -302,3 +304,88 @@ async def test_what_only_its_caller_waits_for_is_dropped_when_he_has_gone(bench:
     bench.clock.jump(61.0)
     await until(bench, lambda: shared.cancelled == [id_])
     assert (await bench.record(id_)).generation.state == "cancelled"
+
+
+async def test_a_departure_is_known_to_all(bench: Any, shared: Shared) -> None:
+    """A repeat may come to another process, which knows of it what is on record: it joins, and buys nothing."""
+    shared.attach(lambda _: None)
+    id_, caller = await bench.ask(claim=UNNAMED)
+    assert await callers_of(bench, id_) == 1
+    bench.engine.unwatch(id_, caller)
+    bench.engine.left(id_)
+    async with asyncio.timeout(60.0):
+        while await callers_of(bench, id_):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_departure_that_the_database_did_not_take_is_written_later(
+    bench: Any, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is away, those who leave are remembered."""
+    monkeypatch.setattr(leaving, "NOTE_AGAIN_S", 0.01)
+    shared.attach(lambda _: None)
+    id_, caller = await bench.ask(claim=UNNAMED)
+    write, refused = bench.store.write, []
+
+    async def refusing(function: Any, *args: Any) -> Any:
+        if function is leaving.leave and len(refused) < 3:
+            refused.append(args)
+            raise StorageError("away", reason="away")
+        return await write(function, *args)
+
+    bench.core.store.write = refusing
+    bench.engine.unwatch(id_, caller)
+    bench.engine.left(id_)
+    async with asyncio.timeout(60.0):
+        while await callers_of(bench, id_):
+            await asyncio.sleep(0.01)
+    assert len(refused) == 3
+
+
+async def callers_of(bench: Any, id_: str) -> int:
+    """How many wait for it, by the record."""
+
+    def read(conn: Any) -> int:
+        return int(conn.execute("SELECT callers FROM generation WHERE id = :id", {"id": id_}).fetchone()[0])
+
+    return int(await bench.store.read(read))
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+async def test_a_send_commit_that_the_database_did_not_answer_costs_nothing_but_time(
+    bench: Any, shared: Shared, is_made: bool
+) -> None:
+    """It is away for longer than one waits: what was not sent is sent when it is back, once, and nothing is unknown."""
+    write, refused = bench.store.write, []
+
+    async def refusing(function: Any, *args: Any) -> Any:
+        if function is begin_attempt and not refused:
+            refused.append(args)
+            if is_made:
+                await write(function, *args)
+            raise StorageError("away", reason="unknown" if is_made else "away")
+        return await write(function, *args)
+
+    bench.core.store.write = refusing
+    id_, caller = await bench.ask()
+    async with asyncio.timeout(60.0):
+        while not caller.ends:
+            bench.clock.jump(0.5)
+            await asyncio.sleep(0.01)
+    record = await bench.record(id_)
+    assert record.generation.state == "succeeded"
+    assert [(each.state, each.charge) for each in record.attempts] == [("settled", "yes")]
+    assert len(bench.upstream.asked) == 1
+    assert shared.back == []
+
+
+async def test_a_lease_that_ran_out_says_nothing_of_the_upstream(bench: Any, shared: Shared) -> None:
+    """After an outage of the database many are held back at once: the upstream has not failed."""
+    shared.is_ours = False
+    ids = [(await bench.ask())[0] for _ in range(6)]
+    async with asyncio.timeout(60.0):
+        while not all([(await bench.record(id_)).attempts for id_ in ids]):
+            await asyncio.sleep(0.01)
+        await until(bench, lambda: "in a pause" in repr(bench.engine))
+    health = [each.health for each in bench.engine.parts.upstreams.standings._of.values()]
+    assert [(each.failures, each.is_open) for each in health] == [(0, False)] * len(health)

@@ -1,9 +1,10 @@
-"""A real S3 server, one for all tests here, and a bucket of its own for each."""
+"""A real S3 server, one for all tests of a run, and a folder of its bucket for each."""
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from holdfast.config.objects import ObjectKeys, ObjectSettings, address_of
 from holdfast.store.objects.blobs import ObjectBlobs
 from holdfast.store.objects.bucket import Bucket, open_bucket
 from holdfast.store.objects.cache import Cache
+from holdfast.store.overflow import Overflow
 
 _spec = importlib.util.spec_from_file_location("object_server", Path(__file__).parents[2] / "object_server.py")
 assert _spec is not None
@@ -29,17 +31,16 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The server, started once."""
-    made = object_server.ObjectServer(tmp_path_factory.mktemp("weed"))
-    yield made
-    made.kill()
+    """The server, started once for all processes."""
+    with object_server.shared(tmp_path_factory.getbasetemp()) as reached:
+        yield reached
 
 
 @pytest.fixture
 def place(server: Any) -> str:
     """An empty folder of the one bucket: each bucket takes volumes of its own."""
     server.make_bucket("images")
-    return f"s3://images/some/prefix-{next(_numbers)}"
+    return f"s3://images/some/prefix-{os.getpid()}-{next(_numbers)}"
 
 
 @pytest.fixture
@@ -71,11 +72,13 @@ def bucket(open_at: Callable[..., Bucket]) -> Bucket:
 def blobs_at(open_at: Callable[..., Bucket], tmp_path: Path) -> Callable[..., ObjectBlobs]:
     """Images in the test's bucket, with a data folder for what it does not take."""
 
-    def blobs_at(root: str = "root", *, cache_bytes: int = 1 << 30, **how: Any) -> ObjectBlobs:
+    def blobs_at(
+        root: str = "root", *, cache_bytes: int = 1 << 30, overflow: Overflow | None = None, **how: Any
+    ) -> ObjectBlobs:
         folder = tmp_path / root
         for name in ("spool", "blobs", "inputs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        return ObjectBlobs(open_at(**how), folder, Cache(folder / "cache", cache_bytes))
+        return ObjectBlobs(open_at(**how), folder, Cache(folder / "cache", cache_bytes), overflow)
 
     return blobs_at
 

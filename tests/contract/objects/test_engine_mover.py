@@ -28,10 +28,15 @@ async def threads() -> AsyncIterator[Threads]:
 
 
 @pytest.fixture
-def mover_of(threads: Threads) -> Callable[[ObjectBlobs], Mover]:
+def mover_of(threads: Threads) -> Callable[..., Mover]:
     """Make movers, with what of an engine they use."""
-    core: Any = SimpleNamespace(in_thread=threads.run, with_blobs=threads.run)
-    return lambda blobs: Mover(core, blobs)
+
+    def mover_of(blobs: ObjectBlobs, *, leads: bool = True) -> Mover:
+        clock = SimpleNamespace(new_id=lambda prefix: f"{prefix}_1")
+        core: Any = SimpleNamespace(with_blobs=threads.run, leads=lambda: leads, clock=clock)
+        return Mover(core, blobs)
+
+    return mover_of
 
 
 def waiting(blobs: ObjectBlobs, a_file: Callable[..., Path], keys: list[str]) -> None:
@@ -45,7 +50,7 @@ async def test_all_that_waits_is_moved(
     blobs_at: Callable[..., ObjectBlobs],
     a_file: Callable[..., Path],
     bucket: Bucket,
-    mover_of: Callable[[ObjectBlobs], Mover],
+    mover_of: Callable[..., Mover],
 ) -> None:
     """In several batches; afterwards nothing waits, and whoever puts next goes to the bucket."""
     blobs = blobs_at()
@@ -98,7 +103,7 @@ async def test_it_looks_again_until_the_bucket_is_back(
     waiting(blobs, a_file, KEYS[:2])
     real, fails = blobs.waiting, iter([True])
 
-    def once_broken() -> Any:
+    def once_broken(**_: object) -> Any:
         if next(fails, False):
             raise OSError(5, "Input/output error")
         return real()
@@ -122,3 +127,23 @@ async def test_it_ends_while_it_waits(mover_of: Callable[..., Mover]) -> None:
     await mover.stop()
     mover.start()
     await mover.stop()
+
+
+async def test_one_that_was_away_is_tried_out_where_nothing_waits(
+    path: Any, blobs_at: Callable[..., ObjectBlobs], a_file: Callable[..., Path], mover_of: Callable[..., Mover]
+) -> None:
+    """What it did not take was moved by another process, or deleted: whoever puts next finds it back all the same."""
+    path.always = "forbidden"
+    blobs = blobs_at(endpoint=path.endpoint)
+    blobs.put_file(KEYS[0], a_file())
+    blobs.delete_files(KEYS[:1])
+    assert blobs.is_away
+    mover = mover_of(blobs)
+    assert not await mover.look()
+    assert blobs.is_away
+    path.always = None
+    assert await mover.look()
+    assert not blobs.is_away
+    puts = path.count("PUT")
+    assert await mover.look()
+    assert path.count("PUT") == puts, "one that is not away is not tried out"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.store.blob_port import Blobs, Place
+from holdfast.store.blob_keys import key_for
+from holdfast.store.blob_port import Blobs, Lying, Place
 from holdfast.store.blobs import LocalBlobs
 from holdfast.store.leftovers import Kind
 
@@ -220,3 +221,12 @@ def test_a_walk_may_rest(blobs: Blobs, a_file: Callable[..., Path]) -> None:
         blobs.delete(key)
     list(walking)
     assert [each for each in blobs.walk() if each.kind is Kind.BLOB] == []
+
+
+def test_what_was_put_of_an_attempt_is_named(blobs: Blobs, a_file: Callable[..., Path]) -> None:
+    """With its digest, whether or not a row tells of it; of others nothing."""
+    keys = [key_for(ATTEMPT, at, "png") for at in (0, 1, 10)]
+    for key in (*keys, key_for(ATTEMPT.replace("A", "B"), 0, "png"), input_key(b"input")):
+        blobs.put_file(key, a_file(key.encode()))
+    assert blobs.of_attempt(ATTEMPT) == [Lying(key, digest(key.encode())) for key in sorted(keys)]
+    assert blobs.of_attempt(ATTEMPT.replace("A", "C")) == []

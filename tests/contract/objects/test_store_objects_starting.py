@@ -13,7 +13,9 @@ from holdfast.errors import ConfigError
 from holdfast.store.objects import starting
 from holdfast.store.objects.blobs import ObjectBlobs
 from holdfast.store.objects.bucket import Bucket
-from holdfast.store.objects.starting import open_blobs, try_out
+from holdfast.store.objects.starting import open_blobs
+from holdfast.store.objects.trying import try_out
+from holdfast.store.port import Store
 
 KEYS = ObjectKeys(id="test-key-id", secret="test-secret-Jw4Ru")
 READER = ObjectKeys(id="reader-key-id", secret="reader-secret-Jw4Ru")
@@ -21,14 +23,21 @@ READER = ObjectKeys(id="reader-key-id", secret="reader-secret-Jw4Ru")
 
 @pytest.fixture
 def start(server: Any, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ObjectBlobs]:
-    """Open a bucket as a start does, always with the same data folder."""
+    """Open a bucket as a start does, with the same data folder unless another is named."""
     monkeypatch.setattr(starting, "PROBE_S", 0.3)
 
-    def start(blobs: str = place, keys: ObjectKeys = KEYS, endpoint: str = "") -> ObjectBlobs:
+    def start(
+        blobs: str = place,
+        keys: ObjectKeys = KEYS,
+        endpoint: str = "",
+        root: Path = tmp_path,
+        shared: Store | None = None,
+    ) -> ObjectBlobs:
         address = address_of(blobs)
         assert address is not None
+        root.mkdir(exist_ok=True)
         objects = ObjectSettings(endpoint=endpoint or server.endpoint)
-        return open_blobs(address, objects, keys, tmp_path, probe_name="try_1")
+        return open_blobs(address, objects, keys, root, probe_name="try_1", shared=shared)
 
     return start
 
@@ -73,6 +82,20 @@ def test_a_bucket_that_was_reached_before_may_be_away(start: Callable[..., Objec
     path.always = "forbidden"
     with pytest.raises(ConfigError):
         start(endpoint=path.endpoint)
+
+
+def test_a_new_machine_may_start_while_the_bucket_that_others_reached_is_away(
+    start: Callable[..., ObjectBlobs], path: Any, place: str, tmp_path: Path, database: Any
+) -> None:
+    """A replica that is replaced in the midst of an outage has an empty disk; the database knows the bucket."""
+    shared = database.open()
+    start(endpoint=path.endpoint, root=tmp_path / "first", shared=shared)
+    path.always = "slow_down"
+    assert start(endpoint=path.endpoint, root=tmp_path / "second", shared=shared).is_away
+    with pytest.raises(ConfigError):
+        start(endpoint=path.endpoint, root=tmp_path / "third")
+    with pytest.raises(ConfigError):
+        start(f"{place}-2", endpoint=path.endpoint, root=tmp_path / "second", shared=shared)
 
 
 def test_another_bucket_must_be_reached_first(start: Callable[..., ObjectBlobs], path: Any, place: str) -> None:

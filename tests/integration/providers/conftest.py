@@ -41,6 +41,7 @@ _loaded("provider_token_service", HERE / "token_service.py")
 suite = _loaded("provider_suite", HERE / "suite.py")
 _gateways = _loaded("provider_gateways", HERE.parent / "gateway" / "conftest.py")
 start = _gateways.start
+dsn_for = _gateways.dsn_for
 journal = _gateways.journal
 _ALL = suite.doors()
 

@@ -60,7 +60,7 @@ def images(far: Far) -> Images:
     async def with_blobs(function: Callable[..., Any], *args: object) -> Any:
         return function(*args)
 
-    core: Any = SimpleNamespace(blobs=far, with_blobs=with_blobs)
+    core: Any = SimpleNamespace(blobs=far, with_blobs=with_blobs, dispatcher=SimpleNamespace(is_shared=False))
     return Images(core)
 
 
@@ -99,6 +99,21 @@ async def test_what_cannot_be_brought_is_told_as_kept(images: Images, far: Far, 
     assert (caught.value.status, caught.value.code) == (503, "storage_low")
     assert caught.value.retry_after_s
     assert caught.value.generation_id
+
+
+async def test_where_others_keep_images_too_none_on_record_is_told_as_gone(
+    images: Images, far: Far, a_blob: Callable[..., Any], a_record: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may lie on the disk of whoever could put it nowhere else; who is held waits for it."""
+    monkeypatch.setattr(module, "BRING_PAUSE_S", 0.001)
+    images._core.dispatcher.is_shared = True  # type: ignore[misc]
+    far.failures = [FileNotFoundError(2, "none")]
+    with pytest.raises(RequestError) as caught:
+        await images.open(a_blob(store_key="one.png"))
+    assert (caught.value.status, caught.value.code) == (503, "storage_low")
+    far.failures = [FileNotFoundError(2, "none"), FileNotFoundError(2, "none")]
+    await images.bring(a_record(blobs=[a_blob(store_key="two.png", sha256="bytes")]))
+    assert far.brought == ["one.png", *["two.png"] * 3]
 
 
 async def test_several_are_opened_before_a_byte_is_said(images: Images, far: Far, a_blob: Callable[..., Any]) -> None:

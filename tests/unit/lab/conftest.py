@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -11,11 +12,20 @@ import pytest
 LAB = Path(__file__).resolve().parents[3] / "lab"
 
 
+_KNOWN: dict[str, dict[str, ModuleType]] = {}
+
+
 def _imported(folder: str, name: str) -> ModuleType:
-    # Each experiment is a folder of scripts that know one another by their plain names.
+    # Each experiment is a folder of scripts that know one another by their plain names, which another one may have too.
+    names = [path.stem for path in (LAB / folder).glob("*.py")]
+    for other in names:
+        sys.modules.pop(other, None)
+    sys.modules.update(_KNOWN.get(folder, {}))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(LAB / folder)
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+    _KNOWN[folder] = {other: sys.modules[other] for other in names if other in sys.modules}
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -124,3 +134,33 @@ def pages() -> ModuleType:
 def results() -> ModuleType:
     """What a run of the matrix leaves behind."""
     return _imported("matrix", "results")
+
+
+@pytest.fixture(scope="session")
+def chaos_weather() -> ModuleType:
+    """What befalls replicas."""
+    return _imported("chaos", "weather")
+
+
+@pytest.fixture(scope="session")
+def chaos_orders() -> ModuleType:
+    """What their callers want."""
+    return _imported("chaos", "orders")
+
+
+@pytest.fixture(scope="session")
+def chaos_evidence() -> ModuleType:
+    """What is left when all has come to rest."""
+    return _imported("chaos", "evidence")
+
+
+@pytest.fixture(scope="session")
+def chaos_checks() -> ModuleType:
+    """The invariants over it."""
+    return _imported("chaos", "checks")
+
+
+@pytest.fixture(scope="session")
+def chaos_lines() -> ModuleType:
+    """What replicas talk through."""
+    return _imported("chaos", "lines")

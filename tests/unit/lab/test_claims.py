@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +25,9 @@ def runner() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "lab" / "bench")
         patch.syspath_prepend(FOLDER)
+        for path in FOLDER.glob("*.py"):
+            # Another experiment may have a script of this name.
+            patch.delitem(sys.modules, path.stem, raising=False)
         loaded = importlib.util.spec_from_file_location("claims_run", FOLDER / "run.py")
         assert loaded is not None
         assert loaded.loader is not None

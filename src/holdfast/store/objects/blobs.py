@@ -2,7 +2,9 @@
 
 A paid image is never lost to an outage of the store: what cannot be put is kept in the data folder, exactly as where
 there is no bucket, is read from there, and is moved when the store is back (`waiting`, `move`). So are images of the
-time before there was a bucket. Where a blob lies is looked up in this order: the data folder, the cache, the bucket.
+time before there was a bucket. Processes that share a database keep it there (`store.overflow`), where all of them see
+it, and in the data folder only what does not fit. Where a blob lies is looked up in this order: the data folder, the
+cache, the database, the bucket.
 """
 
 from __future__ import annotations
@@ -14,15 +16,19 @@ from itertools import chain
 from pathlib import Path
 
 from holdfast import faults
+from holdfast.clock import from_rfc3339
 from holdfast.errors import failure_of
 from holdfast.log import emit
 from holdfast.policy.retention import INPUT_GRACE_S
-from holdfast.store.blob_port import Place
-from holdfast.store.blobs import LocalBlobs
+from holdfast.store.blob_keys import beginning_of
+from holdfast.store.blob_port import Lying, Place
+from holdfast.store.blobs import LocalBlobs, sha256_of
 from holdfast.store.leftovers import Found, Kind, walk
-from holdfast.store.objects.bucket import Bucket, Head, sha256_of
+from holdfast.store.objects.bucket import Bucket, Head
 from holdfast.store.objects.cache import Cache
 from holdfast.store.objects.mishaps import ObjectError, Trouble
+from holdfast.store.objects.trying import try_out
+from holdfast.store.overflow import Kept, Overflow
 
 INPUTS, BLOBS = "inputs", "blobs"
 READ_TRIES = 3
@@ -35,8 +41,10 @@ class ObjectBlobs:
     puts_together = False
     """Each waits for the network by itself."""
 
-    def __init__(self, bucket: Bucket, root: Path, cache: Cache) -> None:
-        """Keep images in `bucket`, and in the data folder `root` what it does not take."""
+    def __init__(self, bucket: Bucket, root: Path, cache: Cache, overflow: Overflow | None = None) -> None:
+        """Keep images in `bucket`; what it does not take in `overflow`, and what that does not take in the data folder
+        `root`."""
+        self._overflow = overflow
         self._bucket = bucket
         self._near = LocalBlobs(root)
         self._root = root
@@ -54,16 +62,16 @@ class ObjectBlobs:
 
     def put_file(self, key: str, source: Path, sha256: str = "") -> Path:
         """Put a file into the bucket, or where that does not take it into the data folder."""
-        near = self.path_of(key)
+        near, sha256 = self.path_of(key), sha256 or sha256_of(source)
         if not self.is_away:
             try:
-                self._create(key, source, sha256 or sha256_of(source))
+                self._create(key, source, sha256)
             except ObjectError as exc:
                 self._went_away(exc)
             else:
                 self._cache.link(key, source)
                 return near
-        return self._near.put_file(key, source)
+        return near if self._overflows(key, source, sha256) else self._near.put_file(key, source)
 
     def put_files(self, groups: Sequence[Sequence[tuple[str, Path] | Place]]) -> list[OSError | None]:
         """Put several groups, one file after the other."""
@@ -86,7 +94,20 @@ class ObjectBlobs:
                 else:
                     self._cache.link(key, source)
                     return near
-            return self._near.put_shared(key, source)
+            return near if self._overflows(key, source, digest) else self._near.put_shared(key, source)
+
+    def _overflows(self, key: str, source: Path, sha256: str) -> bool:
+        """Keep in the database what the bucket has not taken; False: there is no room, or it is away too."""
+        if self._overflow is None:
+            return False
+        try:
+            is_kept = self._overflow.put(key, source, sha256)
+        except OSError as exc:
+            emit("storage.failed", level="error", message=str(exc.strerror))
+            return False
+        if is_kept:
+            self._cache.link(key, source)
+        return is_kept
 
     def put_again(self, key: str, of: str) -> None:
         """Have the store copy an object, which never leaves it."""
@@ -97,11 +118,12 @@ class ObjectBlobs:
         try:
             with self._stripe(key):
                 self._bucket.copy(of, key)
-        except ObjectError as exc:
-            here = self.here(of)
+        except (FileNotFoundError, ObjectError) as exc:
+            here = self.here(of) or self._from_overflow(of)
             if here is None:
                 raise
-            self._went_away(exc)
+            if isinstance(exc, ObjectError):
+                self._went_away(exc)
             self.put_shared(key, Path(here))
 
     def _create(self, key: str, source: Path, sha256: str) -> None:
@@ -146,7 +168,8 @@ class ObjectBlobs:
                 return path
             self._cache.drop(key)
             try:
-                return self._cache.fill(key, self._bucket.read(key), sha256)
+                # Before the bucket: while that is away it answers late, and a row is found in a millisecond.
+                return self._from_overflow(key) or self._cache.fill(key, self._bucket.read(key), sha256)
             except FileNotFoundError:
                 if not left:
                     raise
@@ -158,22 +181,57 @@ class ObjectBlobs:
                     raise
         raise AssertionError("the last try returns or raises")
 
+    def _from_overflow(self, key: str) -> str | None:
+        """Bring an image from the database into the cache, and say where; None: it is not there.
+
+        Raises:
+            FileNotFoundError: It was moved or deleted at this moment.
+        """
+        kept = self._kept(key)
+        return None if kept is None else self._filled(kept)
+
+    def _kept(self, key: str) -> Kept | None:
+        return None if self._overflow is None else self._overflow.find(key)
+
+    def _filled(self, kept: Kept) -> str:
+        assert self._overflow is not None
+        return self._cache.fill(kept.key, self._overflow.pieces(kept), kept.sha256)
+
+    def of_attempt(self, attempt_id: str) -> list[Lying]:
+        """Name what was put of an attempt: here, in the database, or in the bucket."""
+        beginning = beginning_of(attempt_id)
+        found = {each.key: each for each in self._near.of_attempt(attempt_id)}
+        if self._overflow is not None:
+            found |= {kept.key: Lying(kept.key, kept.sha256) for kept in self._overflow.beginning_with(beginning)}
+        for head in self._bucket.list(beginning.rpartition("/")[0], behind=beginning):
+            if not head.key.startswith(beginning):
+                # In the order of names, none follows.
+                break
+            found.setdefault(head.key, Lying(head.key, self._bucket.head(head.key).sha256))
+        return [found[key] for key in sorted(found)]
+
     def signed_url(self, key: str, valid_s: float) -> str | None:
-        """Sign an address; None while the image waits in the data folder."""
-        return None if self.path_of(key).exists() else self._bucket.signed_url(key, valid_s)
+        """Sign an address; None while the image waits in the data folder, or in the database."""
+        is_waiting = self.path_of(key).exists() or self._kept(key) is not None
+        return None if is_waiting else self._bucket.signed_url(key, valid_s)
 
     # Delete
 
     def delete(self, key: str) -> None:
         """Remove a blob wherever it lies."""
         self._forget(key)
+        self._remove_kept([key])
         self._bucket.delete([key])
 
     def delete_files(self, keys: Sequence[str]) -> list[OSError | None]:
         """Remove several with one request; where that fails, none of them counts as removed."""
         failures = [failure_of(self._forget, key) for key in keys]
-        failure = failure_of(self._bucket.delete, keys)
+        failure = failure_of(self._remove_kept, keys) or failure_of(self._bucket.delete, keys)
         return [each or failure for each in failures]
+
+    def _remove_kept(self, keys: Sequence[str]) -> None:
+        if self._overflow is not None:
+            self._overflow.remove(keys)
 
     def _forget(self, key: str) -> None:
         self._near.delete(key)
@@ -188,6 +246,10 @@ class ObjectBlobs:
         with self._stripe(key):
             if not self._near.delete_shared(key, older_than_unix_s=older_than_unix_s):
                 return False
+            kept = self._kept(key)
+            if kept is not None and from_rfc3339(kept.written_at).timestamp() > older_than_unix_s:
+                return False
+            self._remove_kept([key])
             with contextlib.suppress(FileNotFoundError):
                 if self._bucket.head(key).written_at.timestamp() > older_than_unix_s:
                     return False
@@ -205,23 +267,30 @@ class ObjectBlobs:
     # Look through
 
     def walk(self) -> Iterator[Found]:
-        """Go through the data folder, then through the bucket."""
+        """Go through the data folder, then through the database and the bucket."""
         yield from walk(self._root)
+        for kept in self._overflow.all() if self._overflow is not None else ():
+            head = Head(key=kept.key, bytes=kept.bytes, written_at=from_rfc3339(kept.written_at), sha256=kept.sha256)
+            found = _found(head)
+            if found is not None:
+                yield found
         for head in chain(self._bucket.list(INPUTS), self._bucket.list(BLOBS)):
             found = _found(head)
             if found is not None:
                 yield found
 
-    # What waits in the data folder
+    # What waits for the bucket
 
-    def waiting(self) -> Iterator[str]:
-        """Name what the data folder holds and the bucket is to have. Lazy."""
+    def waiting(self, *, of_all: bool = True) -> Iterator[str]:
+        """Name what the bucket is to have: in the data folder and, `of_all` processes, in the database. Lazy."""
         for found in walk(self._root):
             if found.kind in (Kind.INPUT, Kind.BLOB):
                 yield found.key
+        if of_all and self._overflow is not None:
+            yield from (kept.key for kept in self._overflow.all() if kept.is_whole)
 
     def move(self, key: str) -> bool:
-        """Move a blob from the data folder into the bucket; False if it is gone.
+        """Move a blob from the data folder, or from the database, into the bucket; False if it is gone.
 
         Whoever has it open reads on, and whoever opens it next finds it in the cache.
 
@@ -231,17 +300,39 @@ class ObjectBlobs:
         near = self.path_of(key)
         with self._stripe(key):
             try:
-                put = self._share if key.startswith(f"{INPUTS}/") else self._create
-                put(key, near, sha256_of(near))
-                self._cache.link(key, near)
-                faults.point_sync("bucket.before_unlink")
-                self._near.delete(key)
+                if near.exists():
+                    self._move_from(key, near, sha256_of(near))
+                    faults.point_sync("bucket.before_unlink")
+                    self._near.delete(key)
+                elif (kept := self._kept(key)) is not None:
+                    self._move_from(key, Path(self._cache.path_of(key) or self._filled(kept)), kept.sha256)
+                    faults.point_sync("overflow.before_remove")
+                    self._remove_kept([key])
+                else:
+                    return False
             except FileNotFoundError:
                 return False
+        self._came_back()
+        return True
+
+    def _move_from(self, key: str, path: Path, sha256: str) -> None:
+        put = self._share if key.startswith(f"{INPUTS}/") else self._create
+        put(key, path, sha256)
+        self._cache.link(key, path)
+
+    def is_back(self, name: str) -> bool:
+        """Try out a bucket that was away, where nothing waits here that it could be offered; `name`: of the object."""
+        try:
+            try_out(self._bucket, self._root / f"{name}.probe", name)
+        except (FileNotFoundError, ObjectError):
+            return False
+        self._came_back()
+        return True
+
+    def _came_back(self) -> None:
         if self.is_away:
             self.is_away = False
             emit("storage.back")
-        return True
 
 
 def _found(head: Head) -> Found | None:

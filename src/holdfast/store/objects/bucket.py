@@ -5,7 +5,6 @@ Every verb blocks, lets other threads run meanwhile, and tries again by itself w
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -147,10 +146,15 @@ class Bucket:
                 with suppress(FileNotFoundError):
                     obstore.delete(self._store, key)
 
-    def list(self, prefix: str) -> Iterator[Head]:
-        """Go through the objects under a prefix, in the order of their names where the store has one. Lazy."""
+    def list(self, prefix: str, *, behind: str | None = None) -> Iterator[Head]:
+        """Go through the objects under a prefix, in the order of their names where the store has one. Lazy.
+
+        Args:
+            prefix: A folder.
+            behind: Only those whose keys come after this.
+        """
         with translated():
-            for chunk in obstore.list(self._store, prefix, chunk_size=LIST_CHUNK):
+            for chunk in obstore.list(self._store, prefix, offset=behind, chunk_size=LIST_CHUNK):
                 for meta in chunk:
                     yield Head(key=meta["path"], bytes=meta["size"], written_at=meta["last_modified"], sha256="")
 
@@ -162,12 +166,6 @@ class Bucket:
 
 def _mime_of(key: str) -> str:
     return _MIMES.get(key.rpartition(".")[2], "application/octet-stream")
-
-
-def sha256_of(source: Path) -> str:
-    """Read a file for its digest."""
-    with source.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_bucket(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 from holdfast.config.objects import ObjectAddress, ObjectKeys, ObjectSettings
@@ -10,14 +9,17 @@ from holdfast.errors import ConfigError
 from holdfast.log import emit
 from holdfast.store.lock import fsync_folder
 from holdfast.store.objects.blobs import ObjectBlobs
-from holdfast.store.objects.bucket import Bucket, open_bucket, sha256_of
+from holdfast.store.objects.bucket import open_bucket
 from holdfast.store.objects.cache import Cache
 from holdfast.store.objects.mishaps import ObjectError, Trouble
+from holdfast.store.objects.trying import try_out
+from holdfast.store.overflow import Overflow, note_bucket, noted_bucket
+from holdfast.store.port import Store
 
 PROBE_S = 5.0
 """For all tries of one request of the probe: whoever starts a gateway waits for it."""
 _KNOWN = "bucket"
-"""File in the data folder that names the bucket that was reached last."""
+"""File in the data folder that names the bucket that was reached last; and in the database that several share."""
 
 
 def open_blobs(
@@ -27,11 +29,13 @@ def open_blobs(
     root: Path,
     *,
     probe_name: str,
+    overflow: Overflow | None = None,
+    shared: Store | None = None,
 ) -> ObjectBlobs:
     """Open a bucket, and see that it does all that is needed. Blocks for as long as that takes.
 
-    One that was reached before by the owner of this data folder, and does not answer now, keeps no gateway from
-    starting: what it does not take is kept in the data folder.
+    One that was reached before by the owner of this data folder, or by anybody who shares its database, and does not
+    answer now, keeps no gateway from starting: what it does not take is kept elsewhere until then.
 
     Args:
         address: Where it is.
@@ -39,65 +43,55 @@ def open_blobs(
         keys: The credential; None for what the machine offers.
         root: The data folder.
         probe_name: Unlike that of any other process.
+        overflow: For what the bucket does not take; None: the data folder.
+        shared: The database, where others have it too: a machine may be new, and its disk empty.
 
     Raises:
         ConfigError: It does not exist, forbids something, cannot do something, or never answered.
         OSError: The data folder does not take something.
     """
     probe = open_bucket(address, objects, keys, retry_s=PROBE_S)
-    blobs = ObjectBlobs(open_bucket(address, objects, keys), root, Cache(root / "cache", objects.cache_bytes))
-    known = root / _KNOWN
+    cache = Cache(root / "cache", objects.cache_bytes)
+    blobs = ObjectBlobs(open_bucket(address, objects, keys), root, cache, overflow)
+    known = _Known(root / _KNOWN, shared, str(address))
     try:
         try_out(probe, root / f"{probe_name}.probe", probe_name)
     except (ObjectError, FileNotFoundError) as exc:
         is_away = isinstance(exc, ObjectError) and exc.trouble is Trouble.AWAY
-        if not is_away or not _is_known(known, address):
+        if not is_away or not known:
             message = f'store.blobs = "{address}" cannot be used: {exc.strerror}.'
             raise ConfigError(message, key="store.blobs") from exc
         blobs.is_away = True
         emit("storage.away", level="error", message=str(exc.strerror), trouble=Trouble.AWAY.value)
     else:
-        if not _is_known(known, address):
-            _make_known(known, address)
+        known.note()
     return blobs
 
 
-def try_out(bucket: Bucket, file: Path, name: str) -> None:
-    """Put, read and delete an object of a few bytes; it is deleted whatever happens.
+class _Known:
+    """Whether a bucket was reached before."""
 
-    Raises:
-        ObjectError: The bucket did not do it. `UNSUPPORTED` too if a put that may create only replaces what is there.
-        FileNotFoundError: What was put is not there.
-    """
-    key = f"probes/{name}"
-    try:
-        file.write_bytes(b"holdfast was here\n")
-        digest = sha256_of(file)
-        bucket.create(key, file, digest)
+    def __init__(self, file: Path, shared: Store | None, address: str) -> None:
+        self._file = file
+        self._shared = shared
+        self._address = address
+
+    def __bool__(self) -> bool:
+        return self._is_in_file() or self._is_in_database()
+
+    def note(self) -> None:
+        """Note that it was reached now."""
+        if not self._is_in_file():
+            self._file.write_text(self._address, "utf-8")
+            fsync_folder(self._file.parent)
+        if self._shared is not None and not self._is_in_database():
+            self._shared.write_sync(note_bucket, self._address)
+
+    def _is_in_file(self) -> bool:
         try:
-            if bucket.create(key, file, digest):
-                raise ObjectError(Trouble.UNSUPPORTED)
-            if bucket.head(key).sha256 != digest or b"".join(bucket.read(key)) != file.read_bytes():
-                raise ObjectError(Trouble.DAMAGED)
-            # Deletion is the sweeper's, and a list is what it finds orphans by.
-            if key not in {head.key for head in bucket.list("probes")}:
-                raise ObjectError(Trouble.DAMAGED)
-        except BaseException:
-            with contextlib.suppress(ObjectError):
-                bucket.delete([key])
-            raise
-        bucket.delete([key])
-    finally:
-        file.unlink(missing_ok=True)
+            return self._file.read_text("utf-8") == self._address
+        except FileNotFoundError:
+            return False
 
-
-def _is_known(known: Path, address: ObjectAddress) -> bool:
-    try:
-        return known.read_text("utf-8") == str(address)
-    except FileNotFoundError:
-        return False
-
-
-def _make_known(known: Path, address: ObjectAddress) -> None:
-    known.write_text(str(address), "utf-8")
-    fsync_folder(known.parent)
+    def _is_in_database(self) -> bool:
+        return self._shared is not None and self._shared.write_sync(noted_bucket) == self._address

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -20,7 +20,9 @@ from pgqueuer.domain import models, types
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 
 from holdfast.log import emit
+from holdfast.store.postgres.deaths import Deaths
 from holdfast.store.postgres.leases import Leases
+from holdfast.store.postgres.troubles import Trouble, trouble_of
 from holdfast.store.queries import queries
 
 T = TypeVar("T")
@@ -29,16 +31,21 @@ PAUSE_S_FIRST = 0.05
 PAUSE_S_MAX = 1.0
 AGAIN_S = 5.0
 """Until a job is given to somebody again whose worker has made a mistake."""
-AWAY = (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError)
-"""What says that the database is away, and not that a statement is wrong."""
-OUT_OF_SERVICE = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.TooManyConnectionsError)
+FOREVER = timedelta(days=3650)
+"""No sign of life is ever too old for PgQueuer's own question: whose job is taken is ours to decide."""
+AWAY = (OSError, TimeoutError, asyncpg.InterfaceError)
+"""What says that the database is away, besides what passes by (`troubles`), and not that a statement is wrong."""
 
 _Q = queries("postgres/jobs")
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the database is away, and comes back."""
-    return isinstance(error, AWAY + OUT_OF_SERVICE)
+    """Whether the database is away, or cannot do it now, and comes back.
+
+    Also where its disk is full, or two were in each other's way: a worker that ended because of that would wait for
+    all that it has in flight, and take nothing more until then.
+    """
+    return isinstance(error, AWAY) or trouble_of(error) is not Trouble.NONE
 
 
 async def until_there(ask: Callable[[], Awaitable[T]], *, within_s: float = float("inf")) -> T:
@@ -66,6 +73,7 @@ class Claims(Queries):
 
     leases: Leases = field(kw_only=True)
     managers: list[UUID] = field(kw_only=True)
+    deaths: Deaths = field(kw_only=True)
     _is_unsure: bool = field(default=False, init=False)
     """The answer to a taking was lost: there may be jobs that are ours, and that nobody works on."""
 
@@ -77,22 +85,42 @@ class Claims(Queries):
         global_concurrency_limit: int | None,
         heartbeat_timeout: timedelta,
     ) -> list[models.Job]:
-        """Take jobs, and begin their leases."""
+        """Take jobs, and begin their leases; what the dead have left is let go of before, and taken like any other."""
 
         async def take() -> list[models.Job]:
             if self._is_unsure:
                 known = self.leases.jobs()
                 await self.driver.execute(_Q["take_back"], queue_manager_id, known)
+            await self._let_go_of_the_dead(heartbeat_timeout)
             asked_at, self._is_unsure = self.leases.monotonic(), True
             jobs = await super(Claims, self).dequeue(
-                batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
+                batch_size, entrypoints, queue_manager_id, global_concurrency_limit, FOREVER
             )
             for job in jobs:
                 self.leases.taken(job.id, generation_of(job), asked_at=asked_at)
             self._is_unsure = False
             return jobs
 
-        return await until_there(take)
+        async def take_or_note() -> list[models.Job]:
+            try:
+                return await take()
+            except Exception:
+                self.deaths.failed(self.leases.monotonic())
+                raise
+
+        return await until_there(take_or_note)
+
+    async def _let_go_of_the_dead(self, lease: timedelta) -> None:
+        """Let anybody have the jobs of whoever has shown no sign of life for a lease."""
+        asked_at = self.leases.monotonic()
+        if not self.deaths.is_due(asked_at):
+            return
+        (row,) = await self.driver.fetch(_Q["let_go"], lease, self.deaths.valid_until(asked_at))
+        at = row["at"]
+        assert isinstance(at, datetime), "the database's clock"
+        self.deaths.answered(at, asked_at=asked_at, now=self.leases.monotonic())
+        if row["jobs"]:
+            emit("job.abandoned", level="warning", jobs=row["jobs"])
 
     async def queued_work(self, entrypoints: list[types.QueueEntrypoint]) -> int:
         """Count what waits."""

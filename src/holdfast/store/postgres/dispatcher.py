@@ -24,7 +24,9 @@ from pgqueuer.domain.errors import FailingListenerError, RetryRequested
 
 from holdfast.log import emit
 from holdfast.store.jobs import Deliver, Job
+from holdfast.store.postgres.alive import KEEPALIVE
 from holdfast.store.postgres.claims import PAUSE_S_MAX, Claims, generation_of, is_away, until_there
+from holdfast.store.postgres.deaths import Deaths
 from holdfast.store.postgres.leases import LEASE_S, Leases
 from holdfast.store.queries import queries
 
@@ -36,6 +38,8 @@ HEALTH_S = 5.0
 """How often a shift must prove that it hears the database."""
 CONNECTIONS = 4
 """Of one shift: one that listens, and the others for what it asks at once."""
+CONNECT_S = 5.0
+COMMAND_S = 10.0
 FAREWELL_S = 5.0
 """At an end, for putting away what is done and handing back what is not."""
 PREPARE_S = 30.0
@@ -77,9 +81,12 @@ class PgQueuerDispatcher:
         self._lanes: tuple[str, ...] = ()
         self._capacity = 0
         self.leases = Leases(monotonic, shortest_s)
+        self._deaths = Deaths(shortest_s, look_s)
         self._managers: list[UUID] = []
         self._ends: dict[str, asyncio.Future[float | None]] = {}
         """What is being worked on; the result says in how many seconds it is to be delivered again, None: never."""
+        self._jobs: dict[str, int] = {}
+        """As which job."""
         self._shifts: list[_Shift] = []
         self._supervisor: asyncio.Task[None] | None = None
         self._is_ending = False
@@ -158,12 +165,22 @@ class PgQueuerDispatcher:
     async def _begin_shift(self) -> _Shift:
         pool = await asyncpg.create_pool(
             self._dsn,
-            min_size=1,
+            # With a floor the pool would try to keep it by itself, and write a traceback to standard error each time.
+            min_size=0,
             max_size=CONNECTIONS,
-            command_timeout=30.0,
-            server_settings={"application_name": NAME},
+            # Signs of life wait behind them: what does not come to an end within a lease is given up.
+            timeout=CONNECT_S,
+            command_timeout=COMMAND_S,
+            server_settings={"application_name": NAME, **KEEPALIVE},
         )
-        claims = Claims(AsyncpgPoolDriver(pool), leases=self.leases, managers=self._managers)
+        try:
+            # Whether there is a database is found out now, and not by whoever asks it first.
+            async with pool.acquire():
+                pass
+        except BaseException:
+            pool.terminate()
+            raise
+        claims = Claims(AsyncpgPoolDriver(pool), leases=self.leases, managers=self._managers, deaths=self._deaths)
         manager = QueueManager(claims)
         self._managers.append(manager.queue_manager_id)
         _enter_lanes(manager, self._lanes, self._work)
@@ -227,17 +244,27 @@ class PgQueuerDispatcher:
     # Working
 
     async def _work(self, job: models.Job) -> None:
-        """See one job to its end; given again while it is worked on, as after a late sign of life, it waits too."""
+        """See one job to its end; given again while it is worked on, as after a late sign of life, it waits too.
+
+        Another job of the same generation, which was driven again at once, is delivered when the one before has ended.
+        """
         id_ = generation_of(job)
-        end = self._ends.get(id_)
+        while (end := self._ends.get(id_)) is not None and self._jobs[id_] != job.id:
+            await asyncio.wait([end])
+        if end is None and self._is_ending:
+            raise RetryRequested(timedelta(0))
         if end is None:
             end = self._ends[id_] = asyncio.get_running_loop().create_future()
-            end.add_done_callback(lambda _: self._ends.pop(id_, None))
+            self._jobs[id_] = job.id
+            end.add_done_callback(lambda _: self._ended(id_))
             assert self._deliver is not None
             self._deliver(id_)
         again_s = await asyncio.shield(end)
         if again_s is not None:
             raise RetryRequested(timedelta(seconds=again_s))
+
+    def _ended(self, id_: str) -> None:
+        del self._ends[id_], self._jobs[id_]
 
     async def drain(self, within_s: float) -> bool:
         """Take nothing new, and wait for what is being worked on, which is kept meanwhile."""
@@ -288,7 +315,9 @@ async def prepare(dsn: str) -> None:
     Raises:
         OSError, asyncpg.PostgresError: The database does not let us.
     """
-    connection = await until_there(lambda: asyncpg.connect(dsn), within_s=PREPARE_S)
+    connection = await until_there(
+        lambda: asyncpg.connect(dsn, timeout=CONNECT_S, server_settings=KEEPALIVE), within_s=PREPARE_S
+    )
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", PREPARE_LOCK)
         tables = Queries(AsyncpgDriver(connection))

@@ -15,7 +15,9 @@ import asyncpg
 
 from holdfast.generation import State
 from holdfast.log import emit
+from holdfast.store.postgres.alive import KEEPALIVE
 from holdfast.store.postgres.claims import PAUSE_S_FIRST, PAUSE_S_MAX, is_away
+from holdfast.store.postgres.hour import SharedClock
 from holdfast.store.queries import queries
 
 LOOK_S = 2.0
@@ -26,6 +28,8 @@ ADOPT_S = 30.0
 """How often the leader looks for what is nobody's: a failover may have lost a job, and a copied database has none."""
 QUERY_S = 10.0
 """For a look; a database that takes longer is taken for away."""
+PREPARE_S = 600.0
+"""For an index over all attempts of a database that was copied, and for whoever starts at the same time."""
 
 LEADER_LOCK = 0x686F6C66
 PREPARE_LOCK = 0x686F6C65
@@ -89,6 +93,7 @@ class Hub:
         overdue: Callable[[str], None],
         now: Callable[[], str],
         look_s: float = LOOK_S,
+        clock: SharedClock | None = None,
     ) -> None:
         """Hear nothing yet.
 
@@ -101,6 +106,7 @@ class Hub:
             overdue: Is told of one that is waited for and open, with nothing in flight, although its time has passed.
             now: The wall clock, as records have it.
             look_s: How often it looks.
+            clock: Is told the database's hour with each look.
         """
         self._dsn = dsn
         self._self = (owner, role)
@@ -109,6 +115,7 @@ class Hub:
         self._overdue = overdue
         self._now = now
         self._look_s = look_s
+        self._clock = clock
         self._raw: asyncpg.Connection | None = None
         self._seen: dict[str, Standing] = {}
         self._task: asyncio.Task[None] | None = None
@@ -200,7 +207,7 @@ class Hub:
             timeout=QUERY_S,
             command_timeout=QUERY_S,
             statement_cache_size=0,
-            server_settings={"application_name": NAME},
+            server_settings={"application_name": NAME, **KEEPALIVE},
         )
         self._is_lost.clear()
         # By reference: what is not ours by then is no loss of ours.
@@ -215,7 +222,10 @@ class Hub:
         """Say that this process lives, and take the lead if nobody has it: a lock that ends with the connection."""
         if self._raw is None:
             return
-        await self._raw.execute(_P["alive"], *self._self)
+        asked_at = 0.0 if self._clock is None else self._clock.monotonic()
+        hour = await self._raw.fetchval(_P["alive"], *self._self)
+        if self._clock is not None:
+            self._clock.heard(hour, asked_at=asked_at)
         if not self.leads:
             self.leads = bool(await self._raw.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK))
 
@@ -258,16 +268,22 @@ class Hub:
 async def prepare(dsn: str) -> None:
     """Have every event tell of itself, once its table is there; done twice it is as done once.
 
+    What is there already is not made again: that would wait for everybody who writes at this moment, and have whoever
+    comes next wait behind it. What is not is made in a transaction for each table: with locks of two it would stand in
+    a circle with those who write to both.
+
     Raises:
         OSError, asyncpg.PostgresError: The database does not let us.
     """
-    raw = await asyncpg.connect(dsn, timeout=QUERY_S, command_timeout=QUERY_S)
+    raw = await asyncpg.connect(dsn, timeout=QUERY_S, command_timeout=PREPARE_S, server_settings=KEEPALIVE)
     try:
-        # Replicas that start together do it one after the other.
-        async with raw.transaction():
-            await raw.execute("SELECT pg_advisory_xact_lock($1)", PREPARE_LOCK)
-            await raw.execute(_Q["notify_function"])
+        # Replicas that start together do it one after the other; the lock is the connection's.
+        await raw.execute("SELECT pg_advisory_lock($1)", PREPARE_LOCK)
+        await raw.execute(_Q["notify_function"])
+        has = await raw.fetchrow(_Q["is_prepared"])
+        if not has["trigger"]:
             await raw.execute(_Q["notify_trigger"])
+        if not has["index"]:
             await raw.execute(_P["index_of_open"])
     finally:
         await raw.close()

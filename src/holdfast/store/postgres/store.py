@@ -20,6 +20,7 @@ import uvloop
 
 from holdfast.errors import StorageError
 from holdfast.store.port import Conn
+from holdfast.store.postgres.alive import KEEPALIVE
 from holdfast.store.postgres.ownership import Ownership
 from holdfast.store.postgres.pool import Pool
 from holdfast.store.postgres.schema import bring_up, connected
@@ -41,10 +42,7 @@ SERVER_SETTINGS = {
     # One that freezes in the midst of a transaction holds locks that others wait for.
     "idle_in_transaction_session_timeout": "15s",
     "lock_timeout": "10s",
-    # The server notices within half a minute that a process is gone with its machine.
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
+    **KEEPALIVE,
 }
 
 

@@ -19,7 +19,7 @@ ORDER BY created_at, id LIMIT 1;
 -- Other processes may live beside this one: only the callers of those that are dead are gone.
 SELECT * FROM generation
 WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest
-  AND fingerprint_version = :version AND idempotency_key IS NULL
+  AND fingerprint_version = :version AND idempotency_key IS NULL AND deleted_at IS NULL
   AND (callers = 0 OR (watched_by <> :owner AND NOT EXISTS (
     SELECT 1 FROM replica WHERE replica.owner = generation.watched_by
       AND replica.seen_us >= CAST((extract(epoch FROM clock_timestamp()) - 15) * 1000000 AS BIGINT))))

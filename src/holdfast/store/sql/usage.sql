@@ -44,9 +44,10 @@ ORDER BY day, key_id, model, tier, upstream, outcome, usage.currency LIMIT :most
 SELECT day, key_id, model, tier, upstream, outcome, currency, generations, images, charged_micros, compensated_micros,
   cost_micros, extra_micros, unknown_micros
 FROM usage_day
-WHERE day >= :since AND day <= :until AND (:key_id IS NULL OR key_id = :key_id) AND (:model IS NULL OR model = :model)
-  AND (:tier IS NULL OR tier = :tier) AND (:upstream IS NULL OR upstream = :upstream)
-  AND (:outcome IS NULL OR outcome = :outcome)
+WHERE day >= :since AND day <= :until AND (CAST(:key_id AS TEXT) IS NULL OR key_id = :key_id)
+  AND (CAST(:model AS TEXT) IS NULL OR model = :model) AND (CAST(:tier AS TEXT) IS NULL OR tier = :tier)
+  AND (CAST(:upstream AS TEXT) IS NULL OR upstream = :upstream)
+  AND (CAST(:outcome AS TEXT) IS NULL OR outcome = :outcome)
 ORDER BY day, key_id, model, tier, upstream, outcome, currency LIMIT :most;
 
 -- name: label

@@ -14,6 +14,11 @@ END';
 -- name: notify_trigger
 CREATE OR REPLACE TRIGGER holdfast_notify AFTER INSERT ON event FOR EACH ROW EXECUTE FUNCTION holdfast_notify();
 
+-- name: is_prepared
+SELECT EXISTS (
+  SELECT 1 FROM pg_trigger WHERE tgname = 'holdfast_notify' AND tgrelid = 'event'::regclass
+) AS trigger, to_regclass('attempt_in_flight') IS NOT NULL AS index;
+
 -- name: standings
 -- How those stand that somebody here waits for. $1: their ids.
 SELECT generation.id, generation.state, generation.sequence_number, generation.deadline_at, (

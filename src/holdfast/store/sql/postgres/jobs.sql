@@ -31,6 +31,18 @@ FROM (SELECT 1 FROM back LIMIT 1) AS any_of_them;
 UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, slot = NULL, updated = now()
 WHERE queue_manager_id = $1 AND status = 'picked' AND NOT id = ANY($2::bigint[]);
 
+-- name: let_go
+-- Of whoever has shown no sign of life for a lease ($1), to anybody; nothing of it when it is later than $2, or the
+-- server has not been there for a lease itself: then nobody could show any.
+WITH dead AS (
+  SELECT id FROM pgqueuer WHERE status = 'picked' AND heartbeat < now() - $1::interval
+    AND clock_timestamp() < $2 AND pg_postmaster_start_time() < now() - $1::interval FOR UPDATE SKIP LOCKED
+), back AS (
+  UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL, slot = NULL, updated = now()
+  FROM dead WHERE pgqueuer.id = dead.id RETURNING pgqueuer.id
+)
+SELECT clock_timestamp() AS at, (SELECT count(*) FROM back) AS jobs;
+
 -- name: renew
 -- Signs of life. A longer lease is written as a beat of the future: whoever looks for the dead need not know how long
 -- each lease is. $1: jobs; $2: the managers of this process; $3: how much longer than the shortest lease.
@@ -39,10 +51,13 @@ WHERE id = ANY($1::bigint[]) AND queue_manager_id = ANY($2::uuid[]) AND status =
 
 -- name: adopt
 -- A net under all else: what is open, and is nobody's job, becomes one. It finds what a database copied from elsewhere
--- brings along, and what a failover has lost.
+-- brings along, and what a failover has lost. What has ended while an attempt was in flight is open too.
 INSERT INTO pgqueuer (priority, entrypoint, payload, dedupe_key, status)
 SELECT 0, generation.model, convert_to(generation.id, 'UTF8'), generation.id || ':' || generation.drive, 'queued'
-FROM generation WHERE generation.state IN ('queued', 'running') AND NOT EXISTS (
+FROM generation WHERE generation.id IN (
+  SELECT id FROM generation WHERE state IN ('queued', 'running')
+  UNION SELECT generation_id FROM attempt WHERE state IN ('sent', 'polling')
+) AND NOT EXISTS (
   SELECT 1 FROM pgqueuer WHERE pgqueuer.dedupe_key = generation.id || ':' || generation.drive
 )
 ON CONFLICT (dedupe_key) WHERE (status IN ('queued', 'picked') AND dedupe_key IS NOT NULL) DO NOTHING;
@@ -59,5 +74,11 @@ SELECT id FROM generation WHERE state = 'queued' AND deadline_at < $1 ORDER BY c
 CREATE OR REPLACE FUNCTION holdfast_no_job_log() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 
 -- name: keep_no_log_trigger
-CREATE OR REPLACE TRIGGER holdfast_no_job_log BEFORE INSERT ON pgqueuer_log
-FOR EACH ROW EXECUTE FUNCTION holdfast_no_job_log();
+-- Only where it is missing, as every replica does this at its start.
+DO 'BEGIN
+  IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = ''holdfast_no_job_log'' AND tgrelid = ''pgqueuer_log''::regclass)
+  THEN
+    CREATE TRIGGER holdfast_no_job_log BEFORE INSERT ON pgqueuer_log
+    FOR EACH ROW EXECUTE FUNCTION holdfast_no_job_log();
+  END IF;
+END';

@@ -21,11 +21,15 @@ ON CONFLICT (upstream, key_number) DO UPDATE SET due_us = excluded.due_us, day =
 -- Only where several share the database: one process counts in memory.
 CREATE INDEX IF NOT EXISTS attempt_in_flight ON attempt (upstream, key_number) WHERE state IN ('sent', 'polling');
 
+-- name: hour
+SELECT clock_timestamp() AS at;
+
 -- name: alive
--- $1: the process; $2: its role.
+-- $1: the process; $2: its role. Tells the hour.
 INSERT INTO replica (owner, role, seen_us)
 VALUES ($1, $2, CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT))
-ON CONFLICT (owner) DO UPDATE SET role = excluded.role, seen_us = excluded.seen_us;
+ON CONFLICT (owner) DO UPDATE SET role = excluded.role, seen_us = excluded.seen_us
+RETURNING clock_timestamp() AS at;
 
 -- name: gone
 DELETE FROM replica WHERE owner = $1
