@@ -258,7 +258,7 @@ def test_a_deadline_with_some_images_is_a_partial_success(db: Database) -> None:
     ]
 
 
-def test_an_end_is_written_once_however_often_it_is_tried(db: Database) -> None:
+def test_an_end_is_written_once_however_often_it_is_tried(db: Database, database: Any) -> None:
     """Two that read the same open row and both end it: the second is refused, and posts nothing."""
     db.write_sync(accept, a_generation())
     row = db.write_sync(get_generation, "gen_1")
@@ -266,20 +266,22 @@ def test_an_end_is_written_once_however_often_it_is_tried(db: Database) -> None:
     gone = generation.apply(State.QUEUED, GaveUp(code="internal_error", charge=Charge.NO))
     ended = db.write_sync(end_generation, row, gone, at=at(5), purge_after=at(9), told=EXCEEDED)
     assert ended.state == "failed"
-    with pytest.raises(AssertionError, match="ends once"):
+    # Where all that is written goes as one, the number of its event may be what is refused.
+    with pytest.raises((AssertionError, database.IntegrityError), match=r"ends once|(?i:unique)"):
         db.write_sync(end_generation, row, gone, at=at(6), purge_after=at(9), told=EXCEEDED)
     assert len(db.write_sync(ledger_of, "gen_1")) == 4
     assert len(db.write_sync(events_of, "gen_1")) == 2
 
 
-def test_an_end_is_refused_if_anything_was_written_since_its_row_was_read(db: Database) -> None:
+def test_an_end_is_refused_if_anything_was_written_since_its_row_was_read(db: Database, database: Any) -> None:
     """It is made of that row: were it older than the log, the end would undo what came between."""
     db.write_sync(accept, a_generation())
     row = db.write_sync(get_generation, "gen_1")
     assert row is not None
     db.write_sync(record_event, "gen_1", "progress", at=at(3))
     gone = generation.apply(State.QUEUED, GaveUp(code="internal_error", charge=Charge.NO))
-    with pytest.raises(AssertionError, match="ends once"):
+    # Where all that is written goes as one, the number of its event may be what is refused.
+    with pytest.raises((AssertionError, database.IntegrityError), match=r"ends once|(?i:unique)"):
         db.write_sync(end_generation, row, gone, at=at(5), purge_after=at(9), told=EXCEEDED)
     assert db.write_sync(ledger_of, "gen_1")[2:] == []
     assert [event.type for event in db.write_sync(events_of, "gen_1")] == ["queued", "progress"]

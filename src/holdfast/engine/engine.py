@@ -61,6 +61,7 @@ class Engine:
             resume=self._resume,
             stop=self._stop_buying,
             forget=self._forget_id,
+            drives=self._live.__contains__,
             spawn=self.spawn,
         )
         self.overdue = self._sharing.overdue
@@ -324,18 +325,22 @@ class Engine:
     def _hand_over(self, live: Live) -> None:
         """Have the dispatcher deliver what was accepted: to this process, or to any."""
         dispatcher = self._core.dispatcher
+        self._arrived[live.id] = live
         if dispatcher.is_shared:
             self._leaving.accepted(live)
-        else:
-            self._arrived[live.id] = live
         dispatcher.committed(Job(generation_id=live.id, lane=live.model))
+        if dispatcher.is_shared:
+            # Not delivered by now, it is delivered to anybody, who reads it.
+            self._arrived.pop(live.id, None)
 
     def _deliver(self, generation_id: str) -> None:
         live = self._arrived.pop(generation_id, None)
-        if live is not None:
-            self.drive(live)
-        else:
+        if live is None:
             self._sharing.deliver(generation_id)
+            return
+        tasks = self.drive(live)
+        if self._core.dispatcher.is_shared:
+            self._sharing.see_off(live.id, tasks)
 
     def drive(self, live: Live, parts: Sequence[int] | None = None) -> list[asyncio.Task[None]]:
         """Begin every part of a generation that has not been begun; give their tasks."""
@@ -393,15 +398,18 @@ class Engine:
             await patiently(lambda: recover.give_up(core, live.id, live.drive), live.id)
         except Exception as exc:  # noqa: BLE001 - nothing can be written; the record stays open for the next start
             emit("fault.internal", level="error", exc=exc, generation_id=live.id)
-            # Nobody is kept waiting for what cannot come: whoever reads the record finds no end in it, and says so.
+            # Nobody is kept waiting for what cannot come: who reads the record finds no end in it, and says so.
             core.watchers.notify(live.id, Ended())
+            self._sharing.left_open(live.id)
         self._forget(live)
 
     def _forget(self, live: Live) -> None:
         # One that failed may have been driven again under its id.
         if self._live.get(live.id) is live:
             del self._live[live.id]
-            if not self._core.dispatcher.is_shared:
+            if self._core.dispatcher.is_shared:
+                self._leaving.ended(live.id)
+            else:
                 self._core.dispatcher.finished(live.id)
         live.stop()
         for timer in (live.timer, live.unwatched):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from holdfast.engine.core import Core
 from holdfast.engine.course import Target
 from holdfast.engine.patience import patiently
@@ -40,7 +42,7 @@ async def begun_unheard(core: Core, new: NewAttempt, error: Exception) -> NewAtt
     Raises:
         StorageError: The store is closed.
     """
-    ids = {"generation_id": new.generation_id, "attempt_id": new.id}
+    ids: dict[str, Any] = {"generation_id": new.generation_id, "attempt_id": new.id}
     emit("storage.failed", level="error", message=str(error), **ids)
     made = await patiently(lambda: core.store.read(get_attempt, new.id), new.generation_id)
     if made is None:

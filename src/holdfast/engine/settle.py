@@ -215,6 +215,8 @@ async def commit(
         attempt_id=about.attempt_id,
         at="",
         purge_after="",
+        generation_id=about.generation_id,
+        key_id=about.key_id,
         blobs=blobs,
         failure=judged.failure,
         http_status=http_status,

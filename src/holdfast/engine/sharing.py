@@ -9,7 +9,7 @@ a sleeper still brings is taken in as late.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -46,6 +46,7 @@ class Sharing:
         resume: Callable[[Resumed], Task],
         stop: Callable[[str], None],
         forget: Callable[[str], None],
+        drives: Callable[[str], bool],
         spawn: Callable[[Coroutine[Any, Any, None], str], object],
     ) -> None:
         """Work on nothing yet.
@@ -56,6 +57,7 @@ class Sharing:
             resume: Goes on with an attempt that has a handle; gives its task.
             stop: Begins no attempt any more of a generation, if it is driven here.
             forget: Lets go of one that has ended, if it is driven here.
+            drives: Tells whether one is driven here, and has not ended.
             spawn: Runs a task that the engine owns.
         """
         self._core = core
@@ -63,6 +65,7 @@ class Sharing:
         self._resume = resume
         self._stop = stop
         self._forget = forget
+        self._drives = drives
         self._spawn = spawn
 
     async def start(self) -> int:
@@ -86,12 +89,12 @@ class Sharing:
 
     def deliver(self, generation_id: str) -> None:
         """Work on a generation; the dispatcher is told how that ends."""
-        self._spawn(self._work(generation_id), f"work:{generation_id}")
+        self._spawn(self._work(generation_id, self._see_to_end), f"work:{generation_id}")
 
-    async def _work(self, id_: str) -> None:
+    async def _work(self, id_: str, see: Callable[[str], Awaitable[bool]]) -> None:
         dispatcher = self._core.dispatcher
         try:
-            is_over = await self._see_to_end(id_)
+            is_over = await see(id_)
         except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, and it is delivered again
             emit("fault.internal", level="error", exc=exc, generation_id=id_)
             is_over = False
@@ -99,6 +102,33 @@ class Sharing:
             dispatcher.finished(id_)
         else:
             dispatcher.requeue(id_, AGAIN_S)
+
+    def see_off(self, generation_id: str, tasks: Sequence[Task]) -> None:
+        """Tell the dispatcher what becomes of one that was at hand when it was delivered, once these have ended."""
+        left = len(tasks)
+
+        def ended(_: Task) -> None:
+            nonlocal left
+            left -= 1
+            if left:
+                return
+            if self._drives(generation_id):
+                # Nobody here was told of its end.
+                self._spawn(self._work(generation_id, self._has_ended), f"work:{generation_id}")
+            else:
+                self._core.dispatcher.finished(generation_id)
+
+        for task in tasks:
+            task.add_done_callback(ended)
+
+    def left_open(self, generation_id: str) -> None:
+        """Hand back what this process could not bring to its end."""
+        if self._core.dispatcher.is_shared:
+            self._core.dispatcher.requeue(generation_id, AGAIN_S)
+
+    async def _has_ended(self, id_: str) -> bool:
+        row = await patiently(lambda: self._core.store.read(get_generation, id_), id_)
+        return row is None or State(row.state).is_final
 
     async def _see_to_end(self, id_: str) -> bool:
         """Work on a generation; False: it is open still, and this worker has nothing of it in hand."""

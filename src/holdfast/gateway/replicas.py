@@ -8,12 +8,13 @@ from holdfast.clock import Clock
 from holdfast.engine.core import Core
 from holdfast.engine.engine import Engine
 from holdfast.errors import StorageError
+from holdfast.store.port import Store
 from holdfast.store.postgres import dispatcher, hub
 from holdfast.store.postgres.claims import is_away
 from holdfast.store.postgres.dispatcher import PgQueuerDispatcher
-from holdfast.store.port import Store
 from holdfast.store.postgres.hour import SharedClock
 from holdfast.store.postgres.hub import Hub
+from holdfast.store.postgres.store import PostgresStore
 
 
 class Replica:
@@ -55,6 +56,7 @@ class Replica:
         Raises:
             StorageError: The database does not let us.
         """
+        store = core.store
         self._hub = Hub(
             self._dsn,
             owner=core.owner,
@@ -64,6 +66,7 @@ class Replica:
             overdue=engine.overdue,
             now=core.now_text,
             clock=core.clock if isinstance(core.clock, SharedClock) else None,
+            is_ours=store.is_ours if isinstance(store, PostgresStore) else lambda pid: False,
         )
         try:
             await dispatcher.prepare(self._dsn)

@@ -107,19 +107,20 @@ def given_back(
         subject: Whose call it is, and of what.
         charged: What was charged, micro-units, by the reason for which it may be given back.
         took_s: Seconds from acceptance, or from being driven again, to the end.
-        given_today: What a rule, by its name, has given back today (UTC); asked only of one with a cap.
+        given_today: What a rule, by its name, has given back today (UTC); asked only of one with a cap that would give.
     """
     given = []
     for reason, micros in charged.items():
         rule = rules.rule_for(reason, subject)
         if rule is None:
             continue
+        wanted = wanted_micros(rule, captured_micros=micros, took_s=took_s)
+        if not wanted:
+            continue
         name = name_of(rule)
         today = given_today(name) if rule.cap_micros_per_day else 0
-        wanted = wanted_micros(rule, captured_micros=micros, took_s=took_s)
         under_cap = compensation_micros(rule, captured_micros=micros, took_s=took_s, given_today_micros=today)
-        if wanted:
-            given.append(Given(rule=name, micros=under_cap, wanted_micros=wanted))
+        given.append(Given(rule=name, micros=under_cap, wanted_micros=wanted))
     return tuple(given)
 
 

@@ -23,6 +23,7 @@ from holdfast.store.generations import (
     insert_event,
     record_event,
 )
+from holdfast.store.later import Asked, change_one, read_ahead
 from holdfast.store.locking import lock, lock_generation_of
 from holdfast.store.places import Full, Grant, take_place
 from holdfast.store.port import Conn, Row
@@ -30,6 +31,7 @@ from holdfast.store.queries import queries
 from holdfast.store.records import (
     AttemptEnd,
     AttemptRow,
+    BlobRow,
     Ended,
     GenerationRow,
     NewAttempt,
@@ -41,11 +43,14 @@ from holdfast.store.records import (
 )
 from holdfast.store.retention import prolong
 from holdfast.store.usage import count_booking, move, upstream_of
-from holdfast.store.webhooks import tell_end
+from holdfast.store.webhooks import tell_end, told_asked
 from holdfast.types import Charge
 
 _Q = queries("attempts")
 _G = queries("generations")
+
+_Made = tuple[tuple[AttemptRow, ...], tuple[BlobRow, ...]]
+"""What was tried, and what it brought."""
 
 NEVER_SENT = Told(
     code="deadline_exceeded",
@@ -73,11 +78,9 @@ def begin_attempt(conn: Conn, new: NewAttempt, cap: Cap | None = None, grant: Gr
     row = conn.execute(_Q["before_sending"], part).fetchone()
     if row is None or State(row["state"]).is_final or row["drive"] != new.drive:
         return None
-    if new.hedge:
-        may_begin = row["in_flight"] == 1 and not row["outrun"] and not row["cancel_requested"]
-    else:
-        may_begin = not row["in_flight"] and row["is_open"]
-    if not may_begin:
+    may_begin = row["in_flight"] == 1 and not row["outrun"] if new.hedge else not row["in_flight"] and row["is_open"]
+    # What somebody else works on was taken over by him.
+    if not may_begin or row["cancel_requested"] or row["owner"] not in (None, new.owner):
         return None
     transition = generation.apply(State(row["state"]), generation.AttemptSent())
     assert bool(new.hedge) is (cap is not None), "whoever buys a second time says within which cap"
@@ -96,8 +99,7 @@ def begin_attempt(conn: Conn, new: NewAttempt, cap: Cap | None = None, grant: Gr
         "epoch": epoch,
         "sequence_number": number,
     }
-    if conn.execute(_G["claim_generation"], claim).rowcount == 0:
-        return None
+    change_one(conn, _G["claim_generation"], claim, "what was read stays true as long as it is locked")
     faults.point_sync("send.after_claim_row")
     conn.execute(_Q["insert_attempt"], {**values_of(new), "epoch": epoch, "state": AttemptState.SENT.value})
     faults.point_sync("send.after_attempt_row")
@@ -141,7 +143,7 @@ def end_attempt(conn: Conn, end: AttemptEnd, rules: Rules = STANDARD) -> Ended:
     the other is outrun, and what it still brings is an extra that nobody is charged for.
     """
     faults.point_sync("settle.before_rows")
-    lock_generation_of(conn, end.attempt_id)
+    _lock_and_read(conn, end)
     found = conn.execute(_Q["before_settling"], {"id": end.attempt_id}).fetchone()
     assert found is not None, "an attempt is committed before it is sent"
     before = AttemptState(found["attempt_state"])
@@ -169,7 +171,10 @@ def end_attempt(conn: Conn, end: AttemptEnd, rules: Rules = STANDARD) -> Ended:
     else:
         why_not = _why_not(conn, row, end, charge, micros=int(found["attempt_micros"]))
     goes_on = end.retry_at is not None and why_not is None
-    _write_end(conn, end, after, charge, why_not=why_not)
+    # Read before anything is written, where this may be the end of all: what is written then is known.
+    may_end = is_due and not goes_on and not is_accompanied and row.parts_open == 1
+    made = _made_before(conn, row, end) if may_end else None
+    written = _write_end(conn, end, after, charge, why_not=why_not)
     faults.point_sync("settle.after_attempt_row")
     is_late = State(row.state).is_final or is_outrun
     booking = _booking(found, end, charge, was_exposed=before is AttemptState.UNKNOWN, is_late=is_late)
@@ -196,14 +201,41 @@ def end_attempt(conn: Conn, end: AttemptEnd, rules: Rules = STANDARD) -> Ended:
         _leave_to_other(conn, row, part, end, booking)
         finished = None
     else:
-        _insert_blobs(conn, row, part, end, late=False)
+        blobs = _insert_blobs(conn, row, part, end, late=False)
         if is_accompanied:
             conn.execute(_Q["outrun"], {"generation_id": row.id, "part": part, "id": end.attempt_id})
             faults.point_sync("second.after_outrun_row")
         faults.point_sync("settle.after_image_rows")
-        finished = _end_part(conn, row, end, rules, booking)
+        finished = _end_part(conn, row, end, rules, booking, made=_made_by(made, end, written, blobs))
     faults.point_sync("settle.after_rows")
     return Ended(was_open=True, finished=finished, goes_on=goes_on)
+
+
+def _lock_and_read(conn: Conn, end: AttemptEnd) -> None:
+    """Have the generation to ourselves, and what is to be known of it."""
+    if end.generation_id is None:
+        lock_generation_of(conn, end.attempt_id)
+        return
+    lock(conn, "generation", end.generation_id)
+    asked: list[Asked] = [(_Q["before_settling"], {"id": end.attempt_id})]
+    asked += [(_Q[name], {"id": end.generation_id}) for name in ("attempts_of", "blobs_of")]
+    if end.key_id is not None:
+        asked.append(told_asked(end.key_id, end.generation_id))
+    read_ahead(conn, *asked)
+
+
+def _made_before(conn: Conn, row: GenerationRow, end: AttemptEnd) -> _Made | None:
+    """Read what was tried, and what it brought; None: an image of this attempt is there, and will be written anew."""
+    attempts, blobs = attempts_of(conn, row.id), blobs_of(conn, row.id)
+    return None if any(blob.attempt_id == end.attempt_id for blob in blobs) else (attempts, blobs)
+
+
+def _made_by(before: _Made | None, end: AttemptEnd, written: dict[str, Any], blobs: list[BlobRow]) -> _Made | None:
+    """Say what is on record once this end is, as reading it would."""
+    if before is None:
+        return None
+    attempts = tuple(each.but(**written) if each.id == end.attempt_id else each for each in before[0])
+    return attempts, tuple(sorted((*before[1], *blobs), key=lambda blob: (blob.part, blob.position)))
 
 
 def give_up_pause(conn: Conn, attempt_id: str, at: str, purge_after: str, rules: Rules = STANDARD) -> Record | None:
@@ -271,27 +303,26 @@ def _take_in_extra(conn: Conn, row: GenerationRow, part: int, end: AttemptEnd) -
 
 def _write_end(
     conn: Conn, end: AttemptEnd, state: AttemptState, charge: Charge, *, why_not: GiveUpReason | None
-) -> None:
+) -> dict[str, Any]:
+    """Write how it ended; give what stands in its row now."""
     decision = end.decision
     is_withheld = end.retry_at is not None or why_not is GiveUpReason.OUTRUN
     if decision is not None and is_withheld and why_not is not None:
         decision = withheld(decision, why_not)
-    conn.execute(
-        _Q["end_attempt"],
-        {
-            "id": end.attempt_id,
-            "state": state.value,
-            "charge": charge.value,
-            "received_at": end.received_at,
-            "at": end.at,
-            "http_status": end.http_status,
-            "failure": None if end.failure is None else to_json(end.failure),
-            "usage": None if end.usage is None else to_json(end.usage),
-            "answer": end.answer,
-            "retry_at": end.retry_at if why_not is None else None,
-            "decision": decision,
-        },
-    )
+    written = {
+        "state": state.value,
+        "charge": charge.value,
+        "received_at": end.received_at,
+        "ended_at": end.at,
+        "http_status": end.http_status,
+        "failure": None if end.failure is None else to_json(end.failure),
+        "usage": None if end.usage is None else to_json(end.usage),
+        "answer": end.answer,
+        "retry_at": end.retry_at if why_not is None else None,
+        "decision": decision,
+    }
+    conn.execute(_Q["end_attempt"], {"id": end.attempt_id, **written})
+    return written
 
 
 def _booking(found: Row, end: AttemptEnd, charge: Charge, *, was_exposed: bool, is_late: bool) -> Booking:
@@ -314,31 +345,42 @@ def _book(conn: Conn, row: GenerationRow, booking: Booking, *, drive: int, at: s
     count_booking(conn, row, booking, at)
 
 
-def _insert_blobs(conn: Conn, row: GenerationRow, part: int, end: AttemptEnd, *, late: bool) -> None:
-    for blob in end.blobs:
-        conn.execute(
-            _Q["insert_blob"],
-            {
-                "id": blob.id,
-                "generation_id": row.id,
-                "attempt_id": end.attempt_id,
-                "part": part,
-                "position": blob.position,
-                "kind": "late" if late and blob.kind == "result" else blob.kind,
-                "store_key": blob.store_key,
-                "sha256": blob.info.sha256,
-                "bytes": blob.info.bytes,
-                "mime": blob.info.mime,
-                "width_px": blob.info.width_px,
-                "height_px": blob.info.height_px,
-                "delete_after": end.purge_after,
-            },
+def _insert_blobs(conn: Conn, row: GenerationRow, part: int, end: AttemptEnd, *, late: bool) -> list[BlobRow]:
+    """Write its images; give them as they stand, if none of them was there before."""
+    rows = [
+        BlobRow(
+            id=blob.id,
+            generation_id=row.id,
+            attempt_id=end.attempt_id,
+            part=part,
+            position=blob.position,
+            kind="late" if late and blob.kind == "result" else blob.kind,
+            store_key=blob.store_key,
+            sha256=blob.info.sha256,
+            bytes=blob.info.bytes,
+            mime=blob.info.mime,
+            width_px=blob.info.width_px,
+            height_px=blob.info.height_px,
+            state="stored",
+            delete_after=end.purge_after,
         )
+        for blob in end.blobs
+    ]
+    for each in rows:
+        conn.execute(_Q["insert_blob"], values_of(each))
+    return rows
 
 
-def _end_part(conn: Conn, row: GenerationRow, end: AttemptEnd, rules: Rules, booking: Booking | None) -> Record | None:
+def _end_part(
+    conn: Conn,
+    row: GenerationRow,
+    end: AttemptEnd,
+    rules: Rules,
+    booking: Booking | None,
+    made: _Made | None = None,
+) -> Record | None:
     """Count the part as ended; after the last one, conclude, and give all of it. `booking` is None where it was booked
-    before.
+    before; `made` is what was tried and what it brought, where that is known.
 
     Whoever waits is told all of it: a reading of its own would be another transaction, and another thread.
     """
@@ -351,7 +393,7 @@ def _end_part(conn: Conn, row: GenerationRow, end: AttemptEnd, rules: Rules, boo
             _book(conn, row, booking, drive=row.drive, at=end.at)
         insert_event(conn, row.id, number, "stored" if end.failure is None else "progress", at=end.at)
         return None
-    attempts, blobs = attempts_of(conn, row.id), blobs_of(conn, row.id)
+    attempts, blobs = made or (attempts_of(conn, row.id), blobs_of(conn, row.id))
     images = Counter(blob.part for blob in blobs if blob.kind == "result")
     of_drive = [each for each in attempts if each.drive == row.drive]
     ends = [_part_end(part, images[part], of_drive) for part in range(row.parts)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from holdfast.ledger.postings import Transaction, Verb
+from holdfast.store.later import insert_for_id
 from holdfast.store.locking import Hot, add_late
 from holdfast.store.port import Conn
 from holdfast.store.queries import queries
@@ -54,7 +55,7 @@ def post(
 
 def _lines(conn: Conn, transaction: Transaction, key: dict[str, Any]) -> list[dict[str, Any]]:
     key["kind"] = transaction.verb.value
-    (txn_id,) = conn.execute(_Q["insert_txn"], key).fetchone()
+    txn_id = insert_for_id(conn, _Q["insert_txn"], key)
     return [{"txn_id": txn_id, "account": line.account, "micros": line.micros} for line in transaction.postings]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 from holdfast.policy.budgets import Budget, Exhausted, Scope, Spent, month_of, shortfall
+from holdfast.store.later import Asked
 from holdfast.store.locking import Hot, add_late, lock
 from holdfast.store.port import Conn
 from holdfast.store.queries import queries
@@ -19,7 +20,7 @@ _Q = queries("budgets")
 
 def budgets_of(conn: Conn, key_id: str) -> tuple[Budget, ...]:
     """Read the limits of a key as they are now, and those of its group; a key that is not on record has none."""
-    row = conn.execute(_Q["limits_of"], {"key_id": key_id}).fetchone()
+    row = conn.execute(*limits_asked(key_id)).fetchone()
     if row is None:
         return (Budget(scope=Scope.KEY, id=key_id),)
     key = Budget(
@@ -34,6 +35,11 @@ def budgets_of(conn: Conn, key_id: str) -> tuple[Budget, ...]:
         micros_per_month=row["group_micros_per_month"],
     )
     return key, group
+
+
+def limits_asked(key_id: str) -> Asked:
+    """What `budgets_of` reads, for whoever reads several things at once."""
+    return _Q["limits_of"], {"key_id": key_id}
 
 
 def group_in(budgets: Sequence[Budget]) -> str | None:

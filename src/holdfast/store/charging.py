@@ -112,11 +112,17 @@ def _give(conn: Conn, row: GenerationRow, charged: Mapping[CompensationReason, i
     began_at = held_at(conn, row.id, row.drive) if row.drive else row.created_at
     took_s = (from_rfc3339(at) - from_rfc3339(began_at)).total_seconds()
     day, total = at[:10], 0
-    lock(conn, "compensation", day)
+
+    def given_today(rule: str) -> int:
+        lock(conn, "compensation", day)
+        return given_on(conn, day, rule)
+
     subject = Subject(key_id=row.key_id, group_id=row.group_id, model=row.model, tier=row.tier)
-    given = given_back(rules, subject, charged, took_s=took_s, given_today=lambda rule: given_on(conn, day, rule))
+    given = given_back(rules, subject, charged, took_s=took_s, given_today=given_today)
     for each in given:
         if each.micros:
+            # Hardly anything is given back: all who end something would wait for one another.
+            lock(conn, "compensation", day)
             give_on(conn, day, each.rule, each.micros)
             total += each.micros
     return total

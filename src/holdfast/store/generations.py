@@ -14,6 +14,7 @@ from holdfast.policy.retention import Retention
 from holdfast.store.bookkeeping import Booking, post
 from holdfast.store.budgets import budgets_of, give_back, group_in, spend
 from holdfast.store.charging import bill_of
+from holdfast.store.later import change_one
 from holdfast.store.locking import lock, lock_all
 from holdfast.store.port import Conn
 from holdfast.store.queries import queries
@@ -185,8 +186,7 @@ def end_generation(
         "sequence_number": row.sequence_number + 1,
         "served_by": upstream_of(*tried, row.drive),
     }
-    written = conn.execute(_Q["finish_generation"], {"id": row.id, **end}).rowcount
-    assert written == 1, "a generation ends once"
+    change_one(conn, _Q["finish_generation"], {"id": row.id, **end}, "a generation ends once")
     faults.point_sync("ending.after_state_row")
     kept = bill.charged_micros - bill.compensated_micros
     unspent = row.held_micros - kept

@@ -19,9 +19,10 @@ from holdfast.policy.budgets import Exhausted
 from holdfast.policy.fingerprint import VERSION
 from holdfast.policy.joining import REFUSALS, Answer, Claim, Found, answer_to
 from holdfast.store.bookkeeping import post
-from holdfast.store.budgets import budgets_of, group_in, spend
+from holdfast.store.budgets import budgets_of, group_in, limits_asked, spend
 from holdfast.store.generations import accept, get_generation, insert_event
 from holdfast.store.jobs import Job
+from holdfast.store.later import Asked, change_one, read_ahead
 from holdfast.store.locking import has_one_writer, lock
 from holdfast.store.port import Conn
 from holdfast.store.queries import queries
@@ -122,6 +123,7 @@ def _find_alone(conn: Conn, entering: Entering) -> GenerationRow | None:
         lock(conn, "identity", new.key_id, "key", claim.idempotency_key)
     elif claim.by_fingerprint:
         lock(conn, "identity", new.key_id, "fingerprint", new.fingerprint)
+    read_ahead(conn, *_asked(entering))
     found, locked = _found(conn, entering), None
     while found is not None and found.id != locked:
         # It may have ended, and another one be the one to join, while somebody else had it.
@@ -129,6 +131,21 @@ def _find_alone(conn: Conn, entering: Entering) -> GenerationRow | None:
         lock(conn, "generation", locked)
         found = found if has_one_writer(conn) else _found(conn, entering)
     return found
+
+
+def _asked(entering: Entering) -> list[Asked]:
+    """What is going to be read of a POST that repeats nothing."""
+    claim, values = entering.claim, _values(entering)
+    asked: list[Asked] = []
+    if claim.idempotency_key is not None:
+        asked.append((_Q["by_idempotency_key"], values))
+    elif claim.by_fingerprint:
+        asked.append((_Q["orphan"], values))
+    if entering.may_buy:
+        if entering.asks_twins and claim.by_fingerprint:
+            asked.append((_Q["twins"], values))
+        asked.append(limits_asked(entering.new.key_id))
+    return asked
 
 
 def _found(conn: Conn, entering: Entering) -> GenerationRow | None:
@@ -225,8 +242,7 @@ def _drive_again(conn: Conn, row: GenerationRow, found: Found, new: NewGeneratio
         "held_on": day,
         "group_id": group_in(budgets),
     }
-    written = conn.execute(_Q["drive_again"], values).rowcount
-    assert written == 1, "a failure is driven again once"
+    change_one(conn, _Q["drive_again"], values, "a failure is driven again once")
     faults.point_sync("enter.after_driven_row")
     post(conn, postings.hold(row.key_id, row.held_micros), generation_id=row.id, drive=drive, at=new.created_at)
     insert_event(conn, row.id, number, "queued", at=new.created_at)

@@ -15,7 +15,7 @@ same (a repeat finds one generation after the other), the database ends one of t
   `resolve_noted`: one decision at a time about its attempts, parts, money and end.
 - `budget` (key or group), by `spend` where there is a limit: a month's sum is not passed by two holds that do not see
   each other.
-- `compensation` (day), by `bill_of` where something may be given back: a day's cap is not passed.
+- `compensation` (day), by `bill_of` where something is given back: a day's cap is not passed.
 - `webhooks` (key), by what makes, rotates or deletes endpoints: as many as are allowed, and one default.
 - `audit`, by `expire`: what is deleted of the log of changes is noted once.
 - `delivery`, by `end_try` and `redeliver`: one try is counted once.

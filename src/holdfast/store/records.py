@@ -395,6 +395,9 @@ class AttemptEnd:
     at: str
     purge_after: str
     """When what is never collected may be deleted."""
+    generation_id: str | None = None
+    """Whose it is, and of which key: whoever knows it spares looking that up."""
+    key_id: str | None = None
     blobs: tuple[NewBlob, ...] = ()
     failure: Failure | None = None
     http_status: int | None = None

@@ -16,6 +16,7 @@ from typing import Any, Self
 from holdfast import faults
 from holdfast.clock import from_rfc3339, ulid
 from holdfast.policy.webhooks import ENDPOINTS_MAX
+from holdfast.store.later import Asked
 from holdfast.store.locking import lock
 from holdfast.store.port import Conn, Row
 from holdfast.store.queries import queries
@@ -136,7 +137,7 @@ def tell_end(conn: Conn, row: GenerationRow, at: str) -> int:
 
     One lookup by index where nobody does.
     """
-    told = conn.execute(_Q["told_of"], {"key_id": row.key_id, "generation_id": row.id}).fetchall()
+    told = conn.execute(*told_asked(row.key_id, row.id)).fetchall()
     if not told:
         return 0
     faults.point_sync("webhook.before_delivery")
@@ -155,6 +156,11 @@ def tell_end(conn: Conn, row: GenerationRow, at: str) -> int:
         conn.execute(_Q["insert_delivery"], delivery)
     faults.point_sync("webhook.after_delivery")
     return len(told)
+
+
+def told_asked(key_id: str, generation_id: str) -> Asked:
+    """What `tell_end` reads, for whoever reads several things at once."""
+    return _Q["told_of"], {"key_id": key_id, "generation_id": generation_id}
 
 
 def message_id(endpoint_id: str, generation_id: str, drive: int, type_: str, moment: datetime) -> str:

@@ -53,6 +53,10 @@ class World:
     make: Callable[..., Awaitable[Worker]]
     """Make a worker that takes jobs: `make(capacity=0, lanes=…)`."""
 
+    def only_serves(self) -> PgQueuerDispatcher:
+        """Make one of a process that accepts, and works on nothing."""
+        return PgQueuerDispatcher(self.dsn, monotonic=time.monotonic)
+
 
 @pytest.fixture(params=["local", "pgqueuer"])
 def where(request: pytest.FixtureRequest) -> str | None:

@@ -58,10 +58,11 @@ async def test_each_job_is_delivered_to_one_of_two(shared: World) -> None:
     assert len(first.delivered) == len(second.delivered) == 30
 
 
-async def test_who_shows_signs_of_life_keeps_his_job(shared: World) -> None:
-    """A job that takes many leases is delivered once."""
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_who_shows_signs_of_life_keeps_his_job(shared: World, is_own: bool) -> None:
+    """A job that takes many leases is delivered once, whether it was taken as it was accepted or later."""
     first = await shared.make()
-    await shared.accept(first.dispatcher, job("gen_long"))
+    await shared.accept(first.dispatcher if is_own else shared.only_serves(), job("gen_long"))
     await first.has("gen_long")
     second = await shared.make()
     await asyncio.sleep(2 * SHORTEST_S)
@@ -71,10 +72,11 @@ async def test_who_shows_signs_of_life_keeps_his_job(shared: World) -> None:
     await has_rows(shared)
 
 
-async def test_the_job_of_a_dead_worker_is_delivered_to_another(shared: World) -> None:
+@pytest.mark.parametrize("is_own", [True, False])
+async def test_the_job_of_a_dead_worker_is_delivered_to_another(shared: World, is_own: bool) -> None:
     """After one lease without a sign of life somebody else has it, and the first one knows that he has not."""
     first = await shared.make()
-    await shared.accept(first.dispatcher, job("gen_a"))
+    await shared.accept(first.dispatcher if is_own else shared.only_serves(), job("gen_a"))
     await first.has("gen_a")
     freeze(first)
     second = await shared.make()
@@ -194,7 +196,7 @@ async def test_what_was_taken_and_never_heard_of_waits_for_no_lease(
 
     monkeypatch.setattr(AsyncpgPoolDriver, "fetch", losing)
     worker = await shared.make(shortest_s=300.0)
-    await shared.accept(worker.dispatcher, job("gen_a"))
+    await shared.accept(shared.only_serves(), job("gen_a"))
     await worker.has("gen_a")
     assert len(lost) == 1
     worker.dispatcher.finished("gen_a")

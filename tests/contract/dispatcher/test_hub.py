@@ -35,7 +35,7 @@ def at(second: int) -> str:
 class Heard:
     """A replica that waits for some generations, and notes what it is told."""
 
-    def __init__(self, dsn: str, owner: str) -> None:
+    def __init__(self, dsn: str, owner: str, **about: Any) -> None:
         self.told: list[tuple[str, bool]] = []
         self.late: list[str] = []
         self.waiting: set[str] = set()
@@ -49,7 +49,7 @@ class Heard:
             heard=self._heard,
             overdue=self.late.append,
             now=lambda: self.now,
-            look_s=0.1,
+            **{"look_s": 0.1, **about},
         )
 
     def _heard(self, generation_id: str, /, *, has_ended: bool) -> None:
@@ -72,9 +72,9 @@ class Replicas:
         self.store = PostgresStore(dsn, "own_writer", Options(connections=3, wait_s=5.0, is_exclusive=False))
         self.made: list[Heard] = []
 
-    async def hear(self, owner: str = "own_1") -> Heard:
+    async def hear(self, owner: str = "own_1", **about: Any) -> Heard:
         """Start one."""
-        made = Heard(self.dsn, owner)
+        made = Heard(self.dsn, owner, **about)
         self.made.append(made)
         await made.hub.start()
         return made
@@ -408,3 +408,32 @@ async def test_all_replicas_tell_the_databases_hour(replicas: Replicas) -> None:
     await ear.start()
     assert abs(looking.now() - datetime.now(UTC)) < timedelta(seconds=5)
     await ear.stop()
+
+
+async def test_what_this_process_commits_it_is_not_told(replicas: Replicas) -> None:
+    """Whoever commits tells everybody in his own process: only another one hears it as news."""
+    own = await replicas.hear("own_1", is_ours=replicas.store.is_ours, look_s=600.0)
+    other = await replicas.hear("own_2")
+    await replicas.accept()
+    await replicas.send()
+    await other.until("gen_1", has_ended=False)
+    raw = await asyncpg.connect(replicas.dsn)
+    await raw.execute("SELECT pg_notify('gw_done', 'gen_of_another')")
+    await raw.close()
+    await own.until("gen_of_another", has_ended=True)
+    assert own.told == [("gen_of_another", True)]
+
+
+async def test_a_connection_that_has_ended_is_not_ours(replicas: Replicas) -> None:
+    """The server numbers connections, and gives a number again."""
+    await replicas.accept()
+    pids = replicas.store._pool.pids
+    assert pids
+    assert all(map(replicas.store.is_ours, pids))
+    raw = await asyncpg.connect(replicas.dsn)
+    for pid in pids:
+        await raw.execute("SELECT pg_terminate_backend($1)", pid)
+    await raw.close()
+    async with asyncio.timeout(20.0):
+        while any(map(replicas.store.is_ours, pids)):
+            await asyncio.sleep(0.01)

@@ -258,12 +258,64 @@ async def test_work_that_fails_is_handed_back(bench: Any, shared: Shared, monkey
         raise LookupError
 
     monkeypatch.setattr(sharing.recover, "take_up_one", broken)
+    shared.attach(lambda _: None)
     id_, _ = await bench.ask()
+    shared.attach(bench.engine._deliver)
+    shared.committed(Job(generation_id=id_))
     await until(bench, lambda: shared.back == [(id_, sharing.AGAIN_S)])
     assert shared.ended == []
     monkeypatch.undo()
     shared.committed(Job(generation_id=id_))
     await until(bench, lambda: shared.ended == [id_])
+
+
+async def test_what_is_delivered_at_once_is_not_read_anew(
+    bench: Any, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who accepts it, and is given it in the same step, has it at hand: as a gateway that is alone."""
+
+    async def never(*_: object) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(bench.engine._sharing, "_see_to_end", never)
+    id_, caller = await bench.ask()
+    await caller.ended()
+    await until(bench, lambda: shared.ended == [id_])
+    assert shared.back == []
+
+
+async def test_what_is_delivered_later_is_read(bench: Any, shared: Shared) -> None:
+    """Nothing is kept of what was handed to anybody: the record may have changed until it comes here again."""
+    shared.attach(lambda _: None)
+    id_, caller = await bench.ask()
+    assert bench.engine._arrived == {}
+    shared.attach(bench.engine._deliver)
+    shared.committed(Job(generation_id=id_))
+    await caller.ended()
+    await until(bench, lambda: shared.ended == [id_])
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_what_nobody_here_saw_end_is_looked_at(
+    bench: Any, shared: Shared, monkeypatch: pytest.MonkeyPatch, ends: bool
+) -> None:
+    """Its parts are through, and nothing was told of its end: the record says whether it has one."""
+    id_, caller = await bench.ask()
+    await caller.ended()
+    await until(bench, lambda: shared.ended == [id_])
+    shared.ended.clear()
+    if not ends:
+        new, _ = await bench.accepted()
+        id_ = new.id
+    monkeypatch.setattr(bench.engine._sharing, "_drives", lambda _: True)
+    tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(2)]
+    bench.engine._sharing.see_off(id_, tasks)
+    if ends:
+        await until(bench, lambda: shared.ended == [id_])
+        assert shared.back == []
+    else:
+        await until(bench, lambda: shared.back == [(id_, sharing.AGAIN_S)])
+        assert shared.ended == []
 
 
 @pytest.mark.parametrize("sections", [{"queue": {"waiting_max": 3}}])

@@ -167,6 +167,18 @@ def test_a_cap_counts_under_the_rule_s_own_name() -> None:
     assert name_of(FOUR) == "slow 4K"
 
 
+def test_a_rule_that_gives_nothing_asks_for_no_day() -> None:
+    """Whoever asks waits for all others that give something back: a call that was not slow is none of them."""
+    rules = rules_of([Compensation(when=SLOW, slower_than_s=60.0, cap_micros_per_day=1_000)])
+
+    def never(rule: str) -> int:
+        raise AssertionError(rule)
+
+    assert all_given_back(rules, SUBJECT, {SLOW: 500}, took_s=60.0, given_today=never) == ()
+    (given,) = all_given_back(rules, SUBJECT, {SLOW: 500}, took_s=61.0, given_today=lambda _: 800)
+    assert (given.micros, given.wanted_micros) == (200, 500)
+
+
 def test_each_reason_of_a_charge_has_its_own_rule() -> None:
     """A part that was refused and one that was spoiled, of one generation."""
     rules = rules_of([Compensation(when=REFUSED, share=0.5), Compensation(when=FAILED, share=0.0)])

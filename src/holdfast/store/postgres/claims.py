@@ -8,7 +8,7 @@ task was cancelled or has raised is deleted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -154,9 +154,9 @@ class Claims(Queries):
         done = [job for job, status, _ in job_status if status == "successful"]
         back = [job for job, status, _ in job_status if status != "successful"]
         if done:
-            await self.driver.execute(_Q["put_away"], [job.id for job in done], self.managers)
+            await self.put_away([job.id for job in done])
         if back:
-            await self._hand_back(back, AGAIN_S)
+            await self.hand_back([job.id for job in back], AGAIN_S)
         for job in (*done, *back):
             self.leases.given_up(job.id, generation_of(job))
 
@@ -164,13 +164,18 @@ class Claims(Queries):
         self, job: models.Job, delay: timedelta, traceback_record: models.TracebackRecord | None
     ) -> None:
         """Hand a job back; while the database is away, it is tried as long as somebody would wait for the lease."""
-        work: Callable[[], Awaitable[Any]] = lambda: self._hand_back([job], delay.total_seconds())  # noqa: E731
+        work: Callable[[], Awaitable[Any]] = lambda: self.hand_back([job.id], delay.total_seconds())  # noqa: E731
         await until_there(work, within_s=self.leases.length_s)
         self.leases.given_up(job.id, generation_of(job))
 
-    async def _hand_back(self, jobs: list[models.Job], delay_s: float) -> None:
-        ids, channel = [job.id for job in jobs], self.qbq.settings.channel
-        await self.driver.fetch(_Q["hand_back"], ids, self.managers, timedelta(seconds=delay_s), channel)
+    async def put_away(self, jobs: Sequence[int]) -> None:
+        """Delete jobs that are done, if they are this process's still."""
+        await self.driver.fetch(_Q["put_away"], jobs, self.managers, self.qbq.settings.channel)
+
+    async def hand_back(self, jobs: Sequence[int], delay_s: float) -> None:
+        """Have jobs given to anybody again, so many seconds from now."""
+        longer, channel = timedelta(seconds=delay_s), self.qbq.settings.channel
+        await self.driver.fetch(_Q["hand_back"], jobs, self.managers, longer, channel)
 
 
 def generation_of(job: models.Job) -> str:

@@ -1,9 +1,10 @@
 """Hands generations to any replica that works, through PgQueuer: see `engine.dispatcher` for the port.
 
 A job is written in the transaction that accepts its generation, taken by whoever is free, kept by signs of life, and
-given to another worker when they end. One *shift* is a manager with its connections; a shift that no longer hears the
-database is followed by the next one, and goes on to the end of what it has: a restart of the database costs no call
-that is in flight.
+given to another worker when they end. Where the process that accepts works too and has room, it takes the job in that
+very transaction (`taking.py`): nobody is woken, and nothing is looked for. One *shift* is a manager with its
+connections; a shift that no longer hears the database is followed by the next one, and goes on to the end of what it
+has: a restart of the database costs no call that is in flight.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from holdfast.store.postgres.alive import KEEPALIVE
 from holdfast.store.postgres.claims import PAUSE_S_MAX, Claims, generation_of, is_away, until_there
 from holdfast.store.postgres.deaths import Deaths
 from holdfast.store.postgres.leases import LEASE_S, Leases
+from holdfast.store.postgres.taking import Taking
 from holdfast.store.queries import queries
 
 BATCH = 10
@@ -55,6 +57,7 @@ _Q = queries("postgres/jobs")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shift:
     pool: asyncpg.Pool
+    claims: Claims
     manager: QueueManager
     work: asyncio.Task[None]
 
@@ -90,6 +93,7 @@ class PgQueuerDispatcher:
         self._shifts: list[_Shift] = []
         self._supervisor: asyncio.Task[None] | None = None
         self._is_ending = False
+        self._taking = Taking(self.leases, lambda: self._shifts[-1].claims)
 
     def __repr__(self) -> str:
         return f"<PgQueuerDispatcher: {len(self._ends)} run, {len(self._shifts)} shifts, {self.leases!r}>"
@@ -97,7 +101,10 @@ class PgQueuerDispatcher:
     # What the engine tells
 
     def enqueue(self, conn: Any, job: Job) -> None:
-        """Write the job."""
+        """Write the job, as this process's own where it has room for it. On the store's thread."""
+        if self._has_room_for(job):
+            self._taking.take(conn, job, self._shifts[-1].manager.queue_manager_id)
+            return
         conn.execute(
             _Q["enqueue"],
             {
@@ -109,8 +116,20 @@ class PgQueuerDispatcher:
             },
         )
 
+    def _has_room_for(self, job: Job) -> bool:
+        if self._is_ending or not self._shifts or job.lane not in self._lanes or job.run_after_s > 0.0:
+            return False
+        if job.drive:
+            # Its job before may not have been put away yet.
+            return False
+        coming = self._taking.coming(besides=job.generation_id)
+        return not self._capacity or len(self._ends) + coming < self._capacity
+
     def committed(self, job: Job) -> None:
-        """Nothing is to be done: the database tells those who wait for work."""
+        """Deliver what was taken; of all else the database tells those who wait for work."""
+        if self._taking.committed(job.generation_id, lambda job_id: self._begun(job.generation_id, job_id)):
+            assert self._deliver is not None, "a worker is named before work is taken"
+            self._deliver(job.generation_id)
 
     def attach(self, deliver: Deliver) -> None:
         """Name the worker."""
@@ -154,6 +173,7 @@ class PgQueuerDispatcher:
         assert self._deliver is not None, "a worker is named before work is taken"
         self._lanes, self._capacity = tuple(lanes), capacity
         self._shifts.append(await self._begin_shift())
+        self._taking.start()
         self._supervisor = asyncio.get_running_loop().create_task(self._supervise(), name="dispatcher")
 
     def follow(self, lanes: Sequence[str]) -> None:
@@ -172,6 +192,7 @@ class PgQueuerDispatcher:
             timeout=CONNECT_S,
             command_timeout=COMMAND_S,
             server_settings={"application_name": NAME, **KEEPALIVE},
+            reset=_as_it_is,
         )
         try:
             # Whether there is a database is found out now, and not by whoever asks it first.
@@ -197,7 +218,7 @@ class PgQueuerDispatcher:
             ),
             name="shift",
         )
-        return _Shift(pool=pool, manager=manager, work=work)
+        return _Shift(pool=pool, claims=claims, manager=manager, work=work)
 
     async def _supervise(self) -> None:
         """Follow a shift that is deaf, or has ended, by the next one; the new one first."""
@@ -234,6 +255,7 @@ class PgQueuerDispatcher:
     async def _see_off(self, shift: _Shift) -> None:
         """Wait for the end of a shift, and close what it had."""
         await asyncio.wait([shift.work])
+        await self._taking.see_off(shift.manager.queue_manager_id)
         if not shift.work.cancelled() and (error := shift.work.exception()) is not None and not is_away(error):
             # Its listening connection is lost: it says so only now, and all that it had is put away.
             emit("dispatcher.ended", level="warning", message=str(error))
@@ -254,17 +276,21 @@ class PgQueuerDispatcher:
         if end is None and self._is_ending:
             raise RetryRequested(timedelta(0))
         if end is None:
-            end = self._ends[id_] = asyncio.get_running_loop().create_future()
-            self._jobs[id_] = job.id
-            end.add_done_callback(lambda _: self._ended(id_))
+            end = self._begun(id_, job.id)
             assert self._deliver is not None
             self._deliver(id_)
         again_s = await asyncio.shield(end)
         if again_s is not None:
             raise RetryRequested(timedelta(seconds=again_s))
 
-    def _ended(self, id_: str) -> None:
-        del self._ends[id_], self._jobs[id_]
+    def _begun(self, generation_id: str, job_id: int) -> asyncio.Future[float | None]:
+        end = self._ends[generation_id] = asyncio.get_running_loop().create_future()
+        self._jobs[generation_id] = job_id
+        end.add_done_callback(lambda _: self._ended(generation_id))
+        return end
+
+    def _ended(self, generation_id: str) -> None:
+        del self._ends[generation_id], self._jobs[generation_id]
 
     async def drain(self, within_s: float) -> bool:
         """Take nothing new, and wait for what is being worked on, which is kept meanwhile."""
@@ -295,11 +321,16 @@ class PgQueuerDispatcher:
                 work.cancel()
             if late:
                 await asyncio.wait(late, timeout=FAREWELL_S)
+        await self._taking.stop(FAREWELL_S)
         for shift in self._shifts:
             shift.pool.terminate()
             if shift.work.done() and not shift.work.cancelled():
                 shift.work.exception()
         self._shifts.clear()
+
+
+async def _as_it_is(connection: asyncpg.Connection) -> None:
+    """Lend a connection again without four statements that put back what nothing here changes."""
 
 
 def _enter_lanes(manager: QueueManager, lanes: Sequence[str], work: Callable[[models.Job], Any]) -> None:
@@ -327,6 +358,8 @@ async def prepare(dsn: str) -> None:
             await tables.install()
         await connection.execute(_Q["keep_no_log"])
         await connection.execute(_Q["keep_no_log_trigger"])
+        await connection.execute(_Q["tell_of_queued"])
+        await connection.execute(_Q["tell_of_queued_trigger"])
     finally:
         # The lock is the connection's.
         connection.terminate()

@@ -92,6 +92,7 @@ class Hub:
         heard: Ear,
         overdue: Callable[[str], None],
         now: Callable[[], str],
+        is_ours: Callable[[int], bool] = lambda pid: False,
         look_s: float = LOOK_S,
         clock: SharedClock | None = None,
     ) -> None:
@@ -105,6 +106,8 @@ class Hub:
             heard: Is told what has changed.
             overdue: Is told of one that is waited for and open, with nothing in flight, although its time has passed.
             now: The wall clock, as records have it.
+            is_ours: Tells whether a notice was sent by this process, by the database's number of the connection:
+                whoever commits here tells everybody here by himself.
             look_s: How often it looks.
             clock: Is told the database's hour with each look.
         """
@@ -114,6 +117,7 @@ class Hub:
         self._heard = heard
         self._overdue = overdue
         self._now = now
+        self._is_ours = is_ours
         self._look_s = look_s
         self._clock = clock
         self._raw: asyncpg.Connection | None = None
@@ -237,7 +241,8 @@ class Hub:
             raw.terminate()
 
     def _on_notice(self, connection: Any, pid: int, channel: str, payload: Any) -> None:
-        self._tell(str(payload), has_ended=channel == DONE)
+        if not self._is_ours(pid):
+            self._tell(str(payload), has_ended=channel == DONE)
 
     def _tell(self, generation_id: str, *, has_ended: bool) -> None:
         try:

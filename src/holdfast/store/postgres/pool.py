@@ -25,6 +25,8 @@ class Pool:
         self._for_reads = asyncio.Semaphore(max(1, size // 2))
         self._idle: list[Link] = []
         self._busy = 0
+        self.pids: frozenset[int] = frozenset()
+        """Of the connections that are open, as the server numbers them; replaced as a whole."""
 
     def __repr__(self) -> str:
         return f"<Pool: {self._busy} of {self._size} busy, {len(self._idle)} idle>"
@@ -38,7 +40,7 @@ class Pool:
             PostgresError: It takes no connection.
         """
         async with self._for_reads if reads else contextlib.nullcontext(), self._free:
-            link = self._take() or Link(await self._connect())
+            link = self._take() or await self._make()
             self._busy += 1
             try:
                 yield link
@@ -48,6 +50,16 @@ class Pool:
                     link.raw.terminate()
                 else:
                     self._idle.append(link)
+
+    async def _make(self) -> Link:
+        raw = await self._connect()
+        pid = raw.get_server_pid()
+        self.pids |= {pid}
+        raw.add_termination_listener(lambda _: self._unname(pid))
+        return Link(raw)
+
+    def _unname(self, pid: int) -> None:
+        self.pids -= {pid}
 
     def _take(self) -> Link | None:
         while self._idle:

@@ -110,6 +110,10 @@ class PostgresStore:
         """See `Store.read`."""
         return await self._ask(self._transactions.read, lambda conn: function(conn, *args, **kwargs))
 
+    def is_ours(self, pid: int) -> bool:
+        """Whether a connection is this store's, by the database's number of it. From any thread."""
+        return pid in self._pool.pids
+
     async def _ask(self, how: Callable[..., Coroutine[Any, Any, T]], function: Callable[[Conn], T]) -> T:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()

@@ -11,7 +11,7 @@ SELECT * FROM attempt WHERE id = :id;
 -- name: before_sending
 -- Where the generation stands, how many attempts of this part are in flight, and whether all parts that are still open
 -- are: then this one was given up. What was outrun is of a part that has ended.
-SELECT state, drive, epoch, sequence_number, cancel_requested, (
+SELECT state, drive, epoch, owner, sequence_number, cancel_requested, (
   SELECT count(*) FROM attempt WHERE generation_id = :generation_id AND part = :part AND state IN ('sent', 'polling')
 ) AS in_flight, EXISTS (
   SELECT 1 FROM attempt WHERE generation_id = :generation_id AND part = :part AND state IN ('sent', 'polling')
@@ -52,7 +52,7 @@ SELECT * FROM attempt WHERE generation_id = :id ORDER BY number;
 
 -- name: end_attempt
 -- `unknown` may still become settled: an image that arrives is never thrown away.
-UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at, ended_at = :at,
+UPDATE attempt SET state = :state, charge = :charge, received_at = :received_at, ended_at = :ended_at,
   http_status = :http_status, failure = :failure, usage = :usage, answer = :answer,
   retry_at = :retry_at, decision = :decision
 WHERE id = :id AND state IN ('sent', 'polling', 'unknown');

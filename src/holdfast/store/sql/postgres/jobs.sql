@@ -4,15 +4,29 @@ INSERT INTO pgqueuer (priority, entrypoint, payload, execute_after, dedupe_key, 
 VALUES (:priority, :lane, convert_to(:generation_id, 'UTF8'), now() + make_interval(secs => :run_after_s), :key, 'queued')
 ON CONFLICT (dedupe_key) WHERE (status IN ('queued', 'picked') AND dedupe_key IS NOT NULL) DO NOTHING;
 
+-- name: take
+-- The same, taken by the process that accepts it. Its sign of life is later than the moment at which it was asked for:
+-- our own clock of the lease ends first.
+INSERT INTO pgqueuer (priority, entrypoint, payload, dedupe_key, status, queue_manager_id, heartbeat)
+VALUES (:priority, :lane, convert_to(:generation_id, 'UTF8'), :key, 'picked', :manager, clock_timestamp())
+ON CONFLICT (dedupe_key) WHERE (status IN ('queued', 'picked') AND dedupe_key IS NOT NULL) DO NOTHING
+RETURNING id;
+
 -- name: forget
 -- What nobody has been given. $1: the generation.
 DELETE FROM pgqueuer WHERE status = 'queued' AND dedupe_key IS NOT NULL AND payload = convert_to($1, 'UTF8')
   AND dedupe_key LIKE $1 || ':%';
 
 -- name: put_away
--- Done. Who was taken for dead, and whose job somebody else has now, puts nothing away.
--- $1: jobs; $2: the managers of this process.
-DELETE FROM pgqueuer WHERE id = ANY($1::bigint[]) AND queue_manager_id = ANY($2::uuid[]);
+-- Done. Who was taken for dead, and whose job somebody else has now, puts nothing away. Where others wait there is room
+-- for one of them now, and a notice says so.
+-- $1: jobs; $2: the managers of this process; $3: the channel.
+WITH gone AS (
+  DELETE FROM pgqueuer WHERE id = ANY($1::bigint[]) AND queue_manager_id = ANY($2::uuid[])
+)
+SELECT pg_notify($3, json_build_object('channel', $3::text, 'operation', 'delete', 'sent_at', now(),
+  'table', 'pgqueuer', 'type', 'table_changed_event')::text)
+WHERE EXISTS (SELECT 1 FROM pgqueuer WHERE status = 'queued' AND execute_after <= now());
 
 -- name: hand_back
 -- Given to anybody again after $3; the notice wakes those who wait for work. $1 and $2 as above, $4: the channel.
@@ -80,5 +94,27 @@ DO 'BEGIN
   THEN
     CREATE TRIGGER holdfast_no_job_log BEFORE INSERT ON pgqueuer_log
     FOR EACH ROW EXECUTE FUNCTION holdfast_no_job_log();
+  END IF;
+END';
+
+-- name: tell_of_queued
+-- PgQueuer's own trigger tells every worker of every change, of what was taken and what was put away too: each of them
+-- then asks the database four times whether there is anything to do. What is handed back is told by whoever does that.
+CREATE OR REPLACE FUNCTION holdfast_job_queued() RETURNS trigger LANGUAGE plpgsql AS '
+BEGIN
+  IF EXISTS (SELECT 1 FROM fresh WHERE status = ''queued'') THEN
+    PERFORM pg_notify(''ch_pgqueuer'', json_build_object(''channel'', ''ch_pgqueuer'', ''operation'', ''insert'',
+      ''sent_at'', now(), ''table'', ''pgqueuer'', ''type'', ''table_changed_event'')::text);
+  END IF;
+  RETURN NULL;
+END';
+
+-- name: tell_of_queued_trigger
+DO 'BEGIN
+  IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = ''tg_pgqueuer_changed'' AND tgrelid = ''pgqueuer''::regclass
+    AND tgfoid = ''holdfast_job_queued''::regproc)
+  THEN
+    CREATE OR REPLACE TRIGGER tg_pgqueuer_changed AFTER INSERT ON pgqueuer REFERENCING NEW TABLE AS fresh
+    FOR EACH STATEMENT EXECUTE FUNCTION holdfast_job_queued();
   END IF;
 END';
