@@ -17,6 +17,7 @@ from holdfast.policy.joining import Answer, Claim
 from holdfast.policy.retention import Retention
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.bookkeeping import ledger_of, ledger_sums
+from holdfast.store.erasing import ask_erase
 from holdfast.store.generations import events_of, get_generation, mark_received, pass_deadline
 from holdfast.store.joining import Entered, Entering, come_back, enter, leave
 from holdfast.store.queries import queries, schema
@@ -451,6 +452,17 @@ def test_what_was_deleted_is_no_repeat_of_who_did_not_name_it(db: Any, claim: Cl
     ended(db, "gen_3")
     db.write_sync(lambda conn: conn.execute("UPDATE blob SET state = 'deleting'").rowcount)
     assert ask(db, "gen_4", keyed("a"), now=20).answer is Answer.EXPIRED
+
+
+def test_an_orphan_is_joined_though_an_older_one_was_deleted(db: Any) -> None:
+    """Its owner had that one deleted; the repeat means the other, and buys nothing."""
+    for number in (1, 2):
+        bought(db, f"gen_{number}", now=number)
+    db.write_sync(leave, ["gen_1", "gen_2"], "me")
+    for id_ in ("gen_1", "gen_2"):
+        ended(db, id_)
+    assert db.write_sync(ask_erase, "gen_1", at(12)).is_new
+    assert ask(db, "gen_3", now=20).generation_id == "gen_2"
 
 
 def test_what_is_older_than_any_repeat_is_not_looked_at(db: Any) -> None:

@@ -12,6 +12,7 @@ import helm_python as helm
 import pytest
 import yaml
 
+from holdfast.cli.main import build_parser
 from holdfast.config import parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +72,7 @@ def test_two_commands_start_the_cluster(composition: Any) -> None:
 def test_the_chart_takes_what_the_page_has() -> None:
     """The values as a file, and those of the command; both make what the page speaks of."""
     (text,) = re.findall(r"^```yaml\n(.*?)^```$", page("run-on-kubernetes"), re.DOTALL | re.MULTILINE)
-    install, first_key = commands("run-on-kubernetes")
+    install, first_key, create, list_ = commands("run-on-kubernetes")
     assert install[:4] == ["helm", "install", "holdfast", "deploy/helm/holdfast"]
     given: dict[str, Any] = {}
     for word in (after for before, after in itertools.pairwise(install) if before == "--set"):
@@ -82,6 +83,10 @@ def test_the_chart_takes_what_the_page_has() -> None:
             documents = [each for each in yaml.safe_load_all(rendered["holdfast/templates/deployments.yaml"]) if each]
             assert {each["metadata"]["name"] for each in documents} == {f"holdfast-{role}" for role in deployments}
     assert "deploy/holdfast-all" in first_key
+    for words in (create, list_):
+        _, _, serving, _, program, *rest = words
+        assert (serving, program) == ("deploy/holdfast-serve", "holdfast")
+        assert callable(build_parser(rest).parse_args(rest).run)
 
 
 @pytest.mark.parametrize("line", ["terminationGracePeriodSeconds", "enableServiceLinks", "preStop", "maxUnavailable"])
@@ -90,3 +95,14 @@ def test_what_the_page_explains_is_in_the_chart(line: str) -> None:
     templates = "".join(path.read_text("utf-8") for path in (CHART / "templates").iterdir())
     assert line in templates
     assert f"`{line}" in page("run-on-kubernetes")
+
+
+@pytest.mark.parametrize("name", ["many-replicas", "run-on-kubernetes"])
+def test_connections_are_those_of_the_settings(name: str) -> None:
+    """A pool for each process, beside it its ear, and a worker's jobs: as the page on PostgreSQL has them."""
+    pool = parse({}).store.database_connections
+    text = page(name)
+    assert f"{pool + 1} " in text
+    assert f"{pool + 5} for" in text
+    assert 3 * (pool + 1 + pool + 5) < 100 < 4 * (pool + 1 + pool + 5)
+    assert "up to five more" in page("keep-rows-in-postgresql")

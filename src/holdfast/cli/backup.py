@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from holdfast.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
+    from holdfast.config import Settings
     from holdfast.store.backup import Progress, Report, Target
 
 At = TypeVar("At")
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from holdfast.store.backup import back_up
 
     settings = load(args.config, os.environ)
+    _check_kept_here(settings, with_images=not args.without_images)
     data: Path = args.data or settings.store.data
     clock = SystemClock()
     _let_others_first()
@@ -59,6 +61,30 @@ def run(args: argparse.Namespace) -> int:
     out = sys.stderr if args.target == "-" else sys.stdout
     print(json.dumps(as_json(report), indent=2) if args.json else "\n".join(told(report, args.target)), file=out)
     return Exit.PARTLY_FAILED if report.faulty else Exit.OK
+
+
+def _check_kept_here(settings: Settings, *, with_images: bool) -> None:
+    """See that what is to be copied lies in the data folder.
+
+    A folder whose rows have moved to a PostgreSQL still has those of before: a copy of them would look like a backup.
+    """
+    from holdfast.config import database_of
+    from holdfast.config.objects import LOCAL
+
+    if database_of(settings.store, os.environ) is not None:
+        raise Stop(
+            Exit.SETTINGS,
+            "The rows of this gateway are in a PostgreSQL (store.database), and this copies a data folder. Take the "
+            "database with pg_dump, or as whoever operates it does, and with it the secret and the images; "
+            "docs/how-to/back-up.md says how. For the rows that a folder had before: "
+            "HOLDFAST_STORE__DATABASE=sqlite holdfast backup …",
+        )
+    if with_images and settings.store.blobs != LOCAL:
+        raise Stop(
+            Exit.SETTINGS,
+            f"The images of this gateway are in a bucket ({settings.store.blobs}), and this copies a data folder. Add "
+            "--without-images, and keep the bucket by its own means: versions, or a copy elsewhere.",
+        )
 
 
 def _let_others_first() -> None:

@@ -243,3 +243,32 @@ def test_a_terminal_is_told_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsy
     now[0] += 10
     tell(steps[0])
     assert capsys.readouterr().err.splitlines() == ["database: 4.0 MB", "images: 3 of 9, 60.0 MB copied"]
+
+
+@pytest.mark.parametrize("address", ["postgresql://user:hidden@db.internal/holdfast", "env:DSN"])
+def test_rows_that_are_elsewhere_are_not_taken_from_where_they_were(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """A folder that was moved still has its old database: a copy of that would be found out at the restore."""
+    monkeypatch.setenv("DSN", "postgresql://user:hidden@db.internal/holdfast")
+    monkeypatch.setenv("HOLDFAST_STORE__DATABASE", address)
+    code, out, err = run("backup", "bak")
+    assert (code, out) == (Exit.SETTINGS, "")
+    assert "pg_dump" in err
+    assert "hidden" not in err
+    assert not (tmp_path / "bak").exists()
+    monkeypatch.setenv("HOLDFAST_STORE__DATABASE", "sqlite")
+    assert run("backup", "bak")[0] == Exit.OK
+
+
+def test_images_that_are_elsewhere_are_not_told_as_missing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The books can be taken alone; the bucket is kept by whoever has it."""
+    monkeypatch.setenv("HOLDFAST_STORE__BLOBS", "s3://images/holdfast")
+    code, _, err = run("backup", "bak")
+    assert code == Exit.SETTINGS
+    assert "--without-images" in err
+    assert "s3://images/holdfast" in err
+    assert not (tmp_path / "bak").exists()
+    assert run("backup", "bak", "--without-images")[0] == Exit.OK

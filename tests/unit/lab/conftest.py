@@ -164,3 +164,15 @@ def chaos_checks() -> ModuleType:
 def chaos_lines() -> ModuleType:
     """What replicas talk through."""
     return _imported("chaos", "lines")
+
+
+@pytest.fixture(scope="session")
+def capacity() -> ModuleType:
+    """What so many generations a day take."""
+    return _imported("scale", "capacity")
+
+
+@pytest.fixture(scope="session")
+def scale_tables() -> ModuleType:
+    """How that is told."""
+    return _imported("scale", "scale_tables")

@@ -5,7 +5,7 @@ SELECT (SELECT count(*) FROM generation) AS generations, (SELECT count(*) FROM a
 -- name: unbalanced
 SELECT ledger_txn.id, kind, generation_id, coalesce(sum(micros), 0) AS micros
 FROM ledger_txn LEFT JOIN ledger_entry ON txn_id = ledger_txn.id
-GROUP BY ledger_txn.id HAVING coalesce(sum(micros), 1) <> 0 LIMIT :most;
+GROUP BY ledger_txn.id, kind, generation_id HAVING coalesce(sum(micros), 1) <> 0 LIMIT :most;
 
 -- name: held_for_open
 SELECT coalesce(sum(held_micros), 0) FROM generation WHERE state IN ('queued', 'running');
