@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PINS := pyproject.toml constraints.txt scripts/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check fix simulation test-mutants bench survival matrix claims screenshots docs constraints clean
+.PHONY: help run test check fix simulation test-mutants bench survival chaos matrix claims screenshots docs constraints clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1 - \2/p' Makefile
@@ -36,6 +36,10 @@ bench: $(VENV)/.installed-dev $(VENV)/.installed-bench ## compare speed and memo
 survival: $(VENV)/.installed-dev $(VENV)/.installed-bench ## what arrives while callers are cut, the gateway is killed, upstreams fail
 	@$(BIN)/python lab/survival/run.py --readme
 	@$(BIN)/python lab/survival/plot.py
+
+chaos: $(VENV)/.installed-dev $(VENV)/.installed-bench ## six replicas on PostgreSQL and S3 while all is killed and cut (MINUTES=30)
+	@$(BIN)/python lab/chaos/run.py --minutes $(or $(MINUTES),30) --readme
+	@$(BIN)/python lab/chaos/plot.py
 
 matrix: $(VENV)/.installed-dev $(VENV)/.installed-matrix ## every client through every proxy, with a page (Node, Java and Go needed)
 	@$(BIN)/python lab/matrix/run.py --page

@@ -10,6 +10,8 @@ from cluster import ROLES, Cluster
 from servers import Postgres
 from weather import Fault, Kind
 
+STARTS_MAX = 5
+
 
 class Deeds:
     """Does it."""
@@ -58,10 +60,21 @@ class Deeds:
             case Kind.OBJECTS_OUTAGE:
                 await asyncio.to_thread(self._objects.kill)
                 await asyncio.sleep(fault.lasts_s)
-                await asyncio.to_thread(self._objects.start)
+                await self._start_objects()
             case Kind.DEPLOY:
                 await self._deploy()
         record["to_s"] = self._cluster.clock()
+
+    async def _start_objects(self) -> None:
+        """Start the S3 server again, as often as a supervisor does."""
+        for _ in range(STARTS_MAX):
+            try:
+                await asyncio.to_thread(self._objects.start)
+            except AssertionError as exc:
+                print(f"the S3 server did not start: {str(exc)[-300:]}", flush=True)
+            else:
+                return
+        self.problems.append("the S3 server does not come up again")
 
     async def _freeze(self, fault: Fault) -> None:
         replica = self._cluster.replicas[fault.target]

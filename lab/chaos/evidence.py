@@ -29,6 +29,8 @@ from holdfast.store.reading import snapshot
 from holdfast.types import Request
 
 NEVER = float("inf")
+AT_THE_END = "Exception in ASGI application"
+"""What uvicorn says, with a traceback, of a call that is cut at the end of a drain."""
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 """What a look at a database that is away ends with."""
 
@@ -259,8 +261,22 @@ def read_logs(replicas: Sequence[Replica], key: str) -> tuple[dict[str, str], li
                 workers[entry["attempt_id"]] = replica.name
             elif entry.get("event") == "fault.internal":
                 internal.append(f"{replica.name}: {str(entry)[:600]}")
-        internal += [f"{replica.name}: a traceback outside of the log" for _ in range(text.count("\nTraceback"))]
+        internal += [f"{replica.name}: {each}" for each in complaints_in(text)]
     return workers, words, internal
+
+
+def complaints_in(text: str) -> list[str]:
+    """Find what standard error has besides events: the last line of each traceback."""
+    found, is_open, before = [], False, ""
+    for line in text.splitlines():
+        if line.startswith("Traceback (most recent call last):"):
+            # uvicorn tells of calls that are cut at the end of a drain in this way.
+            is_open = before != AT_THE_END
+        elif is_open and line and not line.startswith((" ", "\t")):
+            found.append(line[:200])
+            is_open = False
+        before = line
+    return found
 
 
 def held_by(replica: Replica) -> dict[str, int]:

@@ -58,14 +58,14 @@ def draw(record: dict[str, Any], out: Path) -> None:
     above.plot([at for at, _ in seen], [each["open"] for _, each in seen], color="#0969da", label="open generations")
     above.plot([at for at, _ in seen], [each["calls"] for _, each in seen], color="#1a7f37", label="calls in flight")
     above.set_ylim(bottom=0)
-    above.legend(loc="lower center", ncols=3, frameon=False, fontsize=8)
+    above.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, frameon=False, fontsize=8)
     figures = record["figures"]
     title = f"{figures['generations']:,} generations, {figures['charged']:,} images charged, {len(faults)} faults: "
     lost, twice = record["broken_count"]["I3"], record["broken_count"]["I2"]
-    above.set_title(f"{title}{lost} lost, {twice} paid twice without leave", fontsize=10, loc="left")
+    figure.suptitle(f"{title}{lost} lost, {twice} paid twice without leave", fontsize=10, x=0.01, ha="left")
     middle.plot(minutes, rate_of(samples, "images"), color="#1a7f37", label="callers given their image, each second")
     middle.set_ylim(bottom=0)
-    middle.legend(loc="lower center", frameon=False, fontsize=8)
+    middle.legend(loc="lower right", bbox_to_anchor=(1.0, 0.95), frameon=False, fontsize=8)
     for at, (name, _, colour) in enumerate(ROWS):
         spans = [
             (each["from_s"] / MINUTE_S, max(SHORTEST_S, each["to_s"] - each["from_s"]) / MINUTE_S)
@@ -86,7 +86,7 @@ def draw(record: dict[str, Any], out: Path) -> None:
     )
     text += f"that work, {options['in_flight']} callers, speed {options['speed']:g}, seed {options['seed']}"
     figure.text(0.01, 0.01, text, fontsize=7, color="#59636e")
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    figure.tight_layout(rect=(0, 0.03, 1, 1.0))
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, metadata={"Date": None})
     print(f"wrote {out.name}")

@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,8 @@ QUIET_S = 330.0
 """Of life: a call that was sent at the very end has ended by then, and whoever waits for it has been told."""
 JOURNAL_S = 330.0
 """Of life: an upstream that has charged nothing for so long has nothing left to charge."""
+RESTART_S = 60.0
+"""Two seconds on a machine that has nothing else to do; several start together here, beside three hundred calls."""
 SHORT_S = 300.0
 """A run below that has the short deck."""
 
@@ -157,11 +160,14 @@ class Play:
         self.deeds = Deeds(self.cluster, self.database, self.objects)
         self._sampling = asyncio.create_task(self._sample(), name="samples")
         asking = asyncio.create_task(self.crowd.run(min(30.0, args.seconds / 10)), name="crowd")
-        await self.deeds.run(faults)
-        await asyncio.sleep(max(0.0, args.seconds - self.cluster.clock()))
-        self.crowd.stop()
-        self.facts["calm_at_s"] = self.cluster.clock()
-        await asking
+        try:
+            await self.deeds.run(faults)
+            await asyncio.sleep(max(0.0, args.seconds - self.cluster.clock()))
+            self.crowd.stop()
+            self.facts["calm_at_s"] = self.cluster.clock()
+            await asking
+        finally:
+            asking.cancel()
 
     async def _sample(self) -> None:
         """Look every few seconds how much is in flight; a database that is away tells nothing."""
@@ -254,7 +260,7 @@ class Play:
             rest=rest,
             open_at_once=self.open_at_once,
         )
-        limits = checks.Limits(concurrency=args.concurrency, late_s=args.outage + 60.0, restart_s=30.0)
+        limits = checks.Limits(concurrency=args.concurrency, late_s=args.outage + 60.0, restart_s=RESTART_S)
         troubles = self._troubles()
         verdict = checks.judge(found, limits, troubles, self._restarts_s())
         for problem in [*self.deeds.problems, *self.facts["left"]]:
@@ -328,6 +334,8 @@ def record_of(args: argparse.Namespace, play: Play, verdict: checks.Verdict) -> 
 def main(words: Sequence[str] | None = None) -> int:
     """Run, tell, keep; 1 when something is broken."""
     args = parse_args(words)
+    # Whoever ends this ends what it has started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     orders.warm()
     folder = Path(tempfile.mkdtemp(prefix="holdfast-chaos-", dir=args.work))
     # PostgreSQL's user has to come by.

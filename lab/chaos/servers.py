@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -29,12 +30,19 @@ READY_S = 60.0
 SEARCHED = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/local/sbin"
 DATABASE = "holdfast"
 MINUTE_S = 60.0
+PORTS = range(12_000, 32_000)
+"""Below those that the kernel draws from."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports that are free now, for programs that cannot choose one themselves."""
+    """Find ports that are free now and that the kernel gives to nobody who connects: whoever is away keeps his."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(count)]
+        sockets: list[socket.socket] = []
+        for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+            if len(sockets) == count:
+                break
+            with contextlib.suppress(OSError):
+                sockets.append(stack.enter_context(socket.create_server((HOST, port))))
         return [each.getsockname()[1] for each in sockets]
 
 
@@ -149,6 +157,8 @@ def object_server() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    # Its own are given to others while it is away, even to those who try to reach it.
+    module._free_ports = free_ports
     return module
 
 

@@ -149,6 +149,14 @@ class Leaving:
         elif live.id not in self._core.watchers and self._lives.get(live.id) is live:
             self._spawn(self._cancel(live.id), f"unwatched:{live.id}")
 
+    async def _has_ended(self, id_: str) -> bool:
+        """Whether a commit that failed was made all the same; if the store does not say so, it goes on."""
+        try:
+            return await settle.tell_if_ended(self._core, id_) is not None
+        except (StorageError, OSError) as exc:
+            emit("storage.failed", level="error", generation_id=id_, message=str(exc))
+            return False
+
     async def _cancel(self, id_: str) -> None:
         """Cancel what is still queued and nobody waits for; where the disk does not take it, it goes on."""
         core = self._core
@@ -161,7 +169,7 @@ class Leaving:
         except (StorageError, OSError) as exc:
             self.put_back(departed)
             emit("storage.failed", level="error", generation_id=id_, message=str(exc))
-            if await settle.tell_if_ended(core, id_) is not None:
+            if await self._has_ended(id_):
                 self._forget(id_)
             return
         if row is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from typing import Any
 
 import asyncpg
 import pytest
@@ -201,3 +203,32 @@ async def test_what_was_taken_and_never_heard_of_waits_for_no_lease(
     assert len(lost) == 1
     worker.dispatcher.finished("gen_a")
     await has_rows(shared)
+
+
+async def test_who_stops_while_a_shift_is_seen_off_ends_in_order(shared: World) -> None:
+    """The database was away, and then the process is asked to end: neither trips over the other."""
+    worker = await shared.make()
+    dispatcher: Any = worker.dispatcher
+    (shift,) = dispatcher._shifts
+    leaving = asyncio.create_task(dispatcher._see_off(shift))
+    await dispatcher.stop()
+    await leaving
+    assert dispatcher._shifts == []
+
+
+async def test_how_a_shift_ends_that_nobody_sees_off_is_no_complaint(
+    shared: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that ends waits for none that takes longer; what that raises then is nobody's any more."""
+
+    async def run(*_: object, **__: object) -> None:
+        raise asyncpg.InterfaceError("released already")
+
+    monkeypatch.setattr(module.QueueManager, "run", run)
+    worker = await shared.make()
+    dispatcher: Any = worker.dispatcher
+    await dispatcher._end_supervision()
+    await asyncio.wait([shift.work for shift in dispatcher._shifts])
+    dispatcher._shifts.clear()
+    gc.collect()
+    assert "never retrieved" not in caplog.text

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import RequestError
+from holdfast.engine import settle
+from holdfast.errors import RequestError, StorageError
 from holdfast.policy.joining import Claim
 from holdfast.store.generations import get_generation
 from holdfast.types import Charge, Failure, FailureKind, Phase
@@ -498,6 +499,34 @@ async def test_a_disk_that_does_not_take_the_cancel_loses_nothing(
     await bench.quiet()
     state = (await bench.record(second)).generation.state
     assert state == ("succeeded" if "before" in spec else "cancelled")
+    await bench.is_clean(first, second)
+
+
+@ONE_PLACE
+async def test_a_store_that_neither_cancels_nor_reads_loses_nothing(
+    bench: Any, arm: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that is away says nothing of what became of the commit: it goes on, and no task of ours ends badly."""
+    gate, asked = await held_up(bench, 1, only_awaited=True)
+    (first, _), (second, caller) = asked
+    looks = iter([StorageError("away")])
+    read = settle.tell_if_ended
+
+    async def away(core: Any, generation_id: str) -> Any:
+        for error in looks:
+            raise error
+        return await read(core, generation_id)
+
+    monkeypatch.setattr(settle, "tell_if_ended", away)
+    arm("unwatched.before_commit:error")
+    bench.engine.unwatch(second, caller)
+    bench.engine.left(second)
+    bench.clock.jump(121.0)
+    await bench.until(lambda: "storage.failed" in caplog.text)
+    gate.set()
+    await bench.quiet()
+    assert (await bench.record(second)).generation.state == "succeeded"
+    assert "fault.internal" not in caplog.text
     await bench.is_clean(first, second)
 
 

@@ -161,12 +161,6 @@ def chaos_checks() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def chaos_lines() -> ModuleType:
-    """What replicas talk through."""
-    return _imported("chaos", "lines")
-
-
-@pytest.fixture(scope="session")
 def capacity() -> ModuleType:
     """What so many generations a day take."""
     return _imported("scale", "capacity")

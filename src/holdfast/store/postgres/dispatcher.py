@@ -218,6 +218,8 @@ class PgQueuerDispatcher:
             ),
             name="shift",
         )
+        # How it ended is told where it is seen off; a process that ends waits for none that takes longer.
+        work.add_done_callback(lambda done: None if done.cancelled() else done.exception())
         return _Shift(pool=pool, claims=claims, manager=manager, work=work)
 
     async def _supervise(self) -> None:
@@ -259,8 +261,10 @@ class PgQueuerDispatcher:
         if not shift.work.cancelled() and (error := shift.work.exception()) is not None and not is_away(error):
             # Its listening connection is lost: it says so only now, and all that it had is put away.
             emit("dispatcher.ended", level="warning", message=str(error))
-        self._shifts.remove(shift)
-        self._managers.remove(shift.manager.queue_manager_id)
+        if shift in self._shifts:
+            self._shifts.remove(shift)
+            self._managers.remove(shift.manager.queue_manager_id)
+        # Else `stop` was quicker, and has forgotten all of them.
         shift.pool.terminate()
 
     # Working
@@ -324,8 +328,6 @@ class PgQueuerDispatcher:
         await self._taking.stop(FAREWELL_S)
         for shift in self._shifts:
             shift.pool.terminate()
-            if shift.work.done() and not shift.work.cancelled():
-                shift.work.exception()
         self._shifts.clear()
 
 
