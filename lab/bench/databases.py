@@ -184,7 +184,7 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=400, help="of a side in a round (400)")
     parser.add_argument("--at-once", type=int, default=16, help="callers of a side (16)")
     parser.add_argument("--rounds", type=int, default=8, help="beside one that warms up (8)")
-    parser.add_argument("--out", type=Path, help="the figures as JSON, added to those of other numbers at once")
+    parser.add_argument("--out", type=Path, help="the figures as JSON, added to those of other runs")
     args = parser.parse_args()
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-databases-")))
@@ -214,10 +214,12 @@ def main() -> int:
     result = summary(told)
     print(json.dumps(result, indent=1))
     if args.out is not None:
-        known = json.loads(args.out.read_text()) if args.out.exists() else {"runs": {}}
+        known = json.loads(args.out.read_text()) if args.out.exists() else {"runs": []}
         known["machine"] = machine.describe(PROJECT) | {"postgres": version}
-        known["at"] = datetime.now(UTC).isoformat(timespec="seconds")
-        known["runs"][str(args.at_once)] = {
+        run = {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "load": round(os.getloadavg()[0], 1),
+            "at_once": args.at_once,
             "calls": args.calls,
             "rounds": args.rounds,
             "commit": commit_of(PROJECT),
@@ -225,6 +227,7 @@ def main() -> int:
             "median": result,
             "cpu_ms": [{name: round(each.cpu_ms, 3) for name, each in figures.items()} for figures in told],
         }
+        known["runs"].append(run)
         args.out.write_text(json.dumps(known, indent=1) + "\n")
     return 0
 

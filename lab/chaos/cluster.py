@@ -48,15 +48,12 @@ class Plan:
     objects: Mapping[str, str]
     """Section `objects` without its endpoint."""
     blobs: str
+    grace_s: float
+    """What a replica has to end in order."""
     trees: tuple[Path, ...]
     """Sources of the releases, the new one first."""
     to: Mapping[str, int | Path]
     """Peer -> where it is."""
-
-    @property
-    def grace_s(self) -> float:
-        """What a replica has to end in order."""
-        return 300.0 / self.speed
 
 
 @dataclass(slots=True, kw_only=True)

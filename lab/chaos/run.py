@@ -59,6 +59,7 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--speed", type=float, default=1.0, help="divides every time of life (1)")
     parser.add_argument("--every", type=float, default=10.0, help="mean seconds from one fault to the next (10)")
     parser.add_argument("--outage", type=float, default=60.0, help="longest seconds without a database (60)")
+    parser.add_argument("--grace", type=float, default=0.0, help="seconds of a drain; 0: 300 of life")
     parser.add_argument("--concurrency", type=int, default=0, help="of each credential; 0: nine tenths are enough")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (0)")
     parser.add_argument("--old", default="", help="sources of the other release: a path, or a git ref; the same")
@@ -68,6 +69,7 @@ def parse_args(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--readme", action="store_true", help="put the figures into README.md")
     args = parser.parse_args(words)
     args.seconds = args.minutes * 60.0
+    args.grace = args.grace or 300.0 / args.speed
     if args.concurrency <= 0:
         # A third of the callers have the credential of the queue, the others share two.
         args.concurrency = max(2, round(args.in_flight * 0.3))
@@ -127,6 +129,7 @@ class Play:
             secret=new_secret(),
             objects={"access_key_id": server.KEY_ID, "secret_access_key": server.SECRET},
             blobs="s3://images/chaos",
+            grace_s=args.grace,
             trees=trees_of(args.old, folder),
             to={
                 "database": self.database.socket,
@@ -312,11 +315,13 @@ def record_of(args: argparse.Namespace, play: Play, verdict: checks.Verdict) -> 
         for name in names
         if getattr(args, name) != getattr(usual, name)
     ]
+    if args.grace * args.speed != usual.grace:
+        words.append(f"--grace {args.grace:g}")
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(["python lab/chaos/run.py", *words]),
         "machine": machine.describe(PROJECT),
-        "options": {name: getattr(args, name) for name in (*names, "concurrency")},
+        "options": {name: getattr(args, name) for name in (*names, "concurrency", "grace")},
         "seconds": play.facts.get("calm_at_s"),
         "facts": play.facts,
         "faults": play.deeds.done,

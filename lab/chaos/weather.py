@@ -109,6 +109,10 @@ def schedule(
         if not left:
             left = [kind for kind, count in deck.items() for _ in range(count)]
             chance.shuffle(left)
+            if not faults and Kind.DEPLOY in left:
+                # It takes longest: what comes first of all is over soonest.
+                left.remove(Kind.DEPLOY)
+                left.append(Kind.DEPLOY)
         if left[-1] is Kind.DEPLOY and at_s > seconds * DEPLOY_SHARE:
             left.pop()
             continue

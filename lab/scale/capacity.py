@@ -269,18 +269,25 @@ def databases_of(per_day: float, cost: Cost, assumed: Assumed) -> int:
     return count
 
 
-def saturated(cell: Mapping[str, Any], cores: int) -> str:
-    """Say in words what a rate ended at.
+def by_processor(cell: Mapping[str, Any], cores: int) -> float:
+    """How many a second so many cores would finish, if nothing but CPU counted: simulator and callers included."""
+    return cores / float(sum(cell["each"]["cpu_s"].values()))
 
-    Both cores are busy: whose work it is. They are not: everybody waits, for one another's rows and for the disk.
-    """
+
+def saturated(cell: Mapping[str, Any], cores: int) -> str:
+    """Say in words what a rate ended at: the processor, whoever had it; else waiting, for one another and the disk."""
     used = {name: value for name, value in cell["cores"].items() if name != "window_s"}
-    busy, elsewhere = sum(used.values()), used.pop("elsewhere")
+    busy, elsewhere = sum(used.values()), max(0.0, used.pop("elsewhere"))
     shares = {
         "gateways": sum(used.get(name, 0.0) for name in OF_A_GATEWAY),
         "PostgreSQL": database_s(used),
         "simulator and callers": used["simulator"] + used["callers"],
     }
     told = ", ".join(f"{name} {share:.2f}" for name, share in shares.items() if share >= 0.005)
-    what = "the processor" if busy >= 0.93 * cores else "waiting: rows of the books that all write, and syncs"
-    return f"{what} ({told}; others {max(0.0, elsewhere):.2f})"
+    if busy < 0.93 * cores:
+        what = "waiting: rows of the books that all write, and syncs"
+    elif elsewhere >= 0.25 * cores:
+        what = "the processor, which other work had"
+    else:
+        what = "the processor"
+    return f"{what} ({told}, other work {elsewhere:.2f})"

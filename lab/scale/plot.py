@@ -6,7 +6,6 @@ python lab/scale/plot.py [--results lab/scale/results/scale.json]
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import matplotlib
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
-from scale_tables import database_ms, filled, gateway_ms, loads
+from scale_tables import database_ms, filled, gateway_ms, loads, read
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent.parent / "docs/scale.md"
@@ -63,9 +62,9 @@ def draw(record: dict[str, Any], out: Path) -> None:
 def main() -> None:
     """Write both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=HERE / "results/scale.json", help="what run.py wrote")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="what run.py wrote")
     args = parser.parse_args()
-    record = json.loads(args.results.read_text("utf-8"))
+    record = read(args.results)
     PAGE.write_text(filled(PAGE.read_text("utf-8"), record), "utf-8")
     draw(record, OUT)
 

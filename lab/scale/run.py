@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -341,12 +342,13 @@ def played(cell: Cell, folder: Path, postgres: Postgres | None, seconds: float) 
     place = folder / cell.name
     place.mkdir()
     before = {"busy_cores_before": round(machine.busy_cores(0.5), 2), "load_average": os.getloadavg()[0]}
+    before["sync_ms"] = readings.sync_ms(folder)
     try:
         with Arena(cell, place, postgres) as arena:
             told = PLAYED[cell.kind](arena, seconds)
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    return {**told, **before}
+    return {**told, **before, "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ")}
 
 
 def middle(plays: list[dict[str, Any]]) -> dict[str, Any]:
@@ -390,12 +392,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of the cells that tell rates (3)")
     parser.add_argument("--only", default=",".join(cell.name for cell in CELLS), help="cells, comma-separated")
     parser.add_argument("--work", type=Path, help="folder on a real disk; a temporary one")
-    parser.add_argument("--out", type=Path, default=HERE / "results/scale.json", help="the results")
+    parser.add_argument("--out", type=Path, default=HERE / "results/scale.json", help="the results; other cells stay")
     args = parser.parse_args()
     chosen = [cell for cell in CELLS if cell.name in args.only.split(",")]
     if {cell.name for cell in chosen} != set(args.only.split(",")):
         parser.error(f"no such cell; there are {', '.join(cell.name for cell in CELLS)}")
     described = _own_network()
+    # Asked to end, it ends what it has started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     plays: dict[str, list[dict[str, Any]]] = {cell.name: [] for cell in chosen}
     with _folder(args.work) as folder:
         postgres = Postgres(folder)
@@ -410,12 +414,13 @@ def main() -> None:
             version = postgres.version
         finally:
             postgres.stop()
+    others = json.loads(args.out.read_text("utf-8"))["cells"] if args.out.exists() else {}
     record = {
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         "machine": described,
         "postgresql": version,
         "options": {"seconds": args.seconds, "rounds": args.rounds, "callers": CALLERS},
-        "cells": {name: middle(each) for name, each in plays.items()},
+        "cells": {**others, **{name: middle(each) for name, each in plays.items()}},
     }
     args.out.write_text(json.dumps(_rounded(record), indent=1, sort_keys=True) + "\n", "utf-8")
 

@@ -1,10 +1,12 @@
-"""The tables of docs/scale.md, written from the results. Pure: the record in, Markdown out."""
+"""The tables of docs/scale.md, written from the results: the record in, Markdown out."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from capacity import (
@@ -16,6 +18,7 @@ from capacity import (
     Assumed,
     Cost,
     Plan,
+    by_processor,
     cost_of,
     database_s,
     databases_of,
@@ -105,17 +108,18 @@ def throughput_table(record: Mapping[str, Any]) -> str:
             f"{cells[name]['per_s']:.0f}",
             f"{1e3 * cells[name]['p50_s']:.0f}",
             f"{1e3 * cells[name]['p99_s']:.0f}",
+            f"{by_processor(cells[name], record['machine']['cores']):.0f}",
             saturated(cells[name], record["machine"]["cores"]),
         )
         for name in loads(cells)
     ]
     if "accept" in cells:
         cell = cells["accept"]
-        rows.insert(
-            1,
-            ("accepted only: one `serve`, nobody works", f"{cell['per_s']:.0f}", f"{1e3 * cell['p50_s']:.0f}", "", ""),
-        )
-    return table(("", "generations/s", "p50 ms", "p99 ms", "what it ended at (cores busy)"), rows)
+        modelled = f"{by_processor(cell, record['machine']['cores']):.0f}"
+        what = "accepted only: one `serve`, nobody works"
+        rows.insert(1, (what, f"{cell['per_s']:.0f}", f"{1e3 * cell['p50_s']:.0f}", "", modelled, ""))
+    head = ("", "generations/s", "p50 ms", "p99 ms", "modelled: by CPU alone")
+    return table((*head, "what it ended at (cores that each had)"), rows)
 
 
 def database_table(record: Mapping[str, Any]) -> str:
@@ -334,7 +338,24 @@ def told_of(record: Mapping[str, Any]) -> str:
     )
 
 
+def later_table(record: Mapping[str, Any]) -> str:
+    """CPU of cells that were played again since, on a machine so busy that nothing else counts."""
+    later = record["later"]
+    rows = []
+    for name in (each for each in loads(record["cells"]) if each in later["cells"]):
+        before, after = record["cells"][name], later["cells"][name]
+        rows.append((_title(name), _change(before, after, gateway_ms), _change(before, after, database_ms)))
+    when = later["at"].replace("T", " ").replace("Z", " UTC")
+    head = (f"CPU-ms of a generation, before and at commit {later['commit']} ({when})", "gateway", "PostgreSQL")
+    return table(head, rows)
+
+
+def _change(before: Mapping[str, Any], later: Mapping[str, Any], told: Callable[[Mapping[str, Any]], float]) -> str:
+    return f"{told(before):.1f} → {told(later):.1f}"
+
+
 TABLES = {
+    "later": later_table,
     "told": told_of,
     "cpu": cpu_table,
     "database": database_table,
@@ -345,6 +366,12 @@ TABLES = {
     "months": months_table,
     "limits": limits_table,
 }
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Read what was measured, and what of it was measured again since."""
+    record, later = (json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("scale", "later"))
+    return {**record, "later": later}
 
 
 def filled(page: str, record: Mapping[str, Any]) -> str:

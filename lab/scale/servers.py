@@ -31,7 +31,7 @@ HOST = "127.0.0.1"
 PROGRAM = (sys.executable, "-m", "holdfast.cli.main")
 MODEL = "nano-banana-pro"
 BUCKET, BUCKET_KEY, BUCKET_SECRET = "images", "scale-key-id", "scale-secret"
-START_S = 60.0
+START_S = 180.0
 CONNECTIONS = 300
 """Eight processes have up to sixteen each; a server takes 100 by itself."""
 SETTINGS = """
@@ -148,6 +148,7 @@ class Served:
             lines = [json.loads(line) for line in told.read_text().splitlines()] if told.exists() else []
             self.url = next((str(line["base_url"]).removesuffix("/v1") for line in lines if "base_url" in line), "")
             if self.process.poll() is not None or time.monotonic() > until:
+                end(self.process)
                 raise SubjectError(f"{name} does not serve: {log.read_text(errors='replace')[-1500:]}")
             time.sleep(0.02)
 

@@ -19,6 +19,7 @@ import httpx2
 import tomli_w
 
 from holdfast.store.bookkeeping import LedgerSums, ledger_sums
+from holdfast.store.postgres.store import Options, PostgresStore
 
 HOST = "127.0.0.1"
 READY_S = 15.0
@@ -141,6 +142,7 @@ class Gateway(Holdfast):
         file = folder / "holdfast.toml"
         file.write_text(tomli_w.dumps(settings), "utf-8")
         self._data = folder / "data"
+        self._dsn = str(settings.get("store", {}).get("database", "sqlite"))
         super().__init__(folder, "serve", "--config", str(file), "--data", str(self._data), "--port", "0")
         self.key = (self._data / "first.key").read_text("ascii").strip()
         self._bearer = {"Authorization": f"Bearer {self.key}"}
@@ -172,6 +174,10 @@ class Gateway(Holdfast):
 
     def ledger(self) -> LedgerSums:
         """Add up the books."""
+        if self._dsn != "sqlite":
+            store = PostgresStore(self._dsn, "looking", Options(connections=2, is_exclusive=False))
+            with closing(store):
+                return store.write_sync(ledger_sums)
         with closing(self._database()) as database:
             return ledger_sums(database)
 

@@ -545,3 +545,20 @@ def test_what_its_owner_deleted_hides_nothing_that_can_be_joined(db: Any) -> Non
     bought(db, "gen_2", leaves=True)
     entered = db.write_sync(enter, asking("gen_3", asks_twins=False))
     assert (entered.generation_id, entered.answer) == ("gen_2", Answer.JOIN)
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+@pytest.mark.parametrize("lives", [True, False])
+def test_who_waits_at_another_process_is_named_while_that_lives(db: Any, lives: bool) -> None:
+    """Of one that is dead nobody waits: what it had is joined."""
+
+    def seen(conn: Any) -> None:
+        hour = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+        conn.execute(f"INSERT INTO replica (owner, role, seen_us) VALUES ('other', 'serve', {hour})")
+
+    bought(db, "gen_1", watched_by="other")
+    if lives:
+        db.write_sync(seen)
+    entered = db.write_sync(enter, asking("gen_2", now=10))
+    assert entered.twin_ids == (("gen_1",) if lives else ())
+    assert entered.generation_id == (None if lives else "gen_1")

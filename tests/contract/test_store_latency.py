@@ -86,3 +86,24 @@ def test_old_rows_are_found_by_index() -> None:
         query = queries("latency")["delete_old_sketches"]
         plan = " ".join(row[3] for row in conn.execute(f"EXPLAIN QUERY PLAN {query}", {"oldest_hour": 1}))
     assert "latency_sketch_by_hour" in plan
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+async def test_what_one_has_learnt_is_not_written_over_what_another_has(database: Any) -> None:
+    """Two workers began with the same hour, and each writes what it has seen since: both is read by the next start."""
+    store = database.open()
+    await store.write(put_sketches, [A_ROW], 0)
+    one = replace(A_ROW, buckets='{"481":5}', updated_at="2026-11-27T12:02:00.000Z")
+    other = replace(A_ROW, buckets='{"470":2,"481":4}', timed_out=2, updated_at="2026-11-27T12:01:00.000Z")
+    for row in (one, other, one):
+        await store.write(put_sketches, [row], 0)
+    (found,) = await store.read(get_sketches, 0)
+    assert found == replace(one, buckets='{"470":2,"481":5}', timed_out=2)
+
+
+async def test_an_hour_that_cannot_be_read_is_written_over(database: Any) -> None:
+    """Somebody has damaged it: what is learnt now counts."""
+    store = database.open()
+    await store.write(put_sketches, [replace(A_ROW, buckets="damaged")], 0)
+    await store.write(put_sketches, [A_ROW], 0)
+    assert await store.read(get_sketches, 0) == (A_ROW,)

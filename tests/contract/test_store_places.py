@@ -136,6 +136,24 @@ def test_a_minutes_calls_are_spread_over_it_for_all_together(bench: Bench) -> No
     assert 0.0 < full.after_s <= MINUTE_S / 6
 
 
+@pytest.mark.parametrize(("late_s", "less_s"), [(0.3, 0.3), (30.0, 0.5)])
+def test_a_call_that_comes_late_delays_the_next_by_little(bench: Bench, late_s: float, less_s: float) -> None:
+    """Whoever is told his turn comes a moment after it; what is made up for has a bound, so that no burst is saved."""
+    grant = Grant(upstream="google", key_number=1, per_minute=6)
+    interval_s = MINUTE_S / 6
+    bench.first.write_sync(take_place, grant)
+
+    def late(conn: Any) -> None:
+        us = round((interval_s + late_s) * 1_000_000)
+        conn.execute("UPDATE upstream_pace SET due_us = due_us - :us", {"us": us})
+
+    bench.first.write_sync(late)
+    assert bench.second.write_sync(take_place, grant) is None
+    full = bench.first.write_sync(take_place, grant)
+    assert full is not None
+    assert interval_s - 6.0 < full.after_s <= interval_s - less_s
+
+
 def test_a_pace_that_is_far_ahead_makes_nobody_wait_for_longer_than_one_call(bench: Bench) -> None:
     """A database's clock that was put back by an hour."""
     grant = Grant(upstream="google", key_number=1, per_minute=60)

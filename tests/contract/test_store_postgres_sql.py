@@ -73,8 +73,9 @@ SELECT table_name, column_name, data_type, is_nullable = 'NO' AS needed, collati
     ON made.constraint_name = used.constraint_name AND made.constraint_type = 'PRIMARY KEY'
   WHERE used.table_name = columns.table_name AND used.column_name = columns.column_name
 ) AS is_key
-FROM information_schema.columns WHERE table_schema = 'public'
+FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE 'pgqueuer%'
 """
+"""Without what replicas add where several share a database, as here others' tests have."""
 _INDEXES = """
 SELECT relname, indisunique, indpred IS NOT NULL AS partial, ARRAY(
   SELECT attname FROM unnest(indkey) WITH ORDINALITY AS of(number, place)
@@ -82,6 +83,7 @@ SELECT relname, indisunique, indpred IS NOT NULL AS partial, ARRAY(
 )::text[] AS columns
 FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE nspname = 'public' AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid)
+  AND relname NOT LIKE 'pgqueuer%' AND relname <> 'attempt_in_flight'
 """
 
 

@@ -137,6 +137,29 @@ def test_a_lock_begins_the_transaction(store: PostgresStore, trips: list[str]) -
     assert store.write_sync(value_of, "a") == "1"
 
 
+def test_what_comes_first_may_go_with_the_begin(store: PostgresStore, trips: list[str]) -> None:
+    """Rows that are changed by text alone; the lock after them goes along too, and whatever reads sees them."""
+    store.write_sync(lambda conn: conn.executemany(META, [{"name": name, "value": "1"} for name in ("a'b", "c")]))
+
+    def function(conn: Any) -> list[Any]:
+        conn.executemany(CHANGE, [{"name": name, "value": "'; DROP TABLE meta; --"} for name in ("a'b", "c")])
+        lock(conn, "generation", "gen_1")
+        return [value_of(conn, "a'b"), value_of(conn, "c")]
+
+    value, sent = of(trips, function, store)
+    assert value == ["'; DROP TABLE meta; --"] * 2
+    assert sent[:2] == ["BEGIN ISOLATION", "SELECT value"]
+    assert len(sent) == 4, "two readings, and the commit"
+
+
+def test_what_goes_with_the_begin_alone_is_written(store: PostgresStore, trips: list[str]) -> None:
+    """Nothing else is asked; the commit is made, and what became of it can be asked for."""
+    store.write_sync(lambda conn: conn.execute(META, {"name": "a", "value": "1"}).rowcount)
+    _, sent = of(trips, lambda conn: conn.executemany(CHANGE, [{"name": "a", "value": "2"}]), store)
+    assert (sent[0], sent[-1]) == ("BEGIN ISOLATION", "COMMIT")
+    assert store.write_sync(value_of, "a") == "2"
+
+
 def test_nothing_asked_is_nothing_sent(store: PostgresStore, trips: list[str]) -> None:
     """No transaction is begun for it."""
     value, sent = of(trips, lambda conn: 7, store)

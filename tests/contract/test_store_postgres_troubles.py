@@ -97,6 +97,8 @@ class Between:
         self._there = f"{server.folder}/.s.PGSQL.5432"
         self.dsn = f"postgresql://postgres@/troubles?host={folder}"
         self.loses: str | None = None
+        self.goes_on = False
+        """Whether it loses every one from now on."""
         self.lost = 0
         self._sockets: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -139,7 +141,9 @@ class Between:
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 16):
                 if b"COMMIT\0" in data and self.loses is not None:
-                    loses, self.loses = self.loses, None
+                    loses = self.loses
+                    if not self.goes_on:
+                        self.loses = None
                     self.lost += 1
                     gone.set()
                     if loses == "commit":
@@ -186,6 +190,20 @@ async def test_a_commit_whose_answer_is_lost_is_told_truthfully(between: Between
     assert await store.write(add_counted) == "one"
     assert (between.lost, runs) == (1, 1 if loses == "answer" else 2)
     assert await store.read(names) == ["one"]
+    store.close()
+
+
+async def test_commits_that_never_arrive_are_given_up_in_time(between: Between) -> None:
+    """Each is asked for, was not made, and is tried again, as long as one waits for a database, and no longer."""
+    store = PostgresStore(between.dsn, "me", Options(connections=2, wait_s=1.0))
+    between.loses, between.goes_on = "commit", True
+    with pytest.raises(StorageError) as raised:
+        await asyncio.wait_for(store.write(add, "a"), 20.0)
+    assert raised.value.reason == "away"
+    assert between.lost > 1
+    between.loses = None
+    assert await store.write(add, "b") == "b"
+    assert await store.read(names) == ["b"]
     store.close()
 
 

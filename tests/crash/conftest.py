@@ -44,6 +44,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if argument in metafunc.fixturenames:
             batches = points.by_area(own[argument]) if os.environ.get(points.ALL) else {"drawn": own[argument]}
             metafunc.parametrize((argument, beside), list(batches.items()), ids=list(batches))
+    if "shared_points" in metafunc.fixturenames:
+        shared = [name for name in points.chosen_on_postgres() if points.area_of(name) != "sweeper"]
+        batches = points.by_area(shared) if os.environ.get(points.ALL) else {"drawn": shared}
+        metafunc.parametrize("shared_points", list(batches.values()), ids=list(batches))
+    if "shared_sweeper_point" in metafunc.fixturenames:
+        swept = [name for name in points.chosen_on_postgres() if points.area_of(name) == "sweeper"]
+        metafunc.parametrize("shared_sweeper_point", [*swept, *metafunc.module.COMMITS])
     if "sweeper_point" in metafunc.fixturenames:
         swept = [name for name in named if points.area_of(name) == "sweeper"]
         metafunc.parametrize("sweeper_point", [*swept, *metafunc.module.COMMITS])

@@ -22,10 +22,14 @@ SEED = "HOLDFAST_CRASH_SEED"
 """Draws instead of the commit: any text."""
 PASSED_BY_STARTS = frozenset({"recovery", "settle", "blob", "store"})
 """Areas whose points a start passes that puts things right."""
-ELSEWHERE = frozenset({"bucket", "mover", "overflow", "adoption"})
+ELSEWHERE = frozenset({"bucket", "mover", "overflow", "adoption", "departure"})
 """Areas that only a gateway with a bucket, or one of several, passes; tests/contract breaks off at them, and
 tests/acceptance kills."""
 ROTATED = 20
+ROTATED_ON_POSTGRES = 4
+ALONE = frozenset({"recovery"})
+"""Areas of a start that takes everything over: what several share is taken over one by one, by leases."""
+CORE_ON_POSTGRES = ("accept.after_commit", "send.after_commit", "receive.after_spool", "settle.after_commit")
 CORE = (
     "accept.after_commit",
     "send.after_commit",
@@ -69,17 +73,30 @@ def seed_of(environ: Mapping[str, str], root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
-def rotated(named: Sequence[str], seed: str, count: int = ROTATED) -> list[str]:
+def rotated(named: Sequence[str], seed: str, count: int = ROTATED, core: Sequence[str] = CORE) -> list[str]:
     """The core, and so many others as the seed draws them."""
-    others = [name for name in named if name not in CORE]
+    others = [name for name in named if name not in core]
     # Drawn by the text itself: `random.Random` seeds a string the same way on every machine and in every year.
     drawn = random.Random(seed).sample(others, min(count, len(others)))
-    return sorted([*CORE, *drawn])
+    return sorted([*core, *drawn])
 
 
 def chosen(environ: Mapping[str, str] = os.environ) -> list[str]:
     """Those that this run kills at."""
     return points() if environ.get(ALL) else rotated(points(), seed_of(environ))
+
+
+def shared_points() -> list[str]:
+    """Those that a gateway passes whose rows are in a PostgreSQL."""
+    return [name for name in points() if area_of(name) not in ALONE]
+
+
+def chosen_on_postgres(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Those of them that this run kills at."""
+    named = shared_points()
+    if environ.get(ALL):
+        return named
+    return rotated(named, seed_of(environ), ROTATED_ON_POSTGRES, CORE_ON_POSTGRES)
 
 
 def by_area(named: Iterable[str]) -> dict[str, list[str]]:

@@ -28,12 +28,14 @@ IS_WHOLE = bool(os.environ.get("HOLDFAST_CRASH_ALL"))
 Case = Callable[[], Coroutine[Any, Any, None]]
 
 
-async def together(cases: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def together(
+    cases: Iterable[Coroutine[Any, Any, None]], *, at_once: int = AT_ONCE, within_s: float = CASE_S
+) -> None:
     """Run cases side by side, a few at a time; every one is run, and every failure is told."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    gate = asyncio.Semaphore(at_once)
 
     async def one(case: Coroutine[Any, Any, None]) -> None:
-        async with gate, asyncio.timeout(CASE_S):
+        async with gate, asyncio.timeout(within_s):
             await case
 
     outcomes = await asyncio.gather(*(one(case) for case in cases), return_exceptions=True)
@@ -193,7 +195,7 @@ async def kill_in_recovery(house: Any, spec: str) -> bool:
     for _ in range(2):
         if await house.start(spec):
             # What was taken up goes on behind the start, and may pass the point there.
-            await house.post_until_death()
+            await house.post_until_death(grace_s=1.0 + house.taken_over_s)
         if house.is_alive:
             break
         was_passed = True

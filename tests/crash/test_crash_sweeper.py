@@ -28,8 +28,8 @@ from holdfast.store.blobs import LocalBlobs
 from holdfast.store.bookkeeping import ledger_sums
 from holdfast.store.generations import accept, get_record
 from holdfast.store.lock import DataFolder
+from holdfast.store.opening import open_store
 from holdfast.store.records import AttemptEnd, NewAttempt, NewBlob, NewGeneration, Record
-from holdfast.store.sqlite import SqliteStore
 from holdfast.threads import Threads
 from holdfast.types import ImageInfo
 
@@ -42,6 +42,7 @@ spec.loader.exec_module(module)
 asyncio.run(module.sweep(Path(sys.argv[2])))
 """
 COMMITS = [f"store.{side}_commit:kill:{nth}" for side in ("before", "after") for nth in (1, 2)]
+STORE = parse({}).store
 PAST, FUTURE = "2026-01-01T12:00:00.000Z", "2999-01-01T12:00:00.000Z"
 ENDS = {"gen_1": PAST, "gen_2": PAST, "gen_3": FUTURE}
 INPUT = "inputs/" + "ab" * 32
@@ -49,10 +50,16 @@ ATTEMPTS = {id_: f"att_{ulid(1_767_268_800_000 + at, bytes(10))}" for at, id_ in
 ORPHAN = key_for(f"att_{ulid(1_767_268_800_000, bytes([1] * 10))}", 0, "png")
 
 
+def store_of(root: Path, owner: str) -> Any:
+    """Open the rows of a folder: in it, or in the PostgreSQL that a file beside it names."""
+    named = root.with_suffix(".dsn")
+    return open_store(root / "holdfast.sqlite3", owner, named.read_text() if named.exists() else None, STORE)
+
+
 async def sweep(root: Path) -> None:
     """Make one run, as the process that owns the folder."""
     with DataFolder(root) as folder:
-        store, threads = SqliteStore(folder.paths.database, "sweeping"), Threads(2, "file")
+        store, threads = store_of(root, "sweeping"), Threads(2, "file")
         core = Core(
             settings=parse({}),
             clock=SystemClock(),
@@ -87,16 +94,21 @@ def an_old_file(root: Path, key: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """A data folder as a process left it."""
-    with DataFolder(tmp_path) as made, closing(SqliteStore(made.paths.database, "before")) as store:
+    fill(tmp_path / "data")
+    yield tmp_path / "data"
+
+
+def fill(root: Path) -> None:
+    """Leave what a process leaves."""
+    with DataFolder(root), closing(store_of(root, "before")) as store:
         for id_, end in ENDS.items():
             make(store, id_, end)
-            an_old_file(tmp_path, image_of(id_))
+            an_old_file(root, image_of(id_))
     for key in (INPUT, ORPHAN, f"spool/{ATTEMPTS['gen_1']}-0.part"):
-        an_old_file(tmp_path, key)
-    yield tmp_path
+        an_old_file(root, key)
 
 
-def make(store: SqliteStore, id_: str, end: str) -> None:
+def make(store: Any, id_: str, end: str) -> None:
     """Make a generation that succeeded, with everything that is to go."""
     new = NewGeneration(
         id=id_,
@@ -152,7 +164,7 @@ def killed(root: Path, fault: str) -> None:
 
 def records(root: Path) -> dict[str, Record]:
     """Every generation; the books balance whenever one looks."""
-    with closing(SqliteStore(root / "holdfast.sqlite3", "after")) as store:
+    with closing(store_of(root, "after")) as store:
         assert store.write_sync(ledger_sums).hold
         found = {id_: store.write_sync(get_record, id_) for id_ in ENDS}
     return {id_: record for id_, record in found.items() if record is not None}

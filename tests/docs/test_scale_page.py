@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "scale.md"
-RESULTS = ROOT / "lab" / "scale" / "results" / "scale.json"
+RESULTS = ROOT / "lab" / "scale" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +24,9 @@ def lab() -> dict[str, ModuleType]:
 
 
 @pytest.fixture(scope="module")
-def record() -> dict[str, Any]:
+def record(lab: dict[str, ModuleType]) -> dict[str, Any]:
     """What was measured."""
-    return dict(json.loads(RESULTS.read_text("utf-8")))
+    return dict(lab["scale_tables"].read(RESULTS))
 
 
 def test_the_tables_are_made_of_the_results(lab: dict[str, ModuleType], record: dict[str, Any]) -> None:

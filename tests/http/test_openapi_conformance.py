@@ -95,10 +95,12 @@ def code_of(response: dict[str, Any]) -> str | None:
     return str(told.get("holdfast_code") or details[0].get("reason", told["code"])).lower()
 
 
-def run(part: str, processes: ModuleType, folder: Path) -> Run:
+def run(part: str, processes: ModuleType, folder: Path, dsn: str) -> Run:
     """Ask a gateway of its own all that there is in one part."""
     simulator = processes.Simulator(folder)
     settings = processes.settings_for(simulator.base_url)
+    settings["store"] = {"database": dsn}
+    settings["drain"]["accept_s"] = 0
     settings["webhooks"] = {"allow_private": True, "allow_http": True}
     gateway = processes.Gateway(folder, settings)
     report = folder / "report.ndjson"
@@ -151,11 +153,22 @@ def make(gateway: Any, at: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def runs(processes: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
+def dsns(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Where the rows of each run are: its folder, or a PostgreSQL where the suite is run on that."""
+    if os.environ.get("HOLDFAST_TEST_DATABASE") != "postgres":
+        return dict.fromkeys(PARTS, "sqlite")
+    server = request.getfixturevalue("postgres_server")
+    return {part: server.emptied(f"conformance_{os.getpid()}_{at}") for at, part in enumerate(PARTS)}
+
+
+@pytest.fixture(scope="module")
+def runs(
+    processes: ModuleType, tmp_path_factory: pytest.TempPathFactory, dsns: dict[str, str]
+) -> Iterator[dict[str, Run]]:
     """Make each run once, for all tests of this file, beside the other."""
     folders = {part: tmp_path_factory.mktemp(f"schemathesis{at}") for at, part in enumerate(PARTS)}
     with ThreadPoolExecutor(len(PARTS)) as pool:
-        futures = {part: pool.submit(run, part, processes, folders[part]) for part in PARTS}
+        futures = {part: pool.submit(run, part, processes, folders[part], dsns[part]) for part in PARTS}
     done = {part: future.result() for part, future in futures.items() if future.exception() is None}
     try:
         for future in futures.values():

@@ -67,7 +67,7 @@ class Disk:
         self.root = root
         self.rng = rng
         self.on_fault = on_fault
-        self.conn = _fresh(self)
+        self.conn: Any = self.connect()
         self.commit_fault: CommitFault | None = None
         self.commit_fault_share = 1.0
         self.is_full = False
@@ -80,6 +80,14 @@ class Disk:
         """Whether the last COMMIT that was asked for was made."""
         for name in ("spool", "blobs", "inputs"):
             (root / name).mkdir(parents=True, exist_ok=True)
+
+    def connect(self) -> Any:
+        """Make an empty database, and connect to it."""
+        return _fresh(self)
+
+    def store(self, owner: str, observe: Observer) -> SimStore:
+        """What a process that begins has its rows in."""
+        return SimStore(self, owner, observe)
 
     def free_bytes(self) -> int:
         """What the disk still takes."""
@@ -240,7 +248,10 @@ class SimStore(SqliteStore):
         self._closed = False
         self._commits = self._writes = 0
         self._values: dict[int, Any] = {}
-        disk.conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('owner', ?)", (owner,))
+        self._open(owner)
+
+    def _open(self, owner: str) -> None:
+        self._conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('owner', ?)", (owner,))
 
     async def read(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a function on what is committed."""
@@ -250,8 +261,14 @@ class SimStore(SqliteStore):
         disk = self._disk
         if disk.commit_fault is CommitFault.READS and disk.rng.random() < disk.commit_fault_share:
             disk.on_fault(CommitFault.READS.value, function.__name__)
-            raise read_failure(_error(CommitFault.READS))
-        return function(self._conn, *args, **kwargs)
+            raise self._broken()
+        return self._look(lambda conn: function(conn, *args, **kwargs))
+
+    def _look(self, function: Callable[[Any], Any]) -> Any:
+        return function(self._conn)
+
+    def _broken(self) -> Exception:
+        return read_failure(_error(CommitFault.READS))
 
     def _put(self, write: _Write) -> None:
         if self._closed:

@@ -101,6 +101,8 @@ _BODIES = "images of a request are read by the gateway's handlers, which are sto
 _SOCKETS = "below the port that the simulated upstream stands at"
 _HANDLES = "no simulated upstream gives handles; tests/crash kills there"
 _DELETIONS = "no simulated caller deletes what was made; tests/crash kills there"
+_OTHERS = "a process that is alone takes over from nobody, and leaves nothing to anybody"
+_OBJECTS = "images lie in the simulated data folder; workers before a bucket die in tests/acceptance/bucket"
 POINTS_NOT_HERE: Mapping[str, str] = MappingProxyType(
     {
         "accept.before_input": _BODIES,
@@ -118,6 +120,21 @@ POINTS_NOT_HERE: Mapping[str, str] = MappingProxyType(
         "erase.before_rows": _DELETIONS,
         "erase.after_rows": _DELETIONS,
         "erase.after_commit": _DELETIONS,
+        "adoption.before_bringing": _OTHERS,
+        "adoption.before_settling": _OTHERS,
+        "departure.after_spool": _OTHERS,
+        "departure.after_unknown": _OTHERS,
+        "bucket.after_put": _OBJECTS,
+        "bucket.after_share": _OBJECTS,
+        "bucket.before_put": _OBJECTS,
+        "bucket.before_share": _OBJECTS,
+        "bucket.before_unlink": _OBJECTS,
+        "mover.after_move": _OBJECTS,
+        "mover.before_move": _OBJECTS,
+        "overflow.after_whole": _OBJECTS,
+        "overflow.before_pieces": _OBJECTS,
+        "overflow.before_remove": _OBJECTS,
+        "overflow.before_whole": _OBJECTS,
     }
 )
 """Named points that no simulated life passes, and why."""

@@ -25,7 +25,7 @@ from holdfast.store.blobs import LocalBlobs
 from holdfast.store.joining import Entered
 from holdfast.store.records import BlobRow, Record
 from simulation.answers import digest
-from simulation.disk import MISHAPS, SimStore, SimThreads
+from simulation.disk import MISHAPS, SimThreads
 from simulation.upstream import LifeTransport
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Process:
         """Every connection that is open."""
         self.held: dict[str, list[Wire]] = {}
         disk = world.disk
-        self.store = SimStore(disk, f"own_{life}", world.observe)
+        self.store = disk.store(f"own_{life}", world.observe)
         self.threads = SimThreads(disk)
         sinks = SimThreads(disk)
         self.core = Core(

@@ -2,6 +2,8 @@
 
 scripts/simulation --seed N
 scripts/simulation --seeds N [--from M] [--stop] [--keep FILE]
+
+With `--database postgres` each has its rows in a real PostgreSQL, which is started for it.
 """
 
 from __future__ import annotations
@@ -15,15 +17,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
+from postgres_server import PostgresServer
 from simulation.coverage import FAULTS_MIN, GENERATIONS_MIN, Tally, gaps
+from simulation.database import DatabaseDisk
+from simulation.disk import Disk
 from simulation.world import Outcome, run_seed
 
 CHUNK = 20
 """Seeds that one process runs at a time."""
+CHUNK_ON_POSTGRES = 4
+DATABASES = ("sqlite", "postgres")
 FAILURES_SHOWN = 10
 
 
@@ -33,7 +42,7 @@ def folder_for_seeds() -> str:
     return str(memory) if memory.is_dir() and os.access(memory, os.W_OK) else tempfile.gettempdir()
 
 
-def run_range(first: int, count: int, *, stop_at_failure: bool = False) -> Tally:
+def run_range(first: int, count: int, *, stop_at_failure: bool = False, make_disk: Callable[..., Disk] = Disk) -> Tally:
     """Run seeds one after the other, in this process."""
     tally = Tally()
     began_at = time.perf_counter()
@@ -45,7 +54,7 @@ def run_range(first: int, count: int, *, stop_at_failure: bool = False) -> Tally
     try:
         with tempfile.TemporaryDirectory(prefix="holdfast-simulation-", dir=folder_for_seeds()) as folder:
             for seed in range(first, first + count):
-                _note(tally, run_seed(seed, Path(folder)))
+                _note(tally, run_seed(seed, Path(folder), make_disk))
                 gc.collect()
                 if stop_at_failure and tally.failed:
                     break
@@ -87,10 +96,36 @@ def run_on_all_cores(first: int, count: int, *, cores: int | None = None, stops:
                 yield tally
 
 
-def replay(seed: int) -> int:
+def run_on_postgres(first: int, count: int, *, cores: int | None = None) -> Iterator[Tally]:
+    """Run a range with a database for each core; give the figures of each few seeds as they are done."""
+    cores = cores or os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        server = PostgresServer()
+        stack.callback(server.end)
+        # A process for each database: two seeds in one would see each other.
+        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=context)) for _ in range(cores)]
+        disks = [partial(DatabaseDisk, dsn=server.emptied(f"seeds_{number}")) for number in range(cores)]
+        waiting = []
+        for number, at in enumerate(range(first, first + count, CHUNK_ON_POSTGRES)):
+            size = min(CHUNK_ON_POSTGRES, first + count - at)
+            pool, disk = pools[number % cores], disks[number % cores]
+            waiting.append(pool.submit(run_range, at, size, make_disk=disk))
+        for each in as_completed(waiting):
+            yield each.result()
+
+
+def replay(seed: int, *, database: str = "sqlite") -> int:
     """Run one seed; print its history if something does not hold, and its digest in any case."""
-    with tempfile.TemporaryDirectory(prefix="holdfast-simulation-", dir=folder_for_seeds()) as folder:
-        outcome = run_seed(seed, Path(folder))
+    with ExitStack() as stack:
+        make_disk: Callable[..., Disk] = Disk
+        if database == "postgres":
+            server = PostgresServer()
+            stack.callback(server.end)
+            make_disk = partial(DatabaseDisk, dsn=server.emptied("seed"))
+        prefix, within = "holdfast-simulation-", folder_for_seeds()
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix=prefix, dir=within))
+        outcome = run_seed(seed, Path(folder), make_disk)
     if outcome.violations:
         print(outcome.history.text(), end="")
     for violation in outcome.violations:
@@ -103,15 +138,28 @@ def replay(seed: int) -> int:
     return 1 if outcome.violations else 0
 
 
-def run_many(first: int, count: int, *, keep: Path | None = None, cores: int | None = None, stops: bool = False) -> int:
+def run_many(
+    first: int,
+    count: int,
+    *,
+    keep: Path | None = None,
+    cores: int | None = None,
+    stops: bool = False,
+    database: str = "sqlite",
+) -> int:
     """Run a range with progress; 1 if a seed failed, or too little was covered."""
     total, began_at = Tally(), time.perf_counter()
-    for tally in run_on_all_cores(first, count, cores=cores, stops=stops):
+    tallies = (
+        run_on_postgres(first, count, cores=cores)
+        if database == "postgres"
+        else run_on_all_cores(first, count, cores=cores, stops=stops)
+    )
+    for tally in tallies:
         total.add(tally)
         for seed, violations in sorted(tally.failed.items()):
             if len(total.failed) <= FAILURES_SHOWN:
                 print("\r", end="")
-                print(failure(seed, violations), flush=True)
+                print(failure(seed, violations, database=database), flush=True)
         if sys.stderr.isatty():
             print(f"\r{total.seeds} of {count} seeds", end="", file=sys.stderr, flush=True)
     took_s = time.perf_counter() - began_at
@@ -127,12 +175,13 @@ def run_many(first: int, count: int, *, keep: Path | None = None, cores: int | N
     return 1 if total.failed or missing else 0
 
 
-def failure(seed: int, violations: Sequence[str]) -> str:
+def failure(seed: int, violations: Sequence[str], *, database: str = "sqlite") -> str:
     """Say what failed, and how to see it again."""
+    where = "" if database == "sqlite" else f" --database {database}"
     return (
         f"seed {seed}: {violations[0]}"
         + (f" (and {len(violations) - 1} more)" if len(violations) > 1 else "")
-        + f"\n  scripts/simulation --seed {seed}"
+        + f"\n  scripts/simulation --seed {seed}{where}"
     )
 
 
@@ -170,7 +219,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cores", type=int, help="processes; all cores by default")
     parser.add_argument("--stop", action="store_true", help="end at the first seed that fails")
     parser.add_argument("--keep", type=Path, help="write the figures to this file")
+    parser.add_argument("--database", choices=DATABASES, default="sqlite", help="where its rows are")
     asked = parser.parse_args(arguments)
     if asked.seed is not None:
-        return replay(asked.seed)
-    return run_many(asked.first, asked.seeds, keep=asked.keep, cores=asked.cores, stops=asked.stop)
+        return replay(asked.seed, database=asked.database)
+    return run_many(
+        asked.first, asked.seeds, keep=asked.keep, cores=asked.cores, stops=asked.stop, database=asked.database
+    )

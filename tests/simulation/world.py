@@ -87,7 +87,7 @@ class Outcome:
 class World:
     """See the module's docstring; `run` is all of it."""
 
-    def __init__(self, seed: int, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, make_disk: Callable[..., Disk] = Disk) -> None:
         rng = random.Random(seed)
         self.seed = seed
         self.history = History()
@@ -96,7 +96,7 @@ class World:
         self.clock = SimClock(self.loop, random.Random(rng.random()))
         self.rng_net = random.Random(rng.random())
         self.rng = random.Random(rng.random())
-        self.disk = Disk(folder, random.Random(rng.random()), self.fault)
+        self.disk = make_disk(folder, random.Random(rng.random()), self.fault)
         self.upstreams = Upstreams(self, random.Random(rng.random()))
         self.receiver = Receiver(self, random.Random(rng.random()))
         self.secret = rng.randbytes(32)
@@ -409,12 +409,12 @@ class World:
             await asyncio.sleep(1.0)
 
 
-def run_seed(seed: int, root: Path) -> Outcome:
+def run_seed(seed: int, root: Path, make_disk: Callable[..., Disk] = Disk) -> Outcome:
     """Run one seed in a folder of its own below `root`, which is gone afterwards."""
     folder = root / f"seed-{seed}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        return World(seed, folder).run()
+        return World(seed, folder, make_disk).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

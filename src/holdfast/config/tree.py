@@ -355,6 +355,14 @@ class Drain:
         source="the longest attempt; give your supervisor 30 s more",
         at_least=0,
     )
+    accept_s: float = key(
+        10.0,
+        "After SIGTERM, how long a process that shares its data goes on as ever, but for `/readyz`, before it listens "
+        "no more and its drain begins: whoever sends callers to it has noticed by then",
+        unit="seconds",
+        source="twice what balancers take that look every 5 s",
+        at_least=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -222,6 +222,8 @@ class Core:
     """How many generations wait for a worker, where several share them; None: each waits in this process."""
     leads: Callable[[], bool] = field(default=lambda: True)
     """Whether this process does what one of several does for all: sweeping, and telling receivers of ends."""
+    asked_after: Callable[[str], None] = field(default=lambda _: None)
+    """Told that another process asks whether those who wait here for a generation are still there."""
     tokens: Tokens = field(default_factory=PlainKeys)
     """Makes credentials ready to be sent."""
     converter: Converter | None = None

@@ -74,7 +74,7 @@ class Engine:
         self._reserved_bytes = 0
         self._received = Received(core, self.spawn)
         self._leaving = Leaving(core, self._live, forget=self._forget_id, spawn=self.spawn)
-        self.is_draining = False
+        self.is_draining = self.is_leaving = False
         self.storage_low = asyncio.Event()
         """Set when room was found too low: whoever can make room begins at once, and clears it."""
 
@@ -260,11 +260,11 @@ class Engine:
 
     def _room(self, asked: Submission) -> int | None:
         """Say how many calls of this kind still get a place, or one in line; None: as many as there are."""
-        backlog = self._core.backlog
-        if backlog is None:
+        if (backlog := self._core.backlog) is None:
             return self._parts.room(asked)
-        # Whose turn it is, and where, is seen by whoever works.
-        return max(0, self._core.settings.queue.waiting_max - backlog() - self._entering)
+        # Whose turn it is, and where, is seen by whoever works; what stands in line here is known before any look.
+        waiting = max(backlog(), self._parts.queue.waiting) + self._entering
+        return max(0, self._core.settings.queue.waiting_max - waiting)
 
     def _load(self, places: int | None = None) -> Load:
         settings = self._core.settings
@@ -308,7 +308,7 @@ class Engine:
 
     def obstacle(self) -> Obstacle | None:
         """Why new work would be refused, and will be until somebody acts; None otherwise."""
-        obstacle = admission.lasting_obstacle(self._load())
+        obstacle = Obstacle.DRAINING if self.is_leaving else admission.lasting_obstacle(self._load())
         if obstacle is Obstacle.STORAGE_LOW:
             self.storage_low.set()
         return obstacle
@@ -580,21 +580,21 @@ class Engine:
         return not self._tasks
 
     async def stop(self) -> None:
-        """End at once: attempts in flight stay `sent`, and the next start tells them as unknown; those that are polled
-        stay `polling`, and the next start goes on with them.
+        """End at once: attempts in flight stay `sent`, and the next start tells them as unknown, or we do where others
+        take them up; those that are polled stay `polling`, and are gone on with.
 
-        What callers have received is still noted. It takes a moment, and they wait for it: their tasks would be
-        cancelled with it.
+        What callers have received is still noted: they wait for it, and their tasks would be cancelled with it.
         """
-        self._parts.close()
+        for each in (self._parts, self._leaving, self._sharing):
+            each.close()
         for live in self._live.values():
-            for timer in (live.timer, live.unwatched):
-                if timer is not None:
-                    timer.cancel()
+            for timer in filter(None, (live.timer, live.unwatched)):
+                timer.cancel()
         for task in self._tasks:
             if task is not self._received.writing:
                 task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5.0)
         # Only now, as nothing is in flight here any more, somebody else may have it.
+        await self._sharing.leave()
         await self._core.dispatcher.stop()

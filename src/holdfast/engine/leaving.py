@@ -45,6 +45,7 @@ class Leaving:
         self._lives = lives
         self._forget = forget
         self._spawn = spawn
+        self._is_closed = False
         self._is_noting = False
         self._departed: list[str] = []
         """Generations, each as often as a caller has left that is not noted yet."""
@@ -61,6 +62,10 @@ class Leaving:
         """Note them again: their commit has failed."""
         self._departed += departed
 
+    def close(self) -> None:
+        """Note nobody any more: the process ends, and has no callers then, whatever its records say."""
+        self._is_closed = True
+
     def left(self, generation_id: str) -> None:
         """Note that a caller of this generation no longer waits, answered or not.
 
@@ -70,11 +75,11 @@ class Leaving:
         """
         self._departed.append(generation_id)
         if self._core.dispatcher.is_shared:
-            if not self._is_noting:
+            if not self._is_noting and not self._is_closed:
                 self._is_noting = True
                 self._spawn(self._note_all(), "note-departed")
         elif len(self._departed) >= DEPARTED_MAX:
-            self._spawn(self._note(), "note-departed")
+            self._spawn(self._note_once(), "note-departed")
         live = self._lives.get(generation_id)
         if live is not None:
             self.mind(live)
@@ -118,6 +123,9 @@ class Leaving:
                 pause_s = NOTE_S if await self._note() else NOTE_AGAIN_S
         finally:
             self._is_noting = False
+
+    async def _note_once(self) -> None:
+        await self._note()
 
     async def _note(self) -> bool:
         departed = self.take()

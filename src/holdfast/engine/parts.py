@@ -232,9 +232,14 @@ class Parts:
 
     def _wait_for_others(self, part: Part, key: int, full: Full) -> float:
         """Other processes have all places of a credential: let it rest, and ask again in turn. Say when."""
-        clock = self._core.clock
-        again_at = clock.monotonic() + full.after_s * (0.5 + clock.random())
+        clock, now = self._core.clock, self._core.clock.monotonic()
         self.queue.leave(part.ticket, was_sent=False)
+        if full.is_day_spent:
+            # It is for the line to say who waits for the next day, who goes elsewhere, and who is told so at once.
+            per_day = part.candidate.target.upstream.per_day
+            self.queue.remember(part.upstream, key, sent_at=(), sent_today=per_day)
+            return now
+        again_at = now + full.after_s * (0.5 + clock.random())
         self.queue.rest(part.upstream, key, again_at)
         return again_at
 

@@ -148,6 +148,12 @@ async def take_up_one(core: Core, record: Record) -> Taken:
     return taken
 
 
+async def end_lost(core: Core, record: Record, lost: Lost) -> None:
+    """End what nobody can know of a generation, and begin nothing: for whoever leaves. `lost` says what follows."""
+    is_over = State(record.generation.state).is_final
+    await _end_open(core, record, LOST_WITH_THE_PROCESS, but_resumable=True, lost=None if is_over else lost)
+
+
 async def look_at_spool(core: Core) -> int:
     """Settle what this process's own spool holds of before, where others go on with all else; tell how many."""
     await core.in_thread(spool.remove_inputs, core.spool)

@@ -19,6 +19,7 @@ from holdfast.engine.adopting import adopt
 from holdfast.engine.attempt import Resumed
 from holdfast.engine.core import Core, Live
 from holdfast.engine.ending import DEADLINE_EXCEEDED, end_early
+from holdfast.engine.handing import hand_over
 from holdfast.engine.patience import patiently
 from holdfast.engine.watchers import Ended
 from holdfast.generation import State
@@ -67,6 +68,9 @@ class Sharing:
         self._forget = forget
         self._drives = drives
         self._spawn = spawn
+        self._in_hand: set[str] = set()
+        """What was delivered, and neither ended here nor was handed back."""
+        self._is_closed = False
 
     async def start(self) -> int:
         """Settle what this process's spool holds, then take what is to be worked on; tell how many were settled."""
@@ -85,10 +89,20 @@ class Sharing:
             await asyncio.sleep(min(LOOK_S, until - loop.time()))
         return is_idle and not len(core.watchers)
 
+    def close(self) -> None:
+        """Break off what is worked on, which is what its tasks end by from now on."""
+        self._is_closed = True
+
+    async def leave(self) -> None:
+        """Say what became of what is left here, once nothing of it is in flight any more."""
+        if self._in_hand:
+            await hand_over(self._core, self._in_hand)
+
     # What is delivered
 
     def deliver(self, generation_id: str) -> None:
         """Work on a generation; the dispatcher is told how that ends."""
+        self._in_hand.add(generation_id)
         self._spawn(self._work(generation_id, self._see_to_end), f"work:{generation_id}")
 
     async def _work(self, id_: str, see: Callable[[str], Awaitable[bool]]) -> None:
@@ -98,6 +112,7 @@ class Sharing:
         except Exception as exc:  # noqa: BLE001 - the border of a task: what it was is in the log, and it is delivered again
             emit("fault.internal", level="error", exc=exc, generation_id=id_)
             is_over = False
+        self._in_hand.discard(id_)
         if is_over:
             dispatcher.finished(id_)
         else:
@@ -106,16 +121,19 @@ class Sharing:
     def see_off(self, generation_id: str, tasks: Sequence[Task]) -> None:
         """Tell the dispatcher what becomes of one that was at hand when it was delivered, once these have ended."""
         left = len(tasks)
+        self._in_hand.add(generation_id)
 
         def ended(_: Task) -> None:
             nonlocal left
             left -= 1
-            if left:
+            if left or self._is_closed:
+                # Broken off, as the process ends, it stays in hand.
                 return
             if self._drives(generation_id):
                 # Nobody here was told of its end.
                 self._spawn(self._work(generation_id, self._has_ended), f"work:{generation_id}")
             else:
+                self._in_hand.discard(generation_id)
                 self._core.dispatcher.finished(generation_id)
 
         for task in tasks:
@@ -124,6 +142,7 @@ class Sharing:
     def left_open(self, generation_id: str) -> None:
         """Hand back what this process could not bring to its end."""
         if self._core.dispatcher.is_shared:
+            self._in_hand.discard(generation_id)
             self._core.dispatcher.requeue(generation_id, AGAIN_S)
 
     async def _has_ended(self, id_: str) -> bool:

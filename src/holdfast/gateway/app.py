@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from holdfast.clock import Clock
-from holdfast.errors import RequestError
+from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.astray import astray
-from holdfast.gateway.auth import speaks_gemini
+from holdfast.gateway.auth import AWAY_RETRY_S, speaks_gemini
 from holdfast.gateway.call import Call, CallerLeft, Headers, Receive, Scope, Send
 from holdfast.log import emit
 from holdfast.policy.cors import Sharing, is_shared
@@ -97,6 +97,9 @@ class App:
             await tell(call, surface, exc)
         except CallerLeft:
             call.break_off()
+        except StorageError as exc:
+            emit("storage.failed", level="error", message=str(exc), path=call.path, request_id=call.request_id)
+            await self._fail_for_now(call, surface)
         except Exception as exc:  # noqa: BLE001 - the border of a request: recorded, and answered 500
             emit("fault.internal", level="error", exc=exc, path=call.path, request_id=call.request_id)
             await self._fail(call, surface)
@@ -136,6 +139,14 @@ class App:
         wanted = call.headers.get("access-control-request-headers", "")
         await call.start(204, [*self._sharing.preflight(wanted, names["methods"].split())])
         await call.finish()
+
+    async def _fail_for_now(self, call: Call, surface: Surface) -> None:
+        """Tell that the store does not answer: nobody's mistake, and over when it does."""
+        message = "What the gateway keeps its records in does not answer at this moment. Ask again in a few seconds."
+        error = RequestError(message, code="storage_low", status=503, retry_after_s=AWAY_RETRY_S)
+        # Who only looks buys nothing; of anything else it is not known how far it came.
+        is_look = call.method in ("GET", "HEAD")
+        await tell(call, surface, error, paid=Charge.NO if is_look else Charge.UNKNOWN)
 
     async def _fail(self, call: Call, surface: Surface) -> None:
         if call.started:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from holdfast.clock import Clock, SystemClock
-from holdfast.errors import RequestError
+from holdfast.errors import RequestError, StorageError
 from holdfast.gateway.call import Call, effective_scheme, is_trusted
 from holdfast.log import emit
 from holdfast.policy.access import check_tls, check_valid
@@ -28,6 +28,7 @@ CACHE_S = 10.0
 once."""
 KEY_CHARS_MAX = 512
 """Of a key that is looked up; ours have 73."""
+AWAY_RETRY_S = 5.0
 OPERATOR = KeyRow(id="operator", label="holder of the data folder", created_at="", is_admin=1, surfaces="[]")
 """Who acts with the data folder's secret: `holdfast keys` on the gateway's own machine. It asks for no images."""
 
@@ -146,7 +147,20 @@ class Authenticator:
         now, version = self._clock.now(), self._version
         if is_operator(self._secret, token, now.timestamp()):
             return OPERATOR
-        row = await self._store.read(find_key, digest) if len(token) <= KEY_CHARS_MAX else None
+        try:
+            row = await self._store.read(find_key, digest) if len(token) <= KEY_CHARS_MAX else None
+        except StorageError as exc:
+            if exc.reason != "away":
+                raise
+            # Nothing has been asked for yet: the same call may come again, and buys no second image.
+            emit("storage.failed", level="warning", message=str(exc))
+            raise RequestError(
+                "The gateway's database does not answer at this moment, and the key could not be looked up; nothing "
+                "was bought.",
+                code="storage_low",
+                status=503,
+                retry_after_s=AWAY_RETRY_S,
+            ) from exc
         if row is None:
             emit("key.refused", level="warning", client=call.client)
             await self._slow_down(call)

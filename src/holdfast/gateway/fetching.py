@@ -105,14 +105,7 @@ class InputFetcher:
                     for room in rooms:
                         await stack.enter_async_context(room)
             except TimeoutError:
-                emit("input.not_fetched", level="warning", param=where, reason="too many are on their way")
-                raise RequestError(
-                    f"{where}: too many images are being fetched at this moment.",
-                    code="overloaded",
-                    status=503,
-                    param=where,
-                    retry_after_s=CROWDED_RETRY_S,
-                ) from None
+                raise _crowded(where) from None
             try:
                 return await self._fetched(where, url, file, until)
             except OSError as exc:
@@ -121,15 +114,20 @@ class InputFetcher:
                 raise storage_low() from exc
 
     async def _fetched(self, where: str, url: str, file: str, until: float) -> InputImage:
+        loop = asyncio.get_running_loop()
         image = await self._in_thread(OpenInput.at, self._core.spool / file)
+        left_s = until - loop.time()
         try:
             answer = await self._transport.get(
                 url,
                 take=lambda piece: self._in_thread(image.write, piece),
                 bytes_max=self._core.settings.store.image_bytes_max,
-                timeout_s=max(0.01, until - asyncio.get_running_loop().time()),
+                timeout_s=max(0.01, left_s),
             )
             if isinstance(answer, NotAnswered):
+                # Whoever had waited for most of his time has nothing to say of whom he then asked.
+                if left_s < self._settings.fetch_s / 2 and loop.time() >= until:
+                    raise _crowded(where)
                 raise _not_fetched(where, answer)
             return await self._in_thread(partial(image.keep, self._core.blobs, what=where, param=where))
         finally:
@@ -143,6 +141,17 @@ class InputFetcher:
         except asyncio.CancelledError:
             await asyncio.wait([job])
             raise
+
+
+def _crowded(where: str) -> RequestError:
+    emit("input.not_fetched", level="warning", param=where, reason="too many are on their way")
+    return RequestError(
+        f"{where}: too many images are being fetched at this moment.",
+        code="overloaded",
+        status=503,
+        param=where,
+        retry_after_s=CROWDED_RETRY_S,
+    )
 
 
 def _not_fetched(where: str, answer: NotAnswered) -> RequestError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,6 +113,8 @@ class Generator:
         self.quotas = engine.quotas
         """What the limits of keys are held against."""
         self._between = Between(engine.left)
+        self.fate_elsewhere: Callable[[Sequence[str]], Awaitable[None]] | None = None
+        """Asks other processes for those who wait there; None: there are none."""
 
     def renew(self, settings: Settings) -> None:
         """Serve by other settings from now on; whoever is held is held as it was said."""
@@ -260,6 +262,9 @@ class Generator:
             entered = await self._engine.enter(submission, waiting, asks_twins=may_buy, may_buy=may_buy)
             if entered.twin_ids:
                 await self._fate_of(entered.twin_ids)
+                strangers = [id_ for id_ in entered.twin_ids if not self._knows(id_)]
+                if strangers and self.fate_elsewhere is not None and not call.has_left:
+                    await self.fate_elsewhere(strangers)
                 if call.has_left:
                     # Nothing was bought, and nobody would take it.
                     raise CallerLeft
@@ -294,6 +299,14 @@ class Generator:
             if is_asked and not between and all(each.hold is None or each.hold.is_there for each in held):
                 return
             await asyncio.sleep(TWIN_POLL_S)
+
+    def asked_after(self, generation_id: str) -> None:
+        """Find out whether those who wait here for a generation are still there: its repeat came to another process."""
+        if self._knows(generation_id):
+            self._engine.spawn(self._fate_of([generation_id]), f"twin:{generation_id}")
+
+    def _knows(self, id_: str) -> bool:
+        return id_ in self._held or bool(self._between.count(id_))
 
     def _between_of(self, generation_ids: Sequence[str]) -> int:
         return sum(self._between.count(id_) for id_ in generation_ids)

@@ -113,6 +113,8 @@ class HoldProtocol(HttpToolsProtocol):
     """See the module's docstring. `limits` is set by `bound_to`."""
 
     limits: ConnectionLimits
+    is_leaving = False
+    """Set on the class while callers are to go elsewhere with their next request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -276,6 +278,8 @@ class HoldProtocol(HttpToolsProtocol):
             # The connection is held by another request now: silence means again that its caller is gone.
             self.set_user_timeout(self.limits.caller_dead_s)
         super().on_headers_complete()
+        if self.is_leaving:
+            self.cycle.keep_alive = False
         # Trailers would be appended to the headers that the application already reads.
         self.headers = []
 

@@ -65,6 +65,7 @@ class Replica:
             heard=engine.heard,
             overdue=engine.overdue,
             now=core.now_text,
+            asked_after=core.asked_after,
             clock=core.clock if isinstance(core.clock, SharedClock) else None,
             is_ours=store.is_ours if isinstance(store, PostgresStore) else lambda pid: False,
         )

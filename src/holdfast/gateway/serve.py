@@ -11,10 +11,11 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from holdfast.clock import Clock, SystemClock, rfc3339
-from holdfast.config import Settings, check_role, database_of, upstream_keys
+from holdfast.config import Role, Settings, check_role, database_of, upstream_keys
 from holdfast.config.objects import ObjectKeys, object_keys
 from holdfast.config.secret import secret_of
 from holdfast.engine.converter import Converter, is_available
@@ -24,6 +25,7 @@ from holdfast.engine.engine import Engine
 from holdfast.engine.erasing import Eraser
 from holdfast.engine.learning import LatencyKeeper
 from holdfast.engine.sweeper import Sweeper
+from holdfast.engine.twins import fate_elsewhere
 from holdfast.engine.webhooks import Deliverer
 from holdfast.gateway.admin.framework import AdminApi
 from holdfast.gateway.admin.gate import Gate
@@ -82,6 +84,8 @@ BEFORE_CALLERS_S = 0.3
 """For what an earlier process left open; what takes longer goes on beside callers. Thousands take seconds."""
 ANSWER_S = 120.0
 """After the last generation has ended: for answers that are still being written."""
+LAST_REQUESTS_S = 1.0
+"""Between the last connection that is let in and the first request that is turned away."""
 FAREWELL_S = 2.0
 """For telling who is held that nobody waits any more; whoever does not take it in is broken off."""
 
@@ -150,7 +154,7 @@ async def serve(
                 ready(announced)
             async with _renewed_by(signals.renewal, gateway, reread, environ):
                 await signals.first.wait()
-            await _drain(gateway, settings, signals)
+            await _drain(gateway, settings, signals, others_take=dsn is not None)
     emit("server.stopped")
     return 0
 
@@ -316,6 +320,8 @@ def make(core: Core, listeners: Listeners, folder: DataFolder) -> Gateway:
         root=folder.paths.root,
         images=images,
     )
+    if core.dispatcher.is_shared:
+        core.asked_after, generator.fate_elsewhere = generator.asked_after, partial(fate_elsewhere, core)
     image_bytes_max = settings.store.image_bytes_max
     bodies = BodyReader(
         blobs=core.blobs,
@@ -431,11 +437,14 @@ async def _first_key(store: Store, secret: bytes, clock: Clock, tell: Callable[[
     await store.write(insert_key, key_id, digest_of(secret, key), "first", made_at, join_mode="all", is_admin=1)
 
 
-async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None:
-    """Take nothing new, wait for what is held; a second signal ends the waiting."""
+async def _drain(gateway: Gateway, settings: Settings, signals: Signals, *, others_take: bool) -> None:
+    """Take nothing new, wait for what is held; a second signal ends the waiting.
+
+    With `others_take` callers find another gateway, and are sent there before.
+    """
     engine = gateway.engine
     emit("server.draining", open=engine.open_generations, grace_s=settings.drain.grace_s)
-    ending = asyncio.create_task(_wait_for_the_held(gateway, settings.drain.grace_s), name="drain")
+    ending = asyncio.create_task(_leave(gateway, settings, others_take=others_take), name="drain")
     asked_again = asyncio.create_task(signals.second.wait(), name="second-signal")
     await asyncio.wait([ending, asked_again], return_when=asyncio.FIRST_COMPLETED)
     for task in (ending, asked_again):
@@ -448,6 +457,20 @@ async def _drain(gateway: Gateway, settings: Settings, signals: Signals) -> None
         gateway.generator.release()
         gateway.generations.waits.release()
         await _until_idle(gateway, FAREWELL_S)
+
+
+async def _leave(gateway: Gateway, settings: Settings, *, others_take: bool) -> None:
+    """Let callers go elsewhere, where there is an elsewhere; then wait for those that are held."""
+    listeners = gateway.listeners
+    if others_take and settings.server.role is not Role.WORK and settings.drain.accept_s:
+        gateway.engine.is_leaving = True
+        listeners.begin_to_leave()
+        await asyncio.sleep(settings.drain.accept_s)
+        listeners.listen_no_more()
+        # A request that was on its way to a connection of just now is still taken.
+        await asyncio.sleep(LAST_REQUESTS_S)
+        listeners.hang_up()
+    await _wait_for_the_held(gateway, settings.drain.grace_s)
 
 
 async def _wait_for_the_held(gateway: Gateway, grace_s: float) -> None:

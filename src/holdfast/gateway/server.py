@@ -185,6 +185,28 @@ class Listeners:
                     task.result()
             await asyncio.sleep(0.002)
 
+    def begin_to_leave(self) -> None:
+        """From now on every answer is its connection's last: whoever asks again does so on another one."""
+        for _, server in self._pairs:
+            protocol = cast(type[HoldProtocol], server.config.http_protocol_class)
+            protocol.is_leaving = True
+        for connection in self._connections():
+            if connection.is_answering():
+                connection.cycle.keep_alive = False
+
+    def listen_no_more(self) -> None:
+        """Let new connections be refused, so that a balancer takes the next gateway; those that are there stay."""
+        for _, server in self._pairs:
+            for each in server.servers:
+                each.close()
+        for listening in self.all:
+            listening.sock.close()
+
+    def hang_up(self) -> None:
+        """Close what is idle: since `begin_to_leave` that is what nobody has asked anything on."""
+        for connection in self._connections():
+            connection.shutdown()
+
     def break_off(self) -> int:
         """Cut every answer that is not complete: nobody waits for its end any more; return how many were cut."""
         cut = 0

@@ -133,6 +133,12 @@ def get_records(conn: Conn, ids: Sequence[str]) -> tuple[Record, ...]:
     return tuple(record for id_ in ids if (record := get_record(conn, id_)) is not None)
 
 
+def get_owned(conn: Conn, ids: Sequence[str], owner: str) -> tuple[Record, ...]:
+    """Read several generations, but those that another worker has taken over, or nobody has sent for."""
+    owned = [id_ for id_ in ids if conn.execute(_Q["is_owned"], {"id": id_, "owner": owner}).fetchone() is not None]
+    return get_records(conn, owned)
+
+
 def left_open(conn: Conn) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Name what an earlier process left, oldest first: what was told before its attempts ended, and what has no end."""
     told = conn.execute(_Q["ended_with_attempts_in_flight"])

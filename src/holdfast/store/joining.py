@@ -31,6 +31,7 @@ from holdfast.store.usage import move
 from holdfast.types import Charge, worst_charge
 
 _Q = queries("joining")
+_T = queries("postgres/twins")
 
 Enqueue = Callable[[Conn, Job], None]
 
@@ -250,6 +251,18 @@ def _drive_again(conn: Conn, row: GenerationRow, found: Found, new: NewGeneratio
     assert driven is not None
     move(conn, row, driven)
     return driven
+
+
+def count_waiting(conn: Conn, generation_ids: Sequence[str]) -> int:
+    """Count who waits for these, by the record; where several processes share it."""
+    (waiting,) = conn.execute(_T["waiting"], {"ids": list(generation_ids)}).fetchone()
+    return int(waiting)
+
+
+def ask_after(conn: Conn, generation_ids: Sequence[str]) -> None:
+    """Ask other processes whether those who wait for these are still there."""
+    for each in generation_ids:
+        conn.execute(_T["ask_after"], {"id": each})
 
 
 def leave(conn: Conn, generation_ids: Sequence[str], owner: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from holdfast import faults
-from holdfast.policy.sketch import FORMAT
+from holdfast.policy.sketch import FORMAT, Sketch
+from holdfast.store.locking import has_one_writer, lock
 from holdfast.store.port import Conn
 from holdfast.store.queries import queries
 
@@ -30,8 +31,15 @@ class SketchRow:
 
 
 def put_sketches(conn: Conn, rows: Sequence[SketchRow], oldest_hour: int) -> None:
-    """Write hours as they stand, in place of what was known of them, and delete those before `oldest_hour`."""
+    """Write hours as they stand, in place of what was known of them, and delete those before `oldest_hour`.
+
+    Where others learn as well, nothing that they have written is lost.
+    """
     faults.point_sync("latency.before_rows")
+    if not has_one_writer(conn):
+        lock(conn, "latency")
+        known = {_place(row): row for row in get_sketches(conn, oldest_hour)}
+        rows = [_with_more(row, known.get(_place(row))) for row in rows]
     for row in rows:
         conn.execute(
             _Q["put_sketch"],
@@ -48,6 +56,26 @@ def put_sketches(conn: Conn, rows: Sequence[SketchRow], oldest_hour: int) -> Non
         )
     conn.execute(_Q["delete_old_sketches"], {"oldest_hour": oldest_hour})
     faults.point_sync("latency.after_rows")
+
+
+def _place(row: SketchRow) -> tuple[str, str, str, int]:
+    return row.upstream, row.model, row.tier, row.hour
+
+
+def _with_more(ours: SketchRow, theirs: SketchRow | None) -> SketchRow:
+    """Of each bucket keep the larger count: both began with what was written before, which is not counted twice."""
+    if theirs is None:
+        return ours
+    try:
+        kept = Sketch.decoded(theirs.buckets, timed_out=theirs.timed_out)
+    except ValueError:
+        return ours
+    own = Sketch.decoded(ours.buckets, timed_out=ours.timed_out)
+    counts = {bucket: max(own.counts.get(bucket, 0), kept.counts.get(bucket, 0)) for bucket in own.counts | kept.counts}
+    both = Sketch(counts, sum(counts.values()), max(own.timed_out, kept.timed_out))
+    return replace(
+        ours, buckets=both.encoded(), timed_out=both.timed_out, updated_at=max(ours.updated_at, theirs.updated_at)
+    )
 
 
 def get_sketches(conn: Conn, oldest_hour: int) -> tuple[SketchRow, ...]:

@@ -20,12 +20,16 @@ same (a repeat finds one generation after the other), the database ends one of t
 - `audit`, by `expire`: what is deleted of the log of changes is noted once.
 - `delivery`, by `end_try` and `redeliver`: one try is counted once.
 - `keys`, by all of `keyring` and `insert_key`: an administrator stays, and a label is one group's.
+- `latency`, by `put_sketches`: what one has learnt is not written over what another has.
 - `sessions` (key), by `open_session`: a key has no more of them than it may.
 - `overflow`, by `begin`, `finish` and `remove`: together they take no more room than is given, and what is called whole
   has all its pieces.
 
+A transaction begins along with the first lock that it takes, and what was read ahead (`later.read_ahead`) is forgotten
+with each: whatever is decided by is read after it.
+
 No lock is needed by what is one statement that decides and writes: `keep_handle`, `take_over`, `leave`, `come_back`,
-`put_sketches`, `expose`, the sweeping of webhooks, the log of changes.
+`expose`, the sweeping of webhooks, the log of changes.
 
 **Hot rows** (balances, days of usage and of spending) are wanted by every transaction. They are only ever added to, so
 `add_late` keeps the sums until just before the commit and writes them in one order: two transactions wait for each

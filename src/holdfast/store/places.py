@@ -17,6 +17,10 @@ from holdfast.store.queries import queries
 _Q = queries("postgres/places")
 
 MICROS = 1_000_000
+CATCH_UP_US = 500_000
+"""How late a call may come that does not delay those after it. A process is told its turn, and comes a moment after it;
+were each moment lost, all of them together would send at two thirds of the pace. It is less than half of what a
+minute's calls are spread over beyond a minute (`policy.rates.MINUTE_S`), so that no upstream counts one too many."""
 PLACE_S = 0.5
 """After so long it is asked again whether somebody has left: nobody tells."""
 
@@ -44,6 +48,8 @@ class Full:
 
     after_s: float
     """It may be asked again after so many seconds."""
+    is_day_spent: bool = False
+    """All calls of its UTC day have been made."""
 
 
 def take_place(conn: Conn, grant: Grant) -> Full | None:
@@ -62,7 +68,7 @@ def take_place(conn: Conn, grant: Grant) -> Full | None:
     row = conn.execute(_Q["pace"], credential).fetchone()
     sent = row["sent"] if row["day"] >= row["today"] else 0
     if grant.per_day and sent >= grant.per_day:
-        return Full(float(row["day_left_s"]))
+        return Full(float(row["day_left_s"]), is_day_spent=True)
     due_us = row["due_us"]
     if grant.per_minute:
         interval_us = round(Pace(per_minute=grant.per_minute).interval_s * MICROS)
@@ -70,7 +76,7 @@ def take_place(conn: Conn, grant: Grant) -> Full | None:
         early_us = min(due_us - row["now_us"], interval_us)
         if early_us > 0:
             return Full(early_us / MICROS)
-        due_us = row["now_us"] + interval_us
+        due_us = max(due_us, row["now_us"] - CATCH_UP_US) + interval_us
     day = max(row["day"], row["today"])
     conn.execute(_Q["keep_pace"], {**credential, "due_us": due_us, "day": day, "sent": sent + 1})
     return None

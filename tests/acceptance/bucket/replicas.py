@@ -71,7 +71,6 @@ class Cluster:
     def lose(self, name: str) -> None:
         """Wait until one of them has died, and take its disk away."""
         self.until(lambda: not self.replicas[name].lives())
-        self.replicas[name].kill()
         shutil.rmtree(self.replicas[name].data)
 
     def ask(self, name: str, method: str, path: str, **options: Any) -> httpx2.Response:

@@ -1,4 +1,4 @@
-"""Replicas that die with their disks, or are new, before one bucket: what was paid for is there, and goes once."""
+"""Replicas that die with their disks, leave, or are new, before one bucket: what was paid for is there, once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 # Processes are started, and missed only after a lease.
 pytestmark = pytest.mark.timeout(600)
 
+PROMPT = "marker-Qx7Zt"
 BUYS_AGAIN = {"on_unknown": "buy_once_more"}
 
 
@@ -46,3 +47,45 @@ def test_what_retention_has_ended_for_is_deleted_once(alone: Any) -> None:
         alone.until(lambda name=name: alone.image(name, record).status_code == 410)
     assert alone.asked_to_delete(head.key) == 1
     assert sum("sweeper.deleted" in each.logged() for each in alone.replicas.values()) == 1
+
+
+@pytest.mark.parametrize("how", ["killed", "drained"])
+@pytest.mark.parametrize(
+    ("provider", "model"), [("fal", "fal-ai/nano-banana-pro"), ("replicate", "google/nano-banana-pro")]
+)
+def test_what_was_bought_in_a_queue_is_asked_for_by_another(alone: Any, provider: str, model: str, how: str) -> None:
+    """A worker dies, or has no more time to drain: the handle that it noted is the next one's, and buys nothing."""
+    upstream = {"name": "queue", "provider": provider, "base_url": alone.simulator.base_url, "keys": ["queue-Jw4Ru"]}
+    route = {"model": "nano-banana-pro", "upstreams": [{"upstream": "queue", "model": model}]}
+    alone.settings |= {"upstreams": [upstream], "routes": [route], "retry": BUYS_AGAIN, "drain": {"grace_s": 0.5}}
+    alone.start("serving", "serve")
+    first = alone.start("first", "work")
+    id_ = alone.accept("serving", f"[sim delay=20] {PROMPT}")
+    alone.until(lambda: alone.told("attempt.polling", id_) == ["first"])
+    if how == "killed":
+        first.kill()
+    else:
+        first.ask_to_end()
+    alone.lose("first")
+    alone.start("second", "work")
+    record = alone.end_of("serving", id_)
+    assert record["status"] == "succeeded", record
+    assert alone.told("attempt.polling", id_) == ["first", "second"]
+    assert len(record["attempts"]) == 1
+    assert len(alone.simulator.purchases(id_)) == 1
+    assert alone.image("serving", record).status_code == 200
+
+
+def test_what_a_drain_has_no_time_for_is_told_at_once(alone: Any) -> None:
+    """A call without a handle, and nobody who could take it over: its caller learns what is known, from the record."""
+    alone.settings["drain"] = {"grace_s": 0.5}
+    alone.start("serving", "serve")
+    first = alone.start("first", "work")
+    id_ = alone.accept("serving", f"[sim delay=60] {PROMPT}")
+    alone.worker_of(id_)
+    first.ask_to_end()
+    record = alone.end_of("serving", id_)
+    assert record["status"] == "failed", record
+    assert record["error"]["code"] == "outcome_unknown"
+    assert [each["status"] for each in record["attempts"]] == ["unknown"]
+    alone.until(lambda: alone.told("attempt.unknown", id_) == ["first"])

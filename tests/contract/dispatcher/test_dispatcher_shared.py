@@ -42,6 +42,9 @@ async def has_rows(world: World, *wanted: tuple[str, str]) -> None:
 def freeze(worker: Worker) -> None:
     """Have a worker show no signs of life any more, and take nothing, as one that sleeps."""
     assert isinstance(worker.dispatcher, PgQueuerDispatcher)
+    # Nobody follows a shift that ends: who is frozen takes no other one either.
+    assert worker.dispatcher._supervisor is not None
+    worker.dispatcher._supervisor.cancel()
     for shift in worker.dispatcher._shifts:
         # It would take its own job again.
         shift.manager.shutdown.set()
@@ -228,7 +231,10 @@ async def test_how_a_shift_ends_that_nobody_sees_off_is_no_complaint(
     worker = await shared.make()
     dispatcher: Any = worker.dispatcher
     await dispatcher._end_supervision()
-    await asyncio.wait([shift.work for shift in dispatcher._shifts])
+    for shift in dispatcher._shifts:
+        await asyncio.wait([shift.work])
+        await shift.pool.close()
     dispatcher._shifts.clear()
+    del shift
     gc.collect()
     assert "never retrieved" not in caplog.text

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
 import pytest
 
 from holdfast.clock import SystemClock
+from holdfast.engine import twins
 from holdfast.generation import State
 from holdfast.policy.compensation import STANDARD
 from holdfast.store.attempts import begin_attempt, end_attempt
 from holdfast.store.cancelling import ask_cancel
 from holdfast.store.generations import accept, pass_deadline
+from holdfast.store.joining import leave
 from holdfast.store.postgres import dispatcher, hub
 from holdfast.store.postgres.alive import KEEPALIVE
 from holdfast.store.postgres.hour import SharedClock
@@ -79,7 +82,7 @@ class Replicas:
         await made.hub.start()
         return made
 
-    async def accept(self, id_: str = "gen_1") -> None:
+    async def accept(self, id_: str = "gen_1", **about: Any) -> None:
         """Accept a generation of one image."""
         new = NewGeneration(
             id=id_,
@@ -97,6 +100,7 @@ class Replicas:
             currency="USD",
             unit_micros=240_000,
             held_micros=240_000,
+            **about,
         )
         await self.store.write(accept, new)
 
@@ -240,7 +244,7 @@ async def test_what_is_open_and_nobodys_becomes_a_job(replicas: Replicas) -> Non
     heard = await replicas.hear()
     raw = await asyncpg.connect(replicas.dsn)
     async with asyncio.timeout(20.0):
-        while heard.hub.backlog != 1:
+        while await raw.fetchval("SELECT count(*) FROM pgqueuer") != 1 or heard.hub.backlog != 1:
             await asyncio.sleep(0.02)
     rows = await raw.fetch("SELECT entrypoint, convert_from(payload, 'UTF8') AS id, dedupe_key FROM pgqueuer")
     assert [tuple(row) for row in rows] == [("nano-banana-pro", "gen_1", "gen_1:0")]
@@ -255,9 +259,12 @@ async def test_an_attempt_that_is_nobodys_becomes_a_job(replicas: Replicas) -> N
     told = Told(code="deadline_exceeded", message="Time is over.", charge=Charge.UNKNOWN)
     assert await replicas.store.write(pass_deadline, "gen_1", told, at(3), at(50), False) is not None
     heard = await replicas.hear()
+    raw = await asyncpg.connect(replicas.dsn)
     async with asyncio.timeout(20.0):
-        while heard.hub.backlog != 1:
+        while await raw.fetchval("SELECT count(*) FROM pgqueuer") != 1:
             await asyncio.sleep(0.02)
+    await raw.close()
+    assert heard.hub.backlog == 0, "nobody waits for it"
 
 
 async def test_what_nobody_came_to_in_time_is_told(replicas: Replicas) -> None:
@@ -437,3 +444,53 @@ async def test_a_connection_that_has_ended_is_not_ours(replicas: Replicas) -> No
     async with asyncio.timeout(20.0):
         while any(map(replicas.store.is_ours, pids)):
             await asyncio.sleep(0.01)
+
+
+async def test_a_leader_that_is_frozen_leads_no_longer(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its system goes on answering for its connection, and the lock would be its own for as long as it sleeps."""
+    monkeypatch.setattr(hub, "SILENT_S", 1.0)
+    first, second = await replicas.hear("own_1"), await replicas.hear("own_2")
+    await asyncio.sleep(2.0)
+    assert [each.hub.leads for each in (first, second)] == [True, False]
+    sleeping = first.hub._task
+    assert sleeping is not None
+    sleeping.cancel()
+    await asyncio.wait([sleeping])
+    async with asyncio.timeout(20.0):
+        while not second.hub.leads:
+            await asyncio.sleep(0.02)
+        await first.hub._is_lost.wait()
+    first.hub._task = asyncio.create_task(first.hub._run())
+    async with asyncio.timeout(20.0):
+        while first.hub.leads or not first.hub.listens.is_set():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_who_waits_elsewhere_is_asked_whether_he_is_there(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    """His process is told, and that he has left stands in the record; who stays says nothing, for a while."""
+    monkeypatch.setattr(twins, "TWIN_WAIT_S", 20.0 if leaves else 1.0)
+    await replicas.accept("gen_1", callers=1, watched_by="own_1")
+    asked = asyncio.Event()
+    heard = Hub(
+        replicas.dsn,
+        owner="own_1",
+        role="serve",
+        waiting=set,
+        heard=lambda id_, *, has_ended: None,
+        overdue=lambda id_: None,
+        now=lambda: "",
+        asked_after=lambda id_: asked.set() if id_ == "gen_1" else None,
+    )
+    await heard.start()
+    core: Any = SimpleNamespace(store=replicas.store)
+    asking = asyncio.create_task(twins.fate_elsewhere(core, ["gen_1"]))
+    async with asyncio.timeout(20.0):
+        await asked.wait()
+        if leaves:
+            await replicas.store.write(leave, ["gen_1"], "own_1")
+    async with asyncio.timeout(10.0):
+        await asking
+    await heard.stop()

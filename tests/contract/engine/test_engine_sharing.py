@@ -22,6 +22,7 @@ from holdfast.store.attempts import begin_attempt
 from holdfast.store.cancelling import ask_cancel
 from holdfast.store.generations import take_over_one
 from holdfast.store.jobs import Job
+from holdfast.store.places import Full
 
 UNNAMED = Claim(idempotency_key=None, by_fingerprint=True, says_retry=False)
 KEYED = Claim(idempotency_key="order-1", by_fingerprint=False, says_retry=False)
@@ -330,6 +331,19 @@ async def test_the_line_is_of_all_workers(bench: Any, shared: Shared) -> None:
     await bench.ask()
 
 
+@pytest.mark.parametrize("sections", [{"queue": {"waiting_max": 1}}])
+async def test_what_stands_in_line_here_is_counted_at_once(bench: Any, shared: Shared) -> None:
+    """The look at the database is up to two seconds old, and a worker takes what it accepts for itself."""
+    bench.core.backlog = lambda: 0
+    queue = bench.engine._parts.queue
+    queue._waiting[0] = None
+    with pytest.raises(RequestError) as refused:
+        await bench.ask()
+    assert refused.value.code == "queue_full"
+    del queue._waiting[0]
+    await bench.ask()
+
+
 @pytest.mark.parametrize(("limits", "code"), [
     (Limits(concurrency=1), "concurrency_limited"),
     (Limits(rate_per_min=1), "rate_limited"),
@@ -394,6 +408,21 @@ async def test_a_departure_that_the_database_did_not_take_is_written_later(
     assert len(refused) == 3
 
 
+async def test_a_process_that_has_ended_notes_nobody_any_more(bench: Any, shared: Shared) -> None:
+    """Its callers are broken off then, and its store is closed: that it is gone tells enough of them."""
+    shared.attach(lambda _: None)
+    id_, caller = await bench.ask(claim=UNNAMED)
+    await bench.engine.stop()
+    bench.engine.unwatch(id_, caller)
+    bench.engine.left(id_)
+    assert "0 tasks" in repr(bench.engine)
+
+
+async def was_rejected(bench: Any, id_: str) -> bool:
+    """Whether an attempt of it has ended without a charge."""
+    return any(each.state == "rejected" for each in (await bench.record(id_)).attempts)
+
+
 async def callers_of(bench: Any, id_: str) -> int:
     """How many wait for it, by the record."""
 
@@ -436,8 +465,58 @@ async def test_a_lease_that_ran_out_says_nothing_of_the_upstream(bench: Any, sha
     shared.is_ours = False
     ids = [(await bench.ask())[0] for _ in range(6)]
     async with asyncio.timeout(60.0):
-        while not all([(await bench.record(id_)).attempts for id_ in ids]):
+        while not all([await was_rejected(bench, id_) for id_ in ids]):
             await asyncio.sleep(0.01)
-        await until(bench, lambda: "in a pause" in repr(bench.engine))
     health = [each.health for each in bench.engine.parts.upstreams.standings._of.values()]
     assert [(each.failures, each.is_open) for each in health] == [(0, False)] * len(health)
+
+
+DAY_SPENT = Full(36_000.0, is_day_spent=True)
+"""What the database says of a credential whose day the others have used up."""
+
+
+def daily(*keys: str) -> list[dict[str, Any]]:
+    """An upstream whose credentials take ten calls a day each."""
+    return [{"name": "google", "provider": "gemini", "base_url": "http://google.test", "keys": keys, "per_day": 10}]
+
+
+def others_have_spent(bench: Any, *key_numbers: int) -> None:
+    """Have every send commit with these credentials find their day spent."""
+    write = bench.store.write
+
+    async def spent(function: Any, *args: Any) -> Any:
+        if function is not begin_attempt:
+            return await write(function, *args)
+        new = args[0]
+        return DAY_SPENT if new.key_number in key_numbers else await write(begin_attempt, new)
+
+    bench.core.store.write = spent
+
+
+ROUTES = [{"model": "nano-banana-pro", "upstreams": [{"upstream": "google", "model": "gemini-3-pro-image"}]}]
+
+
+@pytest.mark.parametrize("sections", [{"upstreams": daily("one-key", "other-key"), "routes": ROUTES}])
+async def test_a_credential_whose_day_others_have_spent_keeps_nobody_from_the_next_one(
+    bench: Any, shared: Shared
+) -> None:
+    """Nobody waits for the next day, or until his time is over, where there is another credential."""
+    others_have_spent(bench, 1)
+    for _ in range(2):
+        id_, caller = await bench.ask()
+        async with asyncio.timeout(60.0):
+            await caller.ended()
+        record = await bench.record(id_)
+        assert (record.generation.state, record.attempts[0].key_number) == ("succeeded", 2)
+
+
+@pytest.mark.parametrize("sections", [{"upstreams": daily("one-key"), "routes": ROUTES}])
+async def test_where_others_have_spent_the_day_it_is_told_at_once(bench: Any, shared: Shared) -> None:
+    """As one process would."""
+    others_have_spent(bench, 1)
+    id_, caller = await bench.ask()
+    async with asyncio.timeout(60.0):
+        await caller.ended()
+    told = (await bench.record(id_)).generation.told
+    assert told is not None
+    assert (told.code, told.charge.value) == ("overloaded", "no")

@@ -19,6 +19,7 @@ from holdfast.store.blob_port import Lying
 from holdfast.store.leftovers import Kind
 from holdfast.store.objects.blobs import ObjectBlobs
 from holdfast.store.objects.bucket import Bucket
+from holdfast.store.objects.mishaps import ObjectError
 from holdfast.store.overflow import Overflow
 from holdfast.threads import Threads
 
@@ -243,6 +244,33 @@ def test_all_that_was_put_of_an_attempt_is_found(
     assert [each.key for each in found] == keys
     assert [each.key for each in machine("second").of_attempt(ATTEMPT)] == keys[:2]
     assert first.of_attempt("att_01JHSA0000000000000000000M") == []
+
+
+def test_what_the_bucket_did_not_take_is_known_without_it(
+    path: Any, machine: Callable[[str], ObjectBlobs], a_file: Callable[..., Path]
+) -> None:
+    """A worker that died while the bucket was away has left all that it had in the database."""
+    path.always = "refused"
+    keys = [key_for(ATTEMPT, at, "png") for at in (0, 1)]
+    first = machine("first")
+    for key in keys:
+        first.put_file(key, a_file(key.encode()))
+    assert machine("second").of_attempt(ATTEMPT) == [Lying(key, digest(key.encode())) for key in keys]
+
+
+def test_without_its_first_image_an_attempt_is_not_known_while_the_bucket_is_away(
+    path: Any, machine: Callable[[str], ObjectBlobs], a_file: Callable[..., Path]
+) -> None:
+    """The first one may lie in the bucket: settled without it, a paid image would be nobody's."""
+    keys = [key_for(ATTEMPT, at, "png") for at in (0, 1)]
+    first = machine("first")
+    first.put_file(keys[0], a_file(keys[0].encode()))
+    path.always = "refused"
+    first.put_file(keys[1], a_file(keys[1].encode()))
+    with pytest.raises(ObjectError):
+        machine("second").of_attempt(ATTEMPT)
+    path.always = None
+    assert [each.key for each in machine("second").of_attempt(ATTEMPT)] == keys
 
 
 def test_what_no_row_may_know_is_walked_past(

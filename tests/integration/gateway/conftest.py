@@ -28,6 +28,7 @@ import uvicorn.server
 from holdfast.clock import rfc3339
 from holdfast.config import Settings, parse
 from holdfast.engine.core import Core
+from holdfast.errors import StorageError
 from holdfast.gateway import serve as composition
 from holdfast.gateway.server import Listeners, Running
 from holdfast.log import JsonLines, TextLines
@@ -41,6 +42,7 @@ from holdfast.store.records import Record
 
 PROMPT = "a lighthouse in the fog, marker Qx7Zt"
 UPSTREAM_KEY = "upstream-secret-Jw4Ru"
+WAITING = "SELECT count(*) FROM pgqueuer WHERE status = 'queued'"
 WITHIN_S = 15.0
 """Nothing that a test waits for takes longer; a loop that waits for ever cannot be interrupted from outside."""
 NEVER_LOGGED = ["Qx7Zt", "Jw4Ru", "sig=", "exp=", "?key"]
@@ -53,6 +55,30 @@ peers = importlib.util.module_from_spec(_spec)
 sys.modules[_spec.name] = peers
 _spec.loader.exec_module(peers)
 Answer, Upstream, Wire = peers.Answer, peers.Upstream, peers.Wire
+
+
+IS_ON_POSTGRES = os.environ.get("HOLDFAST_TEST_DATABASE") == "postgres"
+# What is there in any case runs with the embedded store's suite, once.
+collect_ignore = ["test_gateway_postgres.py", "test_gateway_replicas.py"] if IS_ON_POSTGRES else []
+"""Whether this run is that of the other engine: then what has no rows, and what has its own server anyway, is passed
+by; both are run with the embedded one."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is the same on both engines."""
+    here = Path(__file__).parent
+    if not IS_ON_POSTGRES:
+        return
+    ours = [item for item in items if item.path.parent == here]
+    passed_by = {
+        item for item in ours if "start" not in getattr(item, "fixturenames", ()) or item.path.name in WITH_A_SERVER
+    }
+    config.hook.pytest_deselected(items=list(passed_by))
+    items[:] = [item for item in items if item not in passed_by]
+
+
+WITH_A_SERVER = frozenset({"test_gateway_goes.py", "test_gateway_postgres.py"})
+"""Files whose gateways have a PostgreSQL in every run."""
 
 
 class Journal(logging.Handler):
@@ -196,6 +222,40 @@ class Gateway:
         await self.core.store.write(insert_key, key_id, digest_of(self.folder.secret, key), "another", now, **fields)
         return key
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether its rows are where other gateways may have them too, and any of them works on what it accepts."""
+        return self.core.dispatcher.is_shared
+
+    async def placed(
+        self, asked: Mapping[str, Any], position: int | None, *, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Ask without waiting, and find the call at this place in line, None: sent; give what is told of it then.
+
+        The answer itself says so; where any of several may be given the call, a status does, once one of them has it.
+        """
+        sent = {"Authorization": f"Bearer {self.key}", **(headers or {})}
+        answer = await self.ask("POST", "/v1/generations", headers=sent, json=asked)
+        assert answer.status == 202, answer
+        told = dict(answer.json)
+        if self.is_shared:
+            async with asyncio.timeout(WITHIN_S):
+                while told["queue_position"] != position or (position is None and told["status"] != "running"):
+                    await asyncio.sleep(0.01)
+                    told = await self.resource(told["id"])
+        assert told["queue_position"] == position
+        return told
+
+    async def delivered(self) -> None:
+        """Wait until nothing waits for a worker, where what is accepted is not this one's at once."""
+        if not self.is_shared:
+            return
+        # What no worker may have stays; a database that a test has harmed tells nothing.
+        with contextlib.suppress(TimeoutError, StorageError):
+            async with asyncio.timeout(5):
+                while await self.core.store.read(lambda conn: conn.execute(WAITING).fetchone()[0]):
+                    await asyncio.sleep(0.02)
+
     async def idle(self) -> None:
         """Wait until every caller has been dealt with, whether its answer arrived included."""
         async with asyncio.timeout(5):
@@ -234,6 +294,8 @@ class Gateway:
 
     async def stop(self) -> int:
         """Let it drain, and end."""
+        if not self.task.done() and not self.made.engine.is_draining:
+            await self.delivered()
         self.running.stop()
         for wire in self.wires:
             wire.leave()
@@ -272,12 +334,16 @@ def read_store(data: Path, function: Callable[..., Any], *arguments: Any) -> Any
 
 def assert_nothing_is_left(data: Path) -> None:
     """Whatever happened: books balance, nothing is held or open, nothing lies in the spool."""
-    sums: LedgerSums = read_store(data, ledger_sums)
+
+    def look(conn: Any) -> tuple[LedgerSums, Any, set[str]]:
+        states = {row[0] for row in conn.execute("SELECT DISTINCT state FROM generation")}
+        return ledger_sums(conn), audit(conn).problems, states
+
+    sums, problems, states = read_store(data, look)
     assert sums.hold, sums
     assert sums.accounts.get("held", 0) == 0
-    assert read_store(data, audit).problems == ()
-    states = read_store(data, lambda conn: [row[0] for row in conn.execute("SELECT DISTINCT state FROM generation")])
-    assert set(states) <= {"succeeded", "failed", "cancelled"}
+    assert problems == ()
+    assert states <= {"succeeded", "failed", "cancelled"}
     assert list((data / "spool").iterdir()) == []
 
 
@@ -288,7 +354,7 @@ def settings_for(upstream_port: int, data: Path, sections: Mapping[str, Any]) ->
         "server": {"port": 0},
         "store": {"data": str(data), "free_bytes_margin": 0},
         "deadlines": {"attempt_s": {"1K": 5.0, "2K": 5.0, "4K": 5.0}, "connect_s": 2.0, "write_s": 5.0},
-        "drain": {"grace_s": 3.0},
+        "drain": {"grace_s": 3.0, "accept_s": 0.0},
         "retry": {"on_unknown": "fail"},
         "log": {"level": "debug"},
         "upstreams": [
@@ -359,7 +425,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture
 def dsn_for(request: pytest.FixtureRequest) -> Callable[[Path], str] | None:
     """Where the rows of each data folder are, if not in it: `HOLDFAST_TEST_DATABASE=postgres` runs all of it there."""
-    return request.getfixturevalue("on_postgres") if os.environ.get("HOLDFAST_TEST_DATABASE") == "postgres" else None
+    return request.getfixturevalue("on_postgres") if IS_ON_POSTGRES else None
 
 
 @pytest.fixture
@@ -369,7 +435,7 @@ def on_postgres(postgres_server: Any) -> Iterator[Callable[..., str]]:
 
     def dsn_for(data: Path, server: Any = postgres_server) -> str:
         if data not in made:
-            made[data] = server.make(f"gateway_{os.getpid()}_{len(made)}")
+            made[data] = server.emptied(f"gateway_{os.getpid()}_{len(made)}")
             ELSEWHERE[data] = partial(server.read, made[data])
         return made[data]
 
@@ -404,7 +470,10 @@ async def start(
     async def starter(*, data: Path | None = None, key: str | None = None, **sections: Any) -> Gateway:
         folder = data or tmp_path / f"data-{len(started)}"
         if dsn_for is not None:
-            sections["store"] = {"database": dsn_for(folder), **sections.get("store", {})}
+            dsn = dsn_for(folder)
+            # For commands beside it.
+            monkeypatch.setenv("HOLDFAST_STORE__DATABASE", dsn)
+            sections["store"] = {"database": dsn, "database_connections": 3, **sections.get("store", {})}
         settings = parse(settings_for(upstream.port, folder, sections))
         keys = [key] if key else []
         ready: asyncio.Future[Running] = asyncio.get_running_loop().create_future()
@@ -431,7 +500,8 @@ async def start(
     for gateway in started:
         is_open = repr(gateway.made.engine).startswith("<Engine 1 generations open, 0 tasks")
         is_done = repr(gateway.made.engine).startswith("<Engine 0 generations open, 0 tasks")
-        assert is_open if gateway.hands_over else is_done
+        # Where any of several may go on with it, it is let go of.
+        assert (is_open or (gateway.is_shared and is_done)) if gateway.hands_over else is_done
         assert_nothing_is_left(gateway.data)
 
 

@@ -81,9 +81,9 @@ async def test_a_key_that_is_taken_back_ends_at_once(gateway: Any, by: str) -> N
         assert (await gateway.images(headers=bearer(changed.json["key"]))).status == 200
     else:
         # No end is set in the past; it comes when time has passed.
-        values = ("2026-01-01T00:00:00.000Z", new["id"])
+        values = {"at": "2026-01-01T00:00:00.000Z", "id": new["id"]}
         await gateway.core.store.write(
-            lambda conn: conn.execute("UPDATE api_key SET expires_at = ? WHERE id = ?", values).rowcount
+            lambda conn: conn.execute("UPDATE api_key SET expires_at = :at WHERE id = :id", values).rowcount
         )
         changed = await gateway.ask("PATCH", path, json={"label": "renamed"})
         assert changed.json["state"] == "expired"

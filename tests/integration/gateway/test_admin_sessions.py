@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -26,10 +24,9 @@ async def sign_in(gateway: Any, **headers: str) -> tuple[dict[str, str], dict[st
     return {"Cookie": cookie}, answer.json, answer
 
 
-def change(gateway: Any, statement: str, *values: Any) -> None:
+async def change(gateway: Any, statement: str) -> None:
     """Change a row behind the gateway's back, as another process would."""
-    with closing(sqlite3.connect(gateway.data / "holdfast.sqlite3")) as conn, conn:
-        conn.execute(statement, values)
+    await gateway.core.store.write(lambda conn: conn.execute(statement).rowcount)
 
 
 async def test_a_cookie_stands_for_the_key_it_was_opened_with(gateway: Any) -> None:
@@ -152,7 +149,7 @@ async def test_signing_out_ends_it_at_once(gateway: Any) -> None:
 async def test_a_session_ends_with_its_key(gateway: Any, statement: str) -> None:
     """The very next call: nothing of a session is believed for a while, as keys are."""
     cookie, told, _ = await sign_in(gateway)
-    change(gateway, statement)
+    await change(gateway, statement)
     for path in ("/admin/v1/session", "/v1/generations"):
         answer = await gateway.ask("GET", path, headers={**cookie, CSRF: told["csrf_token"]})
         assert answer.status == 401, answer

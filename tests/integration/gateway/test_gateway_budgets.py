@@ -149,8 +149,8 @@ async def test_a_row_that_is_marked_in_this_moment_is_410(
     read = gateway.made.engine.record
 
     async def marked(generation_id: str) -> Any:
-        mark = "UPDATE blob SET state = 'deleted' WHERE generation_id = ?"
-        await gateway.core.store.write(lambda conn: conn.execute(mark, (generation_id,)) and None)
+        mark = "UPDATE blob SET state = 'deleted' WHERE generation_id = :id"
+        await gateway.core.store.write(lambda conn: conn.execute(mark, {"id": generation_id}) and None)
         return await read(generation_id)
 
     monkeypatch.setattr(gateway.made.engine, "record", marked)

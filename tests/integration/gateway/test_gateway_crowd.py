@@ -137,6 +137,7 @@ async def test_many_held_callers_each_get_their_own_image(start: Any, upstream: 
     heads = [await wire.head() for wire in wires]
     for wire in wires:
         await wire.beats(1)
+    await upstream.was_asked(CALLERS)
     assert gateway.made.engine.open_generations == CALLERS
     upstream.gate.set()
     for wire, answer, prompt in zip(wires, heads, prompts, strict=True):

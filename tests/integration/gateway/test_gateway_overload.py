@@ -114,9 +114,8 @@ async def test_a_status_says_where_a_call_stands_in_line(start: Any, upstream: A
     """From 1, at once; in the list and in the event too; nothing once it is sent."""
     gateway = await start(**settings_of(f"http://127.0.0.1:{upstream.port}", concurrency=1))
     upstream.gate.clear()
-    asked = [await gateway.ask("POST", "/v1/generations", json=ASKED) for _ in range(3)]
-    ids = [answer.json["id"] for answer in asked]
-    assert [answer.json["queue_position"] for answer in asked] == [None, 1, 2]
+    asked = [await gateway.placed(ASKED, at) for at in (None, 1, 2)]
+    ids = [each["id"] for each in asked]
     await upstream.was_asked()
     assert [(await gateway.resource(id_))["queue_position"] for id_ in ids] == [None, 1, 2]
     listed = (await gateway.ask("GET", "/v1/generations")).json["data"]
@@ -143,15 +142,14 @@ async def test_a_full_line_says_when_to_come_back(start: Any, upstream: Any) -> 
     gateway = await start(**sections, queue={"waiting_max": 1})
     upstream.gate.clear()
     headers = {"Authorization": f"Bearer {gateway.key}", "Idempotency-Key": "order-1"}
-    assert (await gateway.ask("POST", "/v1/generations", json=ASKED)).status == 202
-    waiting = await gateway.ask("POST", "/v1/generations", json=ASKED, headers=headers)
-    assert (waiting.status, waiting.json["queue_position"]) == (202, 1)
+    await gateway.placed(ASKED, None)
+    waiting = await gateway.placed(ASKED, 1, headers=headers)
     refused = await gateway.images()
     assert (refused.status, refused.error["code"], refused.error["paid"]) == (503, "queue_full", "no")
     # The call in flight has just begun, and should take 45 s.
     assert (refused.headers["retry-after"], refused.headers["x-should-retry"]) == ("45", "true")
     again = await gateway.ask("POST", "/v1/generations", json=ASKED, headers=headers)
-    assert (again.status, again.json["id"]) == (202, waiting.json["id"])
+    assert (again.status, again.json["id"]) == (202, waiting["id"])
     upstream.gate.set()
 
 

@@ -251,8 +251,10 @@ async def limited(gateway: Any, whose: str) -> dict[str, str]:
     """Make a key that has a budget, of its own or of its group."""
     limits: dict[str, Any] = {"spend_micros_per_month": 5_000_000}
     if whose == "group":
-        row = ("kgr_1", "team", 5_000_000, "2026-01-17T12:00:00.000Z")
-        insert = "INSERT INTO key_group (id, label, spend_micros_per_day, created_at) VALUES (?, ?, ?, ?)"
-        await gateway.core.store.write(lambda conn: conn.execute(insert, row).rowcount)
+        insert = (
+            "INSERT INTO key_group (id, label, spend_micros_per_day, created_at)"
+            " VALUES ('kgr_1', 'team', 5000000, '2026-01-17T12:00:00.000Z')"
+        )
+        await gateway.core.store.write(lambda conn: conn.execute(insert).rowcount)
         limits = {"group_id": "kgr_1"}
     return {"Authorization": f"Bearer {await gateway.another_key(**limits)}"}

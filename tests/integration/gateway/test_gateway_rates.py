@@ -83,8 +83,7 @@ async def test_a_status_says_when_a_call_should_be_sent(start: Any, simulate: An
     """Beside its place in line; what is expected of its end counts the wait."""
     simulator = await simulate(1000, 1.0)
     gateway = await start(**settings_of(simulator, per_minute=2))
-    asked = [(await gateway.ask("POST", "/v1/generations", json=ASKED)).json for _ in range(3)]
-    assert [each["queue_position"] for each in asked] == [None, 1, 2]
+    asked = [await gateway.placed(ASKED, at) for at in (None, 1, 2)]
     told = [each["estimated_start_s"] for each in asked]
     assert told[0] is None
     assert told[1:] == pytest.approx([30.6, 61.2], abs=2.0)

@@ -330,8 +330,8 @@ async def test_what_is_deleted_is_told_in_the_dialect_of_the_post(gateway: Any, 
     (gateway.data / blob.store_key).unlink()
     gone = await gateway.ask("GET", path)
     assert (gone.status, gone.error["code"], gone.error["type"]) == (410, "image_expired", "invalid_request_error")
-    purge = "UPDATE generation SET request = NULL WHERE id = ?"
-    await gateway.core.store.write(lambda conn: conn.execute(purge, (id_,)) and None)
+    purge = "UPDATE generation SET request = NULL WHERE id = :id"
+    await gateway.core.store.write(lambda conn: conn.execute(purge, {"id": id_}) and None)
     gone = await gateway.ask("GET", path)
     assert (gone.status, gone.error["generation_id"]) == (410, id_)
 

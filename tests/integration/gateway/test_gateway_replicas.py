@@ -21,8 +21,8 @@ pytestmark = pytest.mark.timeout(600)
 
 WITHIN_S = 150.0
 ALIVE_S = 15.0
-TAKEN_OVER_S = 30.0
-"""15 s by default, a lease of 10 s and a look; twice that where the machine has other work."""
+TAKEN_OVER_S = 15.0
+"""From a kill to the next worker's send, by the defaults: a lease of 10 s and a look every 1.5 s."""
 
 
 class Replica:
@@ -175,20 +175,17 @@ async def was_asked(upstream: Any, count: int) -> None:
 
 
 async def test_one_works_on_what_another_accepted_and_a_third_hands_it_out(cluster: Cluster, upstream: Any) -> None:
-    """Of three equal processes each accepts, works and answers for the others; nothing is bought twice."""
-    first, second, third = [await cluster.start(name) for name in ("a", "b", "c")]
+    """One only serves, as whoever has room works on what it accepts; nothing is bought twice."""
+    first = await cluster.start("a", "--role", "serve")
+    second, third = [await cluster.start(name) for name in ("b", "c")]
     upstream.gate.clear()
-    ids = []
-    while True:
-        ids.append(await cluster.accept(first))
-        worker = await cluster.worker_of(ids[-1])
-        if worker is not first:
-            break
-        assert len(ids) < 30, "thirty in a row were worked on by whoever accepted them"
+    id_ = await cluster.accept(first)
+    worker = await cluster.worker_of(id_)
+    assert worker in (second, third)
     other = third if worker is second else second
-    waiting = asyncio.create_task(cluster.result(other, ids[-1]))
+    waiting = asyncio.create_task(cluster.result(other, id_))
     held = asyncio.create_task(cluster.ask(first, "POST", "/images/generations", json={"prompt": "a boat, Qx7Zt"}))
-    await was_asked(upstream, len(ids) + 1)
+    await was_asked(upstream, 2)
     upstream.gate.set()
     status, answer = await waiting
     assert (status, answer["status"]) == (200, "succeeded")
@@ -197,7 +194,7 @@ async def test_one_works_on_what_another_accepted_and_a_third_hands_it_out(clust
     status, answer = await held
     assert status == 200
     assert len(answer["data"]) == 1
-    assert len(upstream.asked) == len(ids) + 1
+    assert len(upstream.asked) == 2
 
 
 async def test_what_a_killed_process_worked_on_is_taken_over(cluster: Cluster, upstream: Any) -> None:
@@ -215,7 +212,8 @@ async def test_what_a_killed_process_worked_on_is_taken_over(cluster: Cluster, u
     first.process.send_signal(signal.SIGKILL)
     second = await cluster.worker_of(id_, but=first)
     took_s = loop.time() - killed_at
-    assert took_s <= TAKEN_OVER_S
+    assert took_s <= TAKEN_OVER_S, f"taken over after {took_s:.1f} s"
+    print(f"taken over after {took_s:.1f} s")
     upstream.gate.set()
     status, answer = await waiting
     assert (status, answer["status"]) == (200, "succeeded")
@@ -400,6 +398,25 @@ async def test_equal_calls_at_two_replicas_are_two(cluster: Cluster, upstream: A
     upstream.gate.set()
     assert [(await each)[0] for each in (held[1], repeat)] == [200, 200]
     assert len(upstream.asked) == 2
+
+
+async def test_who_left_one_replica_is_joined_at_another(cluster: Cluster, upstream: Any) -> None:
+    """A caller gives up, and repeats his call without a key; the balancer sends it elsewhere: one image is bought."""
+    first, second = await cluster.start("first", "--role", "serve"), await cluster.start("second", "--role", "serve")
+    await cluster.start("worker", "--role", "work")
+    upstream.gate.clear()
+    body = {"prompt": "a pier, Qx7Zt"}
+    leaving = asyncio.create_task(cluster.ask(first, "POST", "/images/generations", json=body))
+    await was_asked(upstream, 1)
+    leaving.cancel()
+    await asyncio.gather(leaving, return_exceptions=True)
+    # His library waits a moment before it tries again.
+    await asyncio.sleep(2.0)
+    repeat = asyncio.create_task(cluster.ask(second, "POST", "/images/generations", json=body))
+    await asyncio.sleep(2.0)
+    upstream.gate.set()
+    assert (await repeat)[0] == 200
+    assert len(upstream.asked) == 1
 
 
 async def test_a_process_that_shares_nothing_has_every_role(

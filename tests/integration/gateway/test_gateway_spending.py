@@ -123,8 +123,10 @@ async def test_keys_of_one_group_share_what_it_may_spend(start: Any, upstream: A
 
     def make(conn: Any) -> None:
         now = rfc3339(gateway.core.clock.now())
-        row = ("kgr_1", "team", 2 * PRICE, now)
-        conn.execute("INSERT INTO key_group (id, label, spend_micros_per_day, created_at) VALUES (?, ?, ?, ?)", row)
+        insert = (
+            "INSERT INTO key_group (id, label, spend_micros_per_day, created_at) VALUES ('kgr_1', 'team', :micros, :at)"
+        )
+        conn.execute(insert, {"micros": 2 * PRICE, "at": now})
 
     await gateway.core.store.write(make)
     await limit(gateway, spend_micros_per_day=None)

@@ -22,7 +22,8 @@ AREAS = {
     "settle": ({"settle", "blob", "ending"}, 14),
     "recovery": ({"recovery"}, 12),
     "erase": ({"erase"}, 4),
-    "objects": ({"bucket", "mover", "overflow", "adoption"}, 13),
+    "objects": ({"bucket", "mover", "overflow"}, 11),
+    "others": ({"adoption", "departure"}, 4),
     "webhook and sweeper": ({"webhook", "sweeper"}, 8),
     "everything else": ({"cancel", "store", "unwatched", "latency"}, 14),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import RequestError
+from holdfast.errors import RequestError, StorageError
 from holdfast.gateway import app as app_module
 from holdfast.gateway.app import App, Endpoint, endpoint
 from holdfast.gateway.call import Call, CallerLeft
@@ -210,6 +210,24 @@ async def test_a_fault_of_ours_is_500_and_claims_nothing(
     fault = next(line for line in told if line["event"] == "fault.internal")
     assert isinstance(fault["exc"], KeyError)
     assert fault["request_id"] == caller.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(("method", "paid", "may_repeat"), [("GET", "no", True), ("POST", "unknown", False)])
+async def test_a_store_that_does_not_answer_is_no_fault_of_ours(
+    serve: Callable[..., App], a_caller: Any, told: list[dict[str, Any]], method: str, paid: str, may_repeat: bool
+) -> None:
+    """503 and when to come again; whoever only looks may, and of anything else nothing is claimed."""
+    away = StorageError("The database at db.internal is away.", reason="away")
+    app = serve(endpoint(method, "/x", Surface.OPENAI, raising(away)))
+    caller = await ask(app, a_caller(method, "/x"))
+    document = json.loads(caller.body)["error"]
+    assert (caller.status, document["code"]) == (503, "storage_low")
+    assert (document["paid"], document["retryable"]) == (paid, may_repeat)
+    assert caller.headers["retry-after"] == "5"
+    assert b"db.internal" not in caller.body
+    assert [line["event"] for line in told if line["event"] in ("fault.internal", "storage.failed")] == [
+        "storage.failed"
+    ]
 
 
 @pytest.mark.parametrize("error", [ValueError("late"), RequestError("late")])

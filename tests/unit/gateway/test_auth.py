@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.errors import RequestError
+from holdfast.errors import RequestError, StorageError
 from holdfast.gateway import auth
 from holdfast.gateway.auth import (
     CACHE_S,
@@ -25,7 +25,8 @@ from holdfast.gateway.auth import (
 from holdfast.policy.wrong_keys import DELAY_S_MAX, FREE, OF_AN_ADDRESS_MAX
 from holdfast.store.apikeys import digest_of, operator_token
 from holdfast.store.records import KeyRow
-from holdfast.types import Surface
+from holdfast.types import Charge, Surface
+from holdfast.wire.failures import is_retryable
 
 SECRET = b"\x01" * 32
 
@@ -386,3 +387,30 @@ async def test_a_check_takes_at_most_fifty_microseconds(a_caller: Any) -> None:
             await authenticator.authenticate(call, Surface.OPENAI)
         times.append((time.perf_counter() - began) / 100)
     assert min(times) <= 50e-6
+
+
+async def test_a_key_that_cannot_be_looked_up_may_be_shown_again(a_caller: Any) -> None:
+    """While the database is away a call has asked for nothing yet: its SDK is told to repeat it, and pays nothing."""
+    store = FakeStore("hf-good")
+
+    async def away(*_: Any) -> None:
+        raise StorageError("The database is away.", reason="away")
+
+    store.read = away  # type: ignore[method-assign, assignment]
+    with pytest.raises(RequestError) as caught:
+        await Authenticator(store, SECRET).authenticate(bearer(a_caller, "hf-good"))  # type: ignore[arg-type]
+    error = caught.value
+    assert (error.code, error.status, error.retry_after_s) == ("storage_low", 503, 5.0)
+    assert is_retryable(error.code, Charge.NO)
+
+
+async def test_a_database_that_is_broken_is_told_as_such(a_caller: Any) -> None:
+    """Another try would find the same."""
+    store = FakeStore("hf-good")
+
+    async def broken(*_: Any) -> None:
+        raise StorageError("It is no database.", reason="broken")
+
+    store.read = broken  # type: ignore[method-assign, assignment]
+    with pytest.raises(StorageError):
+        await Authenticator(store, SECRET).authenticate(bearer(a_caller, "hf-good"))  # type: ignore[arg-type]

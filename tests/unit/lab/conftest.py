@@ -170,3 +170,9 @@ def capacity() -> ModuleType:
 def scale_tables() -> ModuleType:
     """How that is told."""
     return _imported("scale", "scale_tables")
+
+
+@pytest.fixture(scope="session")
+def chaos_report() -> ModuleType:
+    """What is told of it."""
+    return _imported("chaos", "report")

@@ -68,7 +68,7 @@ def cells() -> dict[str, Any]:
             "compressed": {"records": 15_000.0, "pages": 30_000.0},
             "busy_cores_before": 0.25,
         },
-        "accept": {"per_s": 190.0, "p50_s": 0.3, "busy_cores_before": 1.5},
+        "accept": {**cell(0.003, 0.0, 0.004), "per_s": 190.0, "busy_cores_before": 1.5},
     }
 
 
@@ -161,7 +161,11 @@ def test_images_are_kept_a_day_or_a_week(capacity: ModuleType, cost: Any) -> Non
 
 @pytest.mark.parametrize(
     ("elsewhere", "words"),
-    [(1.0, "the processor (gateways 0.70, PostgreSQL 0.60"), (0.0, "waiting: rows of the books")],
+    [
+        (0.6, "the processor, which other work had (gateways 0.70, PostgreSQL 0.60"),
+        (0.49, "the processor (gateways 0.70, PostgreSQL 0.60"),
+        (0.0, "waiting: rows of the books"),
+    ],
 )
 def test_what_a_rate_ended_at_is_said(
     capacity: ModuleType, cells: dict[str, Any], elsewhere: float, words: str
@@ -182,6 +186,7 @@ def a_record(cells: dict[str, Any]) -> dict[str, Any]:
         "postgresql": "15.1",
         "options": options,
         "cells": {**cells, "all-1": cells["split-1"], "all-2": cells["split-2"], "all-8": cells["split-4"]},
+        "later": {"at": "2026-11-29T12:00Z", "commit": "def", "cells": {"split-1": cell(0.002, 0.003, 0.004)}},
     }
 
 
@@ -201,6 +206,13 @@ def test_cpu_is_compared_with_sqlite(scale_tables: ModuleType, cells: dict[str, 
     """Gateways with gateways; the database stands beside."""
     (line,) = [each for each in scale_tables.cpu_table(a_record(cells)).splitlines() if "1 `serve`" in each]
     assert line == "| PostgreSQL, 1 `serve` and 1 `work` | 4.0 + 10.0 | 3.50 | 12.0 | 0.00 | 1.0 | 0.5 |"
+
+
+def test_what_was_played_again_stands_beside_what_it_was(scale_tables: ModuleType, cells: dict[str, Any]) -> None:
+    """Each figure, before and after, with the commit and the moment."""
+    text = scale_tables.later_table(a_record(cells))
+    assert "before and at commit def (2026-11-29 12:00 UTC)" in text
+    assert "| PostgreSQL, 1 `serve` and 1 `work` | 14.0 → 5.0 | 12.0 → 4.0 |" in text
 
 
 def test_a_plan_of_several_databases_says_so(scale_tables: ModuleType, cells: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from holdfast.store.postgres.together import (
     Write,
     composed,
     is_apart,
+    may_be_spelled,
     read_together,
     spelled,
     words_of,
@@ -152,6 +153,12 @@ def test_text_that_is_spelled_is_never_read(text: str) -> None:
     assert spelt.startswith(before)
     assert spelt.endswith(after)
     assert bytes.fromhex(spelt[len(before) : -len(after)]).decode() == text
+
+
+@pytest.mark.parametrize(("sql", "may"), [(CHANGE, True), (ADD, False), (DROP, False), (MAKE, False)])
+def test_only_changes_go_with_a_begin(sql: str, may: bool) -> None:
+    """An `INSERT` goes with what is written later."""
+    assert may_be_spelled(statement(sql)) is may
 
 
 def test_lists_are_spelled_too() -> None:

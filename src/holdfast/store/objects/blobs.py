@@ -69,7 +69,7 @@ class ObjectBlobs:
             except ObjectError as exc:
                 self._went_away(exc)
             else:
-                self._cache.link(key, source)
+                self._name_here(key, source)
                 return near
         return near if self._overflows(key, source, sha256) else self._near.put_file(key, source)
 
@@ -92,7 +92,7 @@ class ObjectBlobs:
                 except ObjectError as exc:
                     self._went_away(exc)
                 else:
-                    self._cache.link(key, source)
+                    self._name_here(key, source)
                     return near
             return near if self._overflows(key, source, digest) else self._near.put_shared(key, source)
 
@@ -106,7 +106,7 @@ class ObjectBlobs:
             emit("storage.failed", level="error", message=str(exc.strerror))
             return False
         if is_kept:
-            self._cache.link(key, source)
+            self._name_here(key, source)
         return is_kept
 
     def put_again(self, key: str, of: str) -> None:
@@ -135,6 +135,8 @@ class ObjectBlobs:
                 # Nobody was told of it: who puts an attempt's image is who settles it, and holds what was received.
                 emit("storage.replaced", level="warning", file=key)
                 self._bucket.replace(key, source, sha256)
+                # What this disk has under that name is as old.
+                self._cache.drop(key)
         faults.point_sync("bucket.after_put")
 
     def _share(self, key: str, source: Path, digest: str) -> None:
@@ -146,6 +148,11 @@ class ObjectBlobs:
             if age_s > INPUT_GRACE_S / 2:
                 self._bucket.replace(key, source, digest)
         faults.point_sync("bucket.after_share")
+
+    def _name_here(self, key: str, source: Path) -> None:
+        """Spare whoever asks for it a way to the bucket; on a disk that takes no second name he goes it."""
+        with contextlib.suppress(OSError):
+            self._cache.link(key, source)
 
     def _went_away(self, error: ObjectError) -> None:
         if not self.is_away:
@@ -198,16 +205,24 @@ class ObjectBlobs:
         return self._cache.fill(kept.key, self._overflow.pieces(kept), kept.sha256)
 
     def of_attempt(self, attempt_id: str) -> list[Lying]:
-        """Name what was put of an attempt: here, in the database, or in the bucket."""
+        """Name what was put of an attempt: here, in the database, or in the bucket.
+
+        While the bucket is away, what it did not take is all there is, if the first image is among that: images are put
+        in their order.
+        """
         beginning = beginning_of(attempt_id)
         found = {each.key: each for each in self._near.of_attempt(attempt_id)}
         if self._overflow is not None:
             found |= {kept.key: Lying(kept.key, kept.sha256) for kept in self._overflow.beginning_with(beginning)}
-        for head in self._bucket.list(beginning.rpartition("/")[0], behind=beginning):
-            if not head.key.startswith(beginning):
-                # In the order of names, none follows.
-                break
-            found.setdefault(head.key, Lying(head.key, self._bucket.head(head.key).sha256))
+        try:
+            for head in self._bucket.list(beginning.rpartition("/")[0], behind=beginning):
+                if not head.key.startswith(beginning):
+                    # In the order of names, none follows.
+                    break
+                found.setdefault(head.key, Lying(head.key, self._bucket.head(head.key).sha256))
+        except ObjectError:
+            if not any(key.startswith(f"{beginning}0.") for key in found):
+                raise
         return [found[key] for key in sorted(found)]
 
     def signed_url(self, key: str, valid_s: float) -> str | None:
@@ -318,7 +333,7 @@ class ObjectBlobs:
     def _move_from(self, key: str, path: Path, sha256: str) -> None:
         put = self._share if key.startswith(f"{INPUTS}/") else self._create
         put(key, path, sha256)
-        self._cache.link(key, path)
+        self._name_here(key, path)
 
     def is_back(self, name: str) -> bool:
         """Try out a bucket that was away, where nothing waits here that it could be offered; `name`: of the object."""

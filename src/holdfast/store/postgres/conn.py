@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextvars import copy_context
+from functools import cache
 from typing import Any, TypeVar, cast
 
 import asyncpg
@@ -26,6 +27,7 @@ from holdfast.store.postgres.together import (
     Write,
     composed,
     is_apart,
+    may_be_spelled,
     read_together,
     spelled,
     words_of,
@@ -86,12 +88,12 @@ class Named(tuple[Any, ...]):
 class Kept:
     """A statement that has not been asked yet, as what it will have given; asked for that, it is."""
 
-    __slots__ = ("_conn", "_rowcount", "_value", "is_asked", "rows", "values", "want", "why", "write")
+    __slots__ = ("_conn", "_rowcount", "_value", "given", "is_asked", "rows", "want", "why", "write")
 
     def __init__(self, conn: PostgresConn, write: Write, values: list[Any], rows: int = 1) -> None:
         self._conn = conn
         self.write = write
-        self.values = values
+        self.given = values
         self.rows = rows
         self.want = Want.NOTHING if write.returning is None else Want.VALUE
         self.why: str | None = None
@@ -184,7 +186,7 @@ class Link:
 class PostgresConn:
     """A `port.Conn` within one transaction; to be used by the function that was given it, and not after it."""
 
-    __slots__ = ("_ahead", "_begin", "_kept", "_late", "_link", "has_written", "txid")
+    __slots__ = ("_ahead", "_begin", "_kept", "_late", "_link", "_names_ids", "_targets", "has_written", "txid")
 
     def __init__(self, link: Link, begin: str | None = None) -> None:
         """Use a connection.
@@ -196,6 +198,9 @@ class PostgresConn:
         self._link = link
         self._begin = begin
         self._kept: list[Kept] = []
+        self._targets: set[str] = set()
+        """The tables that it changes."""
+        self._names_ids = False
         self._ahead: dict[tuple[Any, ...], list[Any]] = {}
         """What was read before it is asked for, by query and values."""
         self._late: dict[tuple[Hot, str], dict[tuple[Any, ...], dict[str, Any]]] = {}
@@ -211,8 +216,7 @@ class PostgresConn:
 
     def execute(self, sql: str, values: Mapping[str, Any] = {}, /) -> Result | Kept:
         """Run one statement, now or as soon as somebody must know what came of it."""
-        wanted = statement(sql)
-        write = write_of(wanted)
+        wanted, write = _taken(sql)
         if write is None:
             if self._ahead:
                 rows = self._ahead.pop((wanted.text, *wanted.values(values)), None)
@@ -223,10 +227,14 @@ class PostgresConn:
 
     def _keep(self, new: Kept) -> Kept:
         write = new.write
-        if not all(is_apart(each.write, write.words, write) for each in self._kept):
+        if not write.words.isdisjoint(self._targets) and not all(
+            is_apart(each.write, write.words, write) for each in self._kept
+        ):
             waits_for(self.ask())
         self._kept.append(new)
-        self._read_anew(write.target)
+        self._targets.add(write.target)
+        if self._ahead:
+            self._read_anew(write.target)
         return new
 
     def _read_anew(self, table: str) -> None:
@@ -256,6 +264,8 @@ class PostgresConn:
     def executemany(self, sql: str, values: Iterable[Mapping[str, Any]], /) -> None:
         """Run one statement for each set of values, with one trip to the server for all of them."""
         rows = list(values)
+        if self._goes_with_begin(statement(sql), rows):
+            return
         if len(rows) == 1:
             self.execute(sql, rows[0])
         elif rows and not self._keep_rows(statement(sql), rows, are_distinct=False):
@@ -263,6 +273,17 @@ class PostgresConn:
             for word in words_of(wanted.text):
                 self._read_anew(word)
             waits_for(self._after_kept(words_of(wanted.text), self._executemany(wanted, rows)))
+
+    def _goes_with_begin(self, wanted: Statement, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Write what comes first in a transaction along with its begin, where it is text and nothing is asked of it."""
+        if self._begin is None or self._kept or not 0 < len(rows) <= ROWS_MAX or not may_be_spelled(wanted):
+            return False
+        given = [wanted.values(row) for row in rows]
+        if not all(isinstance(value, str) for values in given for value in values):
+            return False
+        self._begin = "; ".join((self._begin, *(spelled(wanted, values) for values in given)))
+        self.has_written = True
+        return True
 
     def _keep_rows(self, wanted: Statement, rows: Sequence[Mapping[str, Any]], *, are_distinct: bool) -> bool:
         write = write_of(wanted)
@@ -278,6 +299,7 @@ class PostgresConn:
         """See `later.AnswersLater`."""
         kept = self.execute(sql, values)
         assert isinstance(kept, Kept), "an INSERT that returns its id"
+        self._names_ids = True
         return kept
 
     def change_one(self, sql: str, values: Mapping[str, Any], why: str) -> None:
@@ -344,26 +366,24 @@ class PostgresConn:
         if self._late:
             await in_greenlet(self._bring_late)
         await self.ask()
+        if self.has_written:
+            # What goes with the begin alone.
+            await self._start()
 
     async def ask(self) -> None:
         """Ask all that was kept, in one statement."""
         kept, self._kept = self._kept, []
+        self._targets.clear()
         if not kept:
             return
         await self._start()
         self.has_written = True
-        parts, values = [], []
+        parts, values = [], list[Any]()
         places = {id(each): place for place, each in enumerate(kept)}
         for each in kept:
-            made = []
-            for place, value in enumerate(each.values):
-                if not isinstance(value, Kept):
-                    values.append(value)
-                elif value.is_asked:
-                    values.append(value.value)
-                else:
-                    made.append((place, places[id(value)]))
-            parts.append(Part(each.write, each.rows, each.want, tuple(made)))
+            made = self._named_in(each, places) if self._names_ids else ()
+            values += each.given
+            parts.append(Part(each.write, each.rows, each.want, made))
         prepared = await self._link.prepared(composed(tuple(parts)))
         (row,) = await prepared.fetch(*values)
         self.txid = row["txid"]
@@ -371,6 +391,20 @@ class PostgresConn:
         next(answers)
         for each in kept:
             each.answered(None if each.want is Want.NOTHING else next(answers))
+
+    @staticmethod
+    def _named_in(kept: Kept, places: Mapping[int, int]) -> tuple[tuple[int, int], ...]:
+        """Say where among its values stands what another part makes; what has been made by now is a value."""
+        given, made = [], []
+        for place, value in enumerate(kept.given):
+            if not isinstance(value, Kept):
+                given.append(value)
+            elif value.is_asked:
+                given.append(value.value)
+            else:
+                made.append((place, places[id(value)]))
+        kept.given = given
+        return tuple(made)
 
     async def _start(self) -> None:
         if self._begin is not None:
@@ -401,6 +435,12 @@ class PostgresConn:
         self.has_written = True
         prepared = await self._link.prepared(wanted.text)
         await prepared.executemany([wanted.values(each) for each in values])
+
+
+@cache
+def _taken(sql: str) -> tuple[Statement, Write | None]:
+    wanted = statement(sql)
+    return wanted, write_of(wanted)
 
 
 def _order(key: tuple[Any, ...]) -> tuple[bool, tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
 from typing import Any, NamedTuple, Protocol
 
 import asyncpg
@@ -21,7 +22,7 @@ from holdfast.store.postgres.hour import SharedClock
 from holdfast.store.queries import queries
 
 LOOK_S = 2.0
-DONE, STEP = "gw_done", "gw_step"
+DONE, STEP, TWIN = "gw_done", "gw_step", "gw_twin"
 NAME = "holdfast-hub"
 """Of its connection, as the database lists it."""
 ADOPT_S = 30.0
@@ -30,6 +31,8 @@ QUERY_S = 10.0
 """For a look; a database that takes longer is taken for away."""
 PREPARE_S = 600.0
 """For an index over all attempts of a database that was copied, and for whoever starts at the same time."""
+SILENT_S = 15.0
+"""A leader that has asked nothing for so long is frozen: it leads no longer, and finds out when it wakes."""
 
 LEADER_LOCK = 0x686F6C66
 PREPARE_LOCK = 0x686F6C65
@@ -95,6 +98,7 @@ class Hub:
         is_ours: Callable[[int], bool] = lambda pid: False,
         look_s: float = LOOK_S,
         clock: SharedClock | None = None,
+        asked_after: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Hear nothing yet.
 
@@ -110,6 +114,7 @@ class Hub:
                 whoever commits here tells everybody here by himself.
             look_s: How often it looks.
             clock: Is told the database's hour with each look.
+            asked_after: Is told of a generation whose callers another process asks for.
         """
         self._dsn = dsn
         self._self = (owner, role)
@@ -120,6 +125,7 @@ class Hub:
         self._is_ours = is_ours
         self._look_s = look_s
         self._clock = clock
+        self._asked_after = asked_after
         self._raw: asyncpg.Connection | None = None
         self._seen: dict[str, Standing] = {}
         self._task: asyncio.Task[None] | None = None
@@ -217,7 +223,7 @@ class Hub:
         # By reference: what is not ours by then is no loss of ours.
         raw.add_termination_listener(lambda ended: self._is_lost.set() if ended is self._raw else None)
         self._raw = raw
-        for channel in (DONE, STEP):
+        for channel in (DONE, STEP, TWIN):
             await raw.add_listener(channel, self._on_notice)
         self.listens.set()
         await self._show_life()
@@ -232,6 +238,8 @@ class Hub:
             self._clock.heard(hour, asked_at=asked_at)
         if not self.leads:
             self.leads = bool(await self._raw.fetchval("SELECT pg_try_advisory_lock($1)", LEADER_LOCK))
+        if not self.leads and await self._raw.fetchval(_Q["unseat"], LEADER_LOCK, timedelta(seconds=SILENT_S)):
+            emit("replica.unseated", level="warning")
 
     def _hang_up(self) -> None:
         self.listens.clear()
@@ -241,7 +249,9 @@ class Hub:
             raw.terminate()
 
     def _on_notice(self, connection: Any, pid: int, channel: str, payload: Any) -> None:
-        if not self._is_ours(pid):
+        if channel == TWIN:
+            self._asked_after(str(payload))
+        elif not self._is_ours(pid):
             self._tell(str(payload), has_ended=channel == DONE)
 
     def _tell(self, generation_id: str, *, has_ended: bool) -> None:

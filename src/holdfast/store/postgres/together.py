@@ -188,6 +188,13 @@ def _numbered(part: Part, given: int) -> tuple[str, int]:
     return write.text[:start] + rows + write.text[end:], given
 
 
+@cache
+def may_be_spelled(statement: Statement) -> bool:
+    """Say whether a statement changes rows that are found by what is given, and nothing else."""
+    write = write_of(statement)
+    return write is not None and write.returning is None and write.text.upper().startswith("UPDATE")
+
+
 def spelled(statement: Statement, values: Sequence[object]) -> str:
     """Write text, or lists of it, into a statement, where none can be given beside it.
 
@@ -200,4 +207,5 @@ def spelled(statement: Statement, values: Sequence[object]) -> str:
         assert isinstance(value, list), "text alone is spelled"
         return f"CAST(ARRAY[{', '.join(map(word, value))}] AS text[])"
 
-    return _PLACE.sub(lambda found: word(values[int(found[1]) - 1]) if found[1] else found[0], statement.text)
+    text = _without_comments(statement.text)
+    return _PLACE.sub(lambda found: word(values[int(found[1]) - 1]) if found[1] else found[0], text)

@@ -76,15 +76,23 @@ class Transactions:
             Exception: Whatever the function raised.
         """
         until = self._until()
-        try:
-            value = await self._again(partial(self._write_once, function), until)
-        except _Unknown as exc:
-            if await self._was_committed(exc):
-                value = exc.value
-            else:
-                # The same once more; it has the time that is left.
-                self.repeats += 1
-                return await self.write(function)
+        tries = 0
+        while True:
+            try:
+                value = await self._again(partial(self._write_once, function), until)
+                break
+            except _Unknown as exc:
+                if await self._was_committed(exc):
+                    value = exc.value
+                    break
+                lost = exc
+            # It was not made: the same once more, in the time that is left.
+            tries += 1
+            pause_s = self._patience.pause_s(tries)
+            if asyncio.get_running_loop().time() + pause_s > until:
+                raise told(lost.cause) from lost.cause
+            self.repeats += 1
+            await self._patience.sleep(pause_s)
         self.commits += 1
         return value
 

@@ -35,6 +35,9 @@ UPDATE generation SET epoch = epoch + 1, owner = :owner WHERE state IN ('queued'
 -- Taken over from a worker that was lost: if it only slept, it can no longer send.
 UPDATE generation SET epoch = epoch + 1, owner = :owner WHERE id = :id AND state IN ('queued', 'running');
 
+-- name: is_owned
+SELECT 1 FROM generation WHERE id = :id AND owner = :owner;
+
 -- name: end_part
 UPDATE generation SET parts_open = :parts_open, sequence_number = :sequence_number WHERE id = :id;
 

@@ -55,6 +55,16 @@ WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest 
   AND callers > 0 AND watched_by = :owner AND answered_at IS NULL
 ORDER BY created_at, id LIMIT 32;
 
+-- name: twins / postgres
+-- At other processes that live too: whoever has them is asked.
+SELECT id FROM generation
+WHERE key_id = :key_id AND fingerprint = :fingerprint AND created_at >= :oldest AND created_at <= :twin_before
+  AND fingerprint_version = :version AND idempotency_key IS NULL AND deleted_at IS NULL
+  AND callers > 0 AND answered_at IS NULL AND (watched_by = :owner OR EXISTS (
+    SELECT 1 FROM replica WHERE replica.owner = generation.watched_by
+      AND replica.seen_us >= CAST((extract(epoch FROM clock_timestamp()) - 15) * 1000000 AS BIGINT)))
+ORDER BY created_at, id LIMIT 32;
+
 -- name: charges
 -- Without what the upstreams said, which may be megabytes.
 SELECT state, charge FROM attempt WHERE generation_id = :id AND drive = :drive;

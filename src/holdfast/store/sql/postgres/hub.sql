@@ -19,6 +19,14 @@ SELECT EXISTS (
   SELECT 1 FROM pg_trigger WHERE tgname = 'holdfast_notify' AND tgrelid = 'event'::regclass
 ) AS trigger, to_regclass('attempt_in_flight') IS NOT NULL AS index;
 
+-- name: unseat
+-- A leader that is frozen keeps its connection, and with it the lock: its system answers for it. One that lives asks
+-- something every two seconds. $1: the lock; $2: how long it may be silent.
+SELECT count(pg_terminate_backend(held.pid)) FROM pg_locks AS held JOIN pg_stat_activity AS activity USING (pid)
+WHERE held.locktype = 'advisory' AND held.granted AND held.classid = 0 AND held.objid = CAST($1::bigint AS oid)
+  AND held.objsubid = 1 AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND activity.state = 'idle' AND activity.state_change < clock_timestamp() - $2::interval;
+
 -- name: standings
 -- How those stand that somebody here waits for. $1: their ids.
 SELECT generation.id, generation.state, generation.sequence_number, generation.deadline_at, (

@@ -77,7 +77,8 @@ FROM generation WHERE generation.id IN (
 ON CONFLICT (dedupe_key) WHERE (status IN ('queued', 'picked') AND dedupe_key IS NOT NULL) DO NOTHING;
 
 -- name: backlog
-SELECT count(*) FROM pgqueuer WHERE status = 'queued';
+-- What no upstream was asked for yet, whether it waits for a worker or, at one, for its place in line.
+SELECT count(*) FROM generation WHERE state = 'queued';
 
 -- name: overdue
 -- What nobody has begun to work on in its time, and nobody waits for. $1: before which its time was over.
