@@ -117,6 +117,10 @@ class Boxed:
         return self._process.wait(END_S)
 
     def kill(self) -> None:
-        """End it, whatever became of it."""
+        """End it, whatever became of it: one that became another user does not end with whoever started it."""
+        if self._process.poll() is None:
+            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text("ascii").split()
+            for child in children:
+                os.kill(int(child), signal.SIGKILL)
         self._process.kill()
         self._process.wait()
