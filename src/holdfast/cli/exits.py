@@ -29,6 +29,10 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
+DATABASE_AWAY = (
+    " Is the PostgreSQL of store.database running, can it be reached from here, and are user and password right?"
+)
+
 MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "done",
     Exit.GENERATION_FAILED: "the generation failed; the message says whether it may have been charged; of "
@@ -36,7 +40,7 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.USAGE: "the command line or the request is not possible as written",
     Exit.SETTINGS: "a setting is unknown, malformed or contradicts another",
     Exit.PORT_TAKEN: "the port is taken or may not be used",
-    Exit.FOLDER_LOCKED: "the data folder is in use by another process, or cannot be used",
+    Exit.FOLDER_LOCKED: "the data folder or the database is in use by another process, or cannot be used",
     Exit.KEY_WRONG: "the API key is missing, unknown or revoked",
     Exit.NO_SUCH_MODEL: "the model is not served here, or not to this key",
     Exit.UNREACHABLE: "the gateway could not be reached",
@@ -112,7 +116,8 @@ def told(error: BaseException) -> Told | None:
         case ConfigError():
             return Told(code=Exit.SETTINGS, message=str(error))
         case StorageError():
-            return Told(code=_BY_STORAGE_REASON.get(error.reason, Exit.FOLDER_LOCKED), message=str(error))
+            hint = DATABASE_AWAY if error.reason == "away" else ""
+            return Told(code=_BY_STORAGE_REASON.get(error.reason, Exit.FOLDER_LOCKED), message=f"{error}{hint}")
         case RequestError():
             return Told(code=of_answer(error.status, error.code), message=error.message)
         case TransportError():

@@ -43,7 +43,7 @@ class Replica:
         return self._hub is not None and self._hub.leads
 
     def backlog(self) -> int:
-        """How many generations wait for a worker, of all processes together; two seconds old at most."""
+        """How many generations no upstream was asked for yet, of all processes together; two seconds old at most."""
         return 0 if self._hub is None else self._hub.backlog
 
     def join(self, core: Core) -> None:

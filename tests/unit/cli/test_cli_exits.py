@@ -65,6 +65,7 @@ def test_every_number_has_a_meaning() -> None:
         (StorageError("in use", reason="locked"), Exit.FOLDER_LOCKED),
         (StorageError("full", reason="full"), Exit.DISK_FULL),
         (StorageError("nfs", reason="network_file_system"), Exit.FOLDER_LOCKED),
+        (StorageError("refused", reason="away"), Exit.FOLDER_LOCKED),
         (RequestError("a size", code="unsupported_size"), Exit.USAGE),
         (RequestError("who", code="invalid_api_key", status=401), Exit.KEY_WRONG),
         (TransportError("away"), Exit.UNREACHABLE),
@@ -89,6 +90,15 @@ def test_a_file_that_is_missing_is_named() -> None:
     assert told is not None
     assert told.message == "cat.png: No such file or directory."
     assert exits.told(NotSent(FileNotFoundError(errno.ENOENT, "No such file or directory", "cat.png"))) == told
+
+
+def test_a_database_that_is_away_says_what_to_look_at() -> None:
+    """What the driver said alone names no setting; what is wrong otherwise is not told so."""
+    away, full = (exits.told(StorageError("Refused.", reason=reason)) for reason in ("away", "full"))
+    assert away is not None
+    assert away.message.startswith("Refused. Is the PostgreSQL of store.database running")
+    assert full is not None
+    assert full.message == "Refused."
 
 
 def test_a_taken_port_says_what_to_do() -> None:
